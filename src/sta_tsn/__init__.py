@@ -1,0 +1,22 @@
+"""STA-TSN: action recognition in video by spatial and temporal attention.
+
+The names below are loaded on first use, so that `import sta_tsn` and `sta-tsn --help` stay quick.
+"""
+
+from importlib import import_module
+
+_HOMES = {
+    "FeatureDataModule": "sta_tsn.features",
+    "VideoDataModule": "sta_tsn.video",
+    "SpatialAttentionBackbone": "sta_tsn.tasks",
+    "TemporalAttentionTSN": "sta_tsn.tasks",
+    "STATSN": "sta_tsn.models",
+    "TSN": "sta_tsn.models",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sta_tsn' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,62 @@
+"""Everything written to disk: whole or not at all, and stamped with what made it."""
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+
+@contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` only when the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, content: dict) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """The file's content, or {} where there is no such file."""
+    path = Path(path)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def fingerprint(content) -> str:
+    """12 hex digits that change when anything in `content` (JSON-like) changes."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_fingerprint(path: str | os.PathLike) -> str:
+    """12 hex digits of the file's bytes."""
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:12]
+
+
+@cache
+def provenance() -> dict[str, str]:
+    """Versions and commit that made an artefact; 'unknown' where the package is not in a checkout."""
+    packages = ("sta-tsn", "torch", "timm", "pytorch-lightning", "albumentations", "av")
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = "unknown"
+    return {"commit": commit, **{name: version(name) for name in packages}}

@@ -1,0 +1,75 @@
+"""The verbs of `sta-tsn`, and nothing else. Heavy imports wait until a verb needs them, so --help is quick."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from sta_tsn.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; user errors are printed without a traceback. Returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if arguments[:1] == ["fit"] and "--help" not in arguments[1:2]:
+            from sta_tsn.running.stage import fit_and_test
+
+            fit_and_test(arguments[1:])
+        else:
+            options = _parser().parse_args(arguments)
+            options.run(options)
+    except UserError as error:
+        print(f"sta-tsn: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on where it was.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sta-tsn", description="Action recognition in video with STA-TSN.")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    train = verbs.add_parser("train", help="train and test the four rows of Table 2, then write the report")
+    _add_data_options(train)
+    train.add_argument("--modality", default="rgb", help="rgb")
+    train.add_argument("--model", default="sta_tsn", help="sta_tsn")
+    train.add_argument("--backbone", help="any timm CNN; the experiment's YAML says the default")
+    train.add_argument("--weights", help="imagenet, none, or a safetensors/pth file")
+    train.add_argument("--devices", default="auto", help="GPUs (or CPU processes) to use, e.g. 2")
+    train.add_argument("--nodes", type=int, default=1, help="machines; start the same command on each")
+    train.add_argument("--seed", type=int, default=0)
+    train.set_defaults(run=_train)
+
+    check = verbs.add_parser("check-data", help="count the frames that decode; name what is missing or broken")
+    _add_data_options(check)
+    check.set_defaults(run=_check_data)
+
+    verbs.add_parser("fit", add_help=False, help="train and test one stage: --config=FILE ... --run_dir=FOLDER --name=value ...")
+    return parser
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", default="demo", help="demo, ucf101, jhmdb or folder (a folder of experiments/)")
+    parser.add_argument("--data", help="the dataset's folder; the experiment's YAML says the default")
+    parser.add_argument("--split", type=int, default=1, help="official split, from 1")
+    parser.add_argument("--runs", default="runs", help="where everything is written")
+    parser.add_argument("--allow-missing", action="store_true", help="go on without videos that are absent")
+    parser.add_argument("--experiments", default="experiments", help="folder of the YAML files")
+
+
+def _train(options: argparse.Namespace) -> None:
+    from sta_tsn.running.pipeline import TrainOptions, train
+
+    train(_as(TrainOptions, options))
+
+
+def _check_data(options: argparse.Namespace) -> None:
+    from sta_tsn.running.pipeline import TrainOptions, check_data
+
+    check_data(_as(TrainOptions, options))
+
+
+def _as(kind: type, options: argparse.Namespace):
+    return kind(**{name: value for name, value in vars(options).items() if name in kind.__dataclass_fields__})

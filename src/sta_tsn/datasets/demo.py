@@ -1,0 +1,175 @@
+"""The demo dataset: rendered here, seeded, real .avi files in UCF101's layout, no download.
+
+Six classes, ten groups each (a group is one scene), two clips a group, 320x240, 25 fps, 60 to 84 frames.
+An actor appears for a quarter to a third of the clip, in a small region; drifting grey shapes distract all
+the time. BallBounce and BallSwing show the same actor and differ in motion alone, so that flow has something
+to add; a single RGB frame cannot tell them apart beyond chance. Window and region of every clip are recorded
+in ground_truth.csv: id, first and last frame of the action (0-based, inclusive), region x, y, width, height
+in pixels.
+"""
+
+import csv
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from sta_tsn.artefacts import atomic
+from sta_tsn.datasets.ucf101 import UCF101
+
+WIDTH_PX, HEIGHT_PX, FPS = 320, 240, 25
+NUM_GROUPS, CLIPS_PER_GROUP = 10, 2
+TEST_GROUPS = {1: (1, 2, 3), 2: (4, 5, 6), 3: (7, 8, 9)}
+
+
+@dataclass(frozen=True)
+class Action:
+    """What an actor looks like (`corners`: 0 for a disc, else of a star polygon) and how it moves."""
+
+    corners: int
+    colour: tuple[int, int, int]  # RGB
+    motion: str
+
+
+ACTIONS = {
+    "BallBounce": Action(0, (230, 60, 40), "vertical"),
+    "BallSwing": Action(0, (230, 60, 40), "horizontal"),
+    "BoxOrbit": Action(4, (60, 90, 230), "circle"),
+    "CrossSpin": Action(8, (60, 200, 70), "spin"),
+    "StarPulse": Action(10, (230, 210, 50), "pulse"),
+    "TriangleShake": Action(3, (200, 70, 210), "shake"),
+}
+
+
+class Demo(UCF101):
+    """UCF101's layout under `root`, rendered on first use. See `VideoDataset`."""
+
+    def __init__(self, root: str = "data/demo"):
+        render_demo(Path(root))
+        super().__init__(root)
+
+
+def render_demo(root: Path, seed: int = 0) -> None:
+    """Render every clip and list under `root`; does nothing where that is done. 120 clips, half a minute."""
+    truth = root / "ground_truth.csv"
+    if truth.exists():
+        return
+    from rich.progress import track
+
+    lists = root / "ucfTrainTestlist"
+    shutil.rmtree(lists, ignore_errors=True)
+    lists.mkdir(parents=True)
+    (lists / "classInd.txt").write_text("".join(f"{i} {name}\n" for i, name in enumerate(ACTIONS, 1)))
+    rows = []
+    clips = [(name, g, c) for name in ACTIONS for g in range(1, NUM_GROUPS + 1) for c in range(1, CLIPS_PER_GROUP + 1)]
+    for name, group, clip in track(clips, description="Rendering the demo dataset"):
+        stem = f"v_{name}_g{group:02d}_c{clip:02d}"
+        frames, window, region = render_clip(name, scene_seed=seed * 1000 + group, clip_seed=(seed, group, clip, *name.encode()))
+        with atomic(root / "UCF-101" / name / f"{stem}.avi") as path:
+            write_video(path, frames)
+        rows.append([f"{name}/{stem}", *window, *region])
+    for split, test_groups in TEST_GROUPS.items():
+        sides = {"train": [], "test": []}
+        for name, group, clip in clips:
+            label = list(ACTIONS).index(name) + 1
+            line = f"{name}/v_{name}_g{group:02d}_c{clip:02d}.avi"
+            sides["test" if group in test_groups else "train"].append((line, label))
+        (lists / f"trainlist{split:02d}.txt").write_text("".join(f"{line} {label}\n" for line, label in sides["train"]))
+        (lists / f"testlist{split:02d}.txt").write_text("".join(f"{line}\n" for line, _ in sides["test"]))
+    with atomic(truth) as path, open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow("id first_frame last_frame x_px y_px width_px height_px".split())
+        writer.writerows(rows)
+
+
+def render_clip(name: str, scene_seed: int, clip_seed: tuple[int, ...]):
+    """Frames uint8 (T, 240, 320, 3) RGB, the action's (first, last) frame, and its (x, y, width, height) px."""
+    generator = np.random.default_rng(clip_seed)
+    background = _texture(np.random.default_rng(scene_seed))
+    num_frames = int(generator.integers(60, 85))
+    window_frames = int(num_frames * generator.uniform(0.25, 0.34))
+    first = int(generator.integers(0, num_frames - window_frames + 1))
+    radius, reach = generator.uniform(24, 30), generator.uniform(26, 34)
+    margin = radius + reach
+    centre = generator.uniform((margin, margin), (WIDTH_PX - margin, HEIGHT_PX - margin))
+    distractors = [_Distractor(generator) for _ in range(3)]
+    phase, colour = generator.uniform(0, 2 * math.pi), _jitter(ACTIONS[name].colour, generator)
+
+    frames = np.empty((num_frames, HEIGHT_PX, WIDTH_PX, 3), np.uint8)
+    for t in range(num_frames):
+        frames[t] = background
+        for distractor in distractors:
+            distractor.draw(frames[t], t)
+        if first <= t < first + window_frames:
+            _draw_actor(frames[t], ACTIONS[name], centre, radius, reach, phase + 2 * math.pi * t / 12, colour)
+    corner = np.clip(centre - margin, 0, None).round().astype(int)
+    return frames, (first, first + window_frames - 1), (*corner.tolist(), *[round(2 * margin)] * 2)
+
+
+def write_video(path: Path, frames: np.ndarray, codec: str = "mpeg4", pixel_format: str = "yuv420p") -> None:
+    """Encode uint8 (T, H, W, 3) RGB at 25 fps; `ffv1` with `bgr0` is lossless (the tests use it)."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=FPS)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt, stream.bit_rate = pixel_format, 1_500_000
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _draw_actor(frame, action: Action, centre, radius: float, reach: float, angle: float, colour) -> None:
+    """One frame of the action; `angle` runs through 2 pi every 12 frames."""
+    swing = reach * math.sin(angle)
+    dx, dy = {
+        "vertical": (0, swing),
+        "horizontal": (swing, 0),
+        "circle": (reach * math.cos(angle), swing),
+        "shake": (swing * 0.7, swing * 0.7),
+    }.get(action.motion, (0, 0))
+    size = radius * (1 + 0.5 * math.sin(angle)) if action.motion == "pulse" else radius
+    turn = angle if action.motion == "spin" else 0.0
+    position = (centre[0] + dx, centre[1] + dy)
+    if action.corners == 0:
+        cv2.circle(frame, _point(position), round(size), colour, -1, cv2.LINE_AA)
+    else:
+        cv2.fillPoly(frame, [_star(position, size, action.corners, turn)], colour, cv2.LINE_AA)
+
+
+def _star(centre, radius: float, corners: int, turn: float) -> np.ndarray:
+    """Corner points; from 8 corners on, every second one lies nearer to the centre."""
+    angles = turn + np.arange(corners) * 2 * np.pi / corners
+    radii = np.where((np.arange(corners) % 2 == 1) & (corners >= 8), 0.45 * radius, radius)
+    return np.stack([centre[0] + radii * np.cos(angles), centre[1] + radii * np.sin(angles)], 1).round().astype(np.int32)
+
+
+class _Distractor:
+    """A grey ellipse that drifts through the whole clip."""
+
+    def __init__(self, generator: np.random.Generator):
+        self.start = generator.uniform((0, 0), (WIDTH_PX, HEIGHT_PX))
+        self.velocity = generator.uniform(-3, 3, 2)  # px per frame
+        self.axes = tuple(int(v) for v in generator.uniform(12, 30, 2))
+        self.colour = (int(generator.uniform(60, 200)),) * 3
+
+    def draw(self, frame: np.ndarray, t: int) -> None:
+        position = np.mod(self.start + self.velocity * t, (WIDTH_PX, HEIGHT_PX))
+        cv2.ellipse(frame, _point(position), self.axes, 0, 0, 360, self.colour, -1, cv2.LINE_AA)
+
+
+def _texture(generator: np.random.Generator) -> np.ndarray:
+    coarse = generator.uniform(70, 170, (6, 8, 3)).astype(np.float32)
+    fine = generator.normal(0, 9, (HEIGHT_PX, WIDTH_PX, 1)).astype(np.float32)
+    smooth = cv2.resize(coarse, (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_CUBIC)
+    return np.clip(smooth + cv2.GaussianBlur(fine, (3, 3), 0)[..., None], 0, 255).astype(np.uint8)
+
+
+def _jitter(colour, generator: np.random.Generator) -> tuple[int, ...]:
+    return tuple(int(v) for v in np.clip(np.array(colour) + generator.uniform(-20, 20, 3), 0, 255))
+
+
+def _point(position) -> tuple[int, int]:
+    return round(float(position[0])), round(float(position[1]))

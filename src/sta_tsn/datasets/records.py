@@ -1,0 +1,109 @@
+"""What every dataset offers: classes, and the records of its official splits."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sta_tsn.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """One video as the official lists name it; whether it decodes is the manifest's business.
+
+    id: unique, `<class>/<file stem>`. path: where the file should be. labels: class indices, 0-based.
+    group: the source video it was cut from; clips of one group never sit on two sides of a split.
+    num_frames: frames that decode, 0 until the manifest has counted them.
+    """
+
+    id: str
+    path: Path
+    labels: tuple[int, ...]
+    group: str
+    num_frames: int = 0
+
+
+@dataclass(frozen=True)
+class OfficialSplit:
+    train: list[VideoRecord]
+    test: list[VideoRecord]
+
+
+class VideoDataset(ABC):
+    """A dataset on disk. Subclasses set `layout` (shown when something is missing) and `num_splits`.
+
+    Args:
+        root: folder in the layout that the official archives unpack to.
+
+    Raises:
+        DatasetError: `root` is missing or is not laid out as `layout` says.
+    """
+
+    layout: str
+    num_splits: int = 1
+
+    def __init__(self, root: str):
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise DatasetError(f"{self.name}: no folder {self.root.resolve()}.\n{self._remedy()}")
+        self.classes = self._read_classes()
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @abstractmethod
+    def _read_classes(self) -> list[str]: ...
+
+    @abstractmethod
+    def records(self, split: int) -> OfficialSplit:
+        """The official split (1-based), every listed video, whether its file is there or not."""
+
+    def require(self, relative: str) -> Path:
+        """A file or folder that the layout promises."""
+        path = self.root / relative
+        if not path.exists():
+            raise DatasetError(f"{self.name}: looked for {path.resolve()}, which does not exist.\n{self._remedy()}")
+        return path
+
+    def check_split(self, split: int) -> None:
+        if not 1 <= split <= self.num_splits:
+            raise DatasetError(f"{self.name} has splits 1 to {self.num_splits}; SPLIT={split} was asked for.")
+
+    def _remedy(self) -> str:
+        return f"Expected layout under DATA=<folder>:\n{self.layout}"
+
+
+def hold_out_groups(records: list[VideoRecord], share: float, seed: int) -> tuple[list, list]:
+    """Split into (kept, held out) so that no group is on both sides.
+
+    Small groups are held out first, as long as no class gives up more than `share` of its clips
+    (one group at least, if the class has two), so a class never loses its last training group.
+    """
+    generator = np.random.default_rng(seed)
+    members: dict[str, list[VideoRecord]] = {}
+    for record in records:
+        members.setdefault(record.group, []).append(record)
+    clips_of_class = Counter(label for record in records for label in record.labels)
+    groups_of_class = Counter(
+        label for group in members.values() for label in {one for record in group for one in record.labels}
+    )
+
+    held_groups: set[str] = set()
+    held_clips: Counter[int] = Counter()
+    shuffled = sorted(generator.permutation(sorted(members)), key=lambda name: len(members[name]))
+    for name in shuffled if share > 0 else ():
+        adds = Counter(label for record in members[name] for label in record.labels)
+
+        def affordable(label: int, adds: Counter = adds) -> bool:
+            first = held_clips[label] == 0 and groups_of_class[label] > 1
+            return first or held_clips[label] + adds[label] <= share * clips_of_class[label]
+
+        if all(affordable(label) for label in adds):
+            held_groups.add(name)
+            held_clips += adds
+    kept = [record for record in records if record.group not in held_groups]
+    return kept, [record for record in records if record.group in held_groups]

@@ -1,0 +1,107 @@
+"""From an official split to the three lists of videos that training, selection and testing really use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from sta_tsn.artefacts import fingerprint
+from sta_tsn.datasets.manifest import Manifest
+from sta_tsn.datasets.records import VideoDataset, VideoRecord, hold_out_groups
+from sta_tsn.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class VideoSplit:
+    """Readable videos with their frame counts; `num_test_missing` test videos are listed but not usable."""
+
+    train: list[VideoRecord]
+    val: list[VideoRecord]
+    test: list[VideoRecord]
+    num_test_missing: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with any video, label, frame count or side."""
+        return fingerprint(
+            [[(r.id, r.labels, r.num_frames) for r in side] for side in (self.train, self.val, self.test)]
+        )
+
+
+def prepare_split(
+    dataset: VideoDataset,
+    split: int,
+    manifest: Manifest,
+    val_share: float = 0.1,
+    allow_missing: bool = False,
+    say: Callable[[str], None] = print,
+) -> VideoSplit:
+    """Check an official split against the manifest and carve validation out of training, by group.
+
+    Args:
+        split: 1-based official split.
+        val_share: share of each class's training clips to hold out for model selection (0 to 1).
+        allow_missing: go on without test videos that are absent or do not decode, and without classes.
+        say: receives the lines a user should see.
+
+    Raises:
+        DatasetError: videos are missing, a class has no training clip, or nothing is left to test, and
+            `allow_missing` does not permit it.
+    """
+    official = dataset.records(split)
+    train, train_lost = _usable(official.train, manifest)
+    test, test_lost = _usable(official.test, manifest)
+    absent = [r for r in train_lost + test_lost if str(r.path.absolute()) not in manifest]
+    if absent and not allow_missing:
+        raise DatasetError(_missing_message(dataset, split, absent, official))
+    broken = [(r, manifest[str(r.path.absolute())].reason) for r in train_lost + test_lost if r not in set(absent)]
+    broken_test = [pair for pair in broken if pair[0] in set(test_lost)]
+    if broken_test and not allow_missing:
+        raise DatasetError(
+            f"{len(broken_test)} test videos of split {split} do not decode:\n{_listing(broken_test)}\n"
+            "Replace the files, or set ALLOW_MISSING=1 to test without them (the report will say so)."
+        )
+    if broken:
+        say(f"Left out, because they do not decode: {len(broken)} videos.\n{_listing(broken)}")
+    if absent:
+        say(f"ALLOW_MISSING: {len(absent)} of {len(official.train) + len(official.test)} listed videos are absent.")
+    _check_classes(dataset, split, train, test, allow_missing, say)
+    train, val = hold_out_groups(train, val_share, seed=split)
+    return VideoSplit(train, val, test, num_test_missing=len(test_lost))
+
+
+def _usable(records: list[VideoRecord], manifest: Manifest) -> tuple[list[VideoRecord], list[VideoRecord]]:
+    usable, lost = [], []
+    for record in records:
+        row = manifest.get(str(record.path.absolute()))
+        if row is not None and not row.reason:
+            usable.append(replace(record, num_frames=row.num_frames))
+        else:
+            lost.append(record)
+    return usable, lost
+
+
+def _missing_message(dataset: VideoDataset, split: int, absent: list[VideoRecord], official) -> str:
+    listed = len(official.train) + len(official.test)
+    names = "\n".join(f"  {r.path}" for r in absent[:5])
+    return (
+        f"{dataset.name} split {split} lists {listed} videos, {len(absent)} of them are not in {dataset.root.resolve()}:\n"
+        f"{names}\n  {'...' if len(absent) > 5 else ''}\n"
+        f"Unpack the archives so that the layout is\n{dataset.layout}\nor set ALLOW_MISSING=1 to go on with what is there."
+    )
+
+
+def _listing(broken: list[tuple[VideoRecord, str]]) -> str:
+    lines = [f"  {record.path}: {reason}" for record, reason in broken[:10]]
+    return "\n".join(lines + (["  ... (all in the manifest)"] if len(broken) > 10 else []))
+
+
+def _check_classes(dataset, split, train, test, allow_missing, say) -> None:
+    if not test:
+        raise DatasetError(f"{dataset.name} split {split}: no test video is left, so nothing could be measured.")
+    trained = {label for record in train for label in record.labels}
+    untrained = [name for label, name in enumerate(dataset.classes) if label not in trained]
+    if untrained:
+        some = ", ".join(untrained[:8]) + (", ..." if len(untrained) > 8 else "")
+        message = f"{dataset.name} split {split}: {len(untrained)} of {len(dataset.classes)} classes have no training clip: {some}."
+        if not allow_missing:
+            raise DatasetError(f"{message} Add clips, remove the class, or set ALLOW_MISSING=1 to go on.")
+        say(message)

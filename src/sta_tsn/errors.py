@@ -1,0 +1,35 @@
+"""Errors a user can act on. `cli.py` prints them without a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something outside the code is wrong; the message names the value, the place and the remedy."""
+
+
+class DatasetError(UserError):
+    """A dataset folder or one of its lists is not what its layout promises."""
+
+
+class ConfigError(UserError):
+    """A name or value given on the command line or in a YAML file does not exist."""
+
+
+class VideoReadError(UserError):
+    """A video cannot be decoded. `path` and `reason` are kept for the manifest."""
+
+    def __init__(self, path, reason: str):
+        self.path, self.reason = str(path), reason
+        super().__init__(f"{path}: {reason}")
+
+    def __reduce__(self):  # crosses process borders (DataLoader workers) with both fields
+        return type(self), (self.path, self.reason)
+
+
+def unknown(kind: str, value: str, valid: Iterable[str]) -> ConfigError:
+    """The error for a wrong name: says the nearest valid names, then where all of them are."""
+    valid = sorted(valid)
+    near = difflib.get_close_matches(value, valid, n=3, cutoff=0.4)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Valid: {', '.join(valid[:12])}."
+    return ConfigError(f"Unknown {kind} {value!r}. {hint}")

@@ -1,0 +1,15 @@
+"""From score tables to figures: accuracy (Eq 19), mean-class accuracy, mAP (Eq 15-18), confusion."""
+
+from sta_tsn.evaluation.metrics import (
+    confusion_matrix,
+    mean_average_precision,
+    mean_class_accuracy,
+    micro_accuracy,
+    per_class_accuracy,
+)
+from sta_tsn.evaluation.scores import ScoreTable
+
+__all__ = [
+    "ScoreTable", "confusion_matrix", "mean_average_precision", "mean_class_accuracy", "micro_accuracy",
+    "per_class_accuracy",
+]  # fmt: skip

@@ -1,0 +1,65 @@
+"""The score table of a run: what the model said of every test video. Evaluation reads nothing else."""
+
+import json
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sta_tsn.artefacts import atomic
+from sta_tsn.errors import UserError
+from sta_tsn.evaluation.metrics import mean_class_accuracy, micro_accuracy
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """V test videos, K classes.
+
+    ids: V names. scores: (V, K) before the softmax, mean over frames, segments and crops. labels: bool (V, K).
+    classes: K names. protocol: frames, crops, split, seed, versions, ... temporal_weights: beta (V, N, T) of
+    the centre crop, stage two only.
+    """
+
+    ids: list[str]
+    scores: Tensor
+    labels: Tensor
+    classes: list[str]
+    protocol: dict
+    temporal_weights: Tensor | None = None
+
+    def __post_init__(self):
+        if len(set(self.ids)) != len(self.ids):
+            raise UserError("a score table names a video twice")
+        if self.scores.shape != self.labels.shape or self.scores.shape != (len(self.ids), len(self.classes)):
+            raise UserError(f"scores {tuple(self.scores.shape)}, labels {tuple(self.labels.shape)}, {len(self.ids)} ids do not fit")
+
+    @property
+    def summary(self) -> dict:
+        """Accuracy in % by both definitions, and N."""
+        micro, mean_class = (100 * measure(self.scores, self.labels) for measure in (micro_accuracy, mean_class_accuracy))
+        return {"micro accuracy %": round(micro, 2), "mean-class accuracy %": round(mean_class, 2), "videos": len(self.ids)}
+
+    def save(self, path: str | os.PathLike) -> None:
+        arrays = {"ids": np.array(self.ids), "scores": self.scores.numpy(), "labels": self.labels.numpy()}
+        if self.temporal_weights is not None:
+            arrays["temporal_weights"] = self.temporal_weights.numpy()
+        text = {"classes": np.array(self.classes), "protocol": np.array(json.dumps(self.protocol))}
+        with atomic(path) as temporary:
+            np.savez_compressed(temporary, **arrays, **text)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "ScoreTable":
+        if not os.path.exists(path):
+            raise UserError(f"No score table {path}: the run has not been tested (make train).")
+        with np.load(path, allow_pickle=False) as file:
+            beta = torch.from_numpy(file["temporal_weights"]) if "temporal_weights" in file else None
+            return cls(
+                ids=file["ids"].tolist(),
+                scores=torch.from_numpy(file["scores"]),
+                labels=torch.from_numpy(file["labels"]),
+                classes=file["classes"].tolist(),
+                protocol=json.loads(str(file["protocol"])),
+                temporal_weights=beta,
+            )

@@ -1,0 +1,68 @@
+"""Stored features as batches for stage two and for testing; no video is opened, no CNN is run."""
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sta_tsn.features.frame_classifiers import read_judgement
+from sta_tsn.features.store import FeatureStore
+from sta_tsn.video import SeededSampler
+
+
+class FeatureDataset(Dataset):
+    """Items {features fp16 (V, N, T, D), label, index} and, for training videos, `relevant` bool (N, T)."""
+
+    def __init__(self, store: FeatureStore, part: str, relevant: Tensor | None = None):
+        self.store, self.videos, self.relevant = store, store.about["videos"][part], relevant
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, item: tuple[int, int]) -> dict:
+        index, _ = item
+        video = self.videos[index]
+        sample = {"features": self.store.read(video["id"])["features"], "label": video["labels"][0], "index": index}
+        return sample if self.relevant is None else {**sample, "relevant": self.relevant[index]}
+
+
+class FeatureDataModule(LightningDataModule):
+    """Features of one backbone run.
+
+    Args:
+        features: folder of the feature store.
+        batch_size: videos per iteration, over all devices together (the paper's 128).
+        iterations_per_epoch: between validations and checkpoints; the paper counts iterations, not epochs.
+        num_workers: processes that read, per device.
+        seed: of the order.
+    """
+
+    def __init__(self, features: str, batch_size: int = 128, iterations_per_epoch: int = 500, num_workers: int = 2, seed: int = 0):
+        super().__init__()
+        self.store, self.batch_size = FeatureStore(features), batch_size
+        self.iterations_per_epoch, self.num_workers, self.seed = iterations_per_epoch, num_workers, seed
+
+    @property
+    def classes(self) -> list[str]:
+        return self.store.about["classes"]
+
+    def train_dataloader(self) -> DataLoader:
+        dataset = FeatureDataset(self.store, "train", read_judgement(self.store))
+        return self._loader(dataset, num_draws=self.iterations_per_epoch * self.batch_size)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(FeatureDataset(self.store, "val"))
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader(FeatureDataset(self.store, "test"), batch_size=8)
+
+    def _loader(self, dataset: FeatureDataset, num_draws: int | None = None, batch_size: int | None = None) -> DataLoader:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return DataLoader(
+            dataset,
+            batch_size=batch_size or max(1, self.batch_size // world_size),
+            sampler=SeededSampler(len(dataset), self.seed, num_draws, rank, world_size),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )

@@ -1,0 +1,52 @@
+"""Run the trained backbone over whole videos and fill the store; an interrupted run goes on where it was."""
+
+import torch
+from pytorch_lightning import Callback, Trainer
+
+from sta_tsn.datasets import VideoRecord
+from sta_tsn.features.frame_classifiers import judge_videos
+from sta_tsn.features.store import FeatureStore
+from sta_tsn.tasks import SpatialAttentionBackbone
+from sta_tsn.video import VideoDataModule
+
+
+def extract_features(
+    trainer: Trainer, task: SpatialAttentionBackbone, data: VideoDataModule, store: FeatureStore, made_by: str, parts: tuple[str, ...]
+) -> None:
+    """Features of `parts` of the split: ten crops of test videos, the centre crop of the others.
+
+    With `train` among the parts the frames are judged too (see `judge_videos`).
+
+    Args:
+        made_by: fingerprint of the checkpoint; features made by another one are thrown away.
+    """
+    if trainer.is_global_zero:
+        store.open_for_writing(made_by, task.classes, data.videos, parts)
+    trainer.strategy.barrier()
+    for part in parts:
+        todo = [record for record in getattr(data.videos, part) if not store.path(record.id).exists()]
+        trainer.strategy.barrier()  # nobody writes before everybody has looked
+        if todo:
+            writer = _StoreWriter(store, todo)
+            trainer.callbacks.append(writer)
+            loader = data.frames_loader(todo, "ten" if part == "test" else "center")
+            trainer.predict(task, loader, return_predictions=False)
+            trainer.callbacks.remove(writer)
+    trainer.strategy.barrier()
+    if "train" in parts and trainer.is_global_zero:
+        judge_videos(store, trainer.strategy.root_device)
+    trainer.strategy.barrier()
+
+
+class _StoreWriter(Callback):
+    def __init__(self, store: FeatureStore, records: list[VideoRecord]):
+        self.store, self.records = store, records
+
+    def on_predict_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        for row, index in enumerate(batch["index"].tolist()):
+            tensors = {"features": outputs["features"][row].half(), "frame_indices": batch["frame_indices"][row]}
+            if outputs["spatial_weights"] is not None:
+                tensors["spatial_weights"] = outputs["spatial_weights"][row].half()
+            if not torch.isfinite(tensors["features"]).all():
+                raise FloatingPointError(f"{self.records[index].path}: features are not finite; the backbone diverged (lower lr)")
+            self.store.write(self.records[index].id, **tensors)

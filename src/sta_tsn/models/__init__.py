@@ -1,0 +1,16 @@
+"""Pure `nn.Module`s, one file per idea of the paper; no Lightning, no data.
+
+Letters of the shape comments: B videos, N segments, T frames per segment, C channels, S input pixels, H x W
+map positions, D feature width, K classes.
+"""
+
+from sta_tsn.models.cnn import CNN
+from sta_tsn.models.spatial_attention import SpatialAttention, SpatialPyramidPooling
+from sta_tsn.models.sta_tsn import STATSN
+from sta_tsn.models.temporal_attention import KeyFrameAttention, temporal_attention_regularization
+from sta_tsn.models.tsn import TSN, ActionOutput, FrameEncoder
+
+__all__ = [
+    "CNN", "STATSN", "TSN", "ActionOutput", "FrameEncoder", "KeyFrameAttention", "SpatialAttention",
+    "SpatialPyramidPooling", "temporal_attention_regularization",
+]  # fmt: skip

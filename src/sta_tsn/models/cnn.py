@@ -1,0 +1,151 @@
+"""Any timm CNN as a map extractor that knows its own input size and statistics."""
+
+import ast
+import re
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from sta_tsn.errors import ConfigError, unknown
+
+
+class CNN(nn.Module):
+    """uint8 images to the last convolutional map A: (M, 3, S, S) -> (M, C, H, W).
+
+    uint8 is normalised here, on the device, with the backbone's statistics; floating-point input is taken as
+    normalised already.
+
+    Args:
+        name: a timm model, with or without its pretrained tag.
+        weights: `none` (random), `imagenet` (timm's, fetched on first use) or the path of a safetensors or pth
+            file. A safetensors header may say how the network was made and fed ("architecture": "timm NAME,
+            key='value'", "input": "(x/255-MEAN)/STD"); both are then taken over.
+        options: further arguments of timm's constructor.
+        mean, std: of inputs in [0, 1]; the header's or timm's where None.
+
+    Raises:
+        ConfigError: unknown or non-convolutional backbone, unreadable or foreign weights, no network.
+    """
+
+    def __init__(
+        self,
+        name: str = "resnet152",
+        weights: str = "none",
+        options: dict | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ):
+        super().__init__()
+        if not timm.is_model(name.partition(".")[0]):
+            raise unknown("backbone", name, timm.list_models())
+        header = read_weights_header(weights) if _is_file(weights) else {}
+        self.options = {**header.get("options", {}), **(options or {})}
+        self.net = _create(name, weights == "imagenet", self.options)
+        defaults = timm.data.resolve_model_data_config(self.net)
+        self.name, self.input_px = name, defaults["input_size"][-1]
+        mean, std = mean or header.get("mean") or defaults["mean"], std or header.get("std") or defaults["std"]
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.num_features = self._check_map(name)
+        self.loaded = load_weights(self.net, weights) if _is_file(weights) else f"{name}: {weights} weights"
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def settings(self) -> dict:
+        """Arguments that build the same network again, without its weights."""
+        statistics = {"mean": tuple(self.mean.flatten().tolist()), "std": tuple(self.std.flatten().tolist())}
+        return {"name": self.name, "options": self.options, **statistics}
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not images.is_floating_point():
+            images = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
+        return self.net(images.contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def _check_map(self, name: str) -> int:
+        was_training = self.net.training
+        maps = self.net.eval()(torch.zeros(1, 3, self.input_px, self.input_px))
+        self.net.train(was_training)
+        if maps.ndim != 4 or maps.shape[2] != maps.shape[3]:
+            raise ConfigError(f"Backbone {name!r} ends in shape {tuple(maps.shape)}, not in a map (1, C, H, W). Take a CNN: resnet50, ...")
+        return maps.shape[1]
+
+
+def _is_file(weights: str) -> bool:
+    return weights not in ("none", "imagenet")
+
+
+def _create(name: str, pretrained: bool, options: dict) -> nn.Module:
+    try:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **options)
+    except TypeError as error:
+        raise ConfigError(f"Backbone {name!r} does not take the options {options}: {error}") from error
+    except Exception as error:  # the hub client raises many kinds when there is no network
+        if not pretrained:
+            raise
+        raise ConfigError(
+            f"The ImageNet weights of {name!r} could not be fetched ({type(error).__name__}). Without network: "
+            "WEIGHTS=<file.safetensors or .pth> loads them from disk, WEIGHTS=none trains from random weights."
+        ) from error
+
+
+def read_weights_header(path: str) -> dict:
+    """What a safetensors header says of the network: `options`, `mean`, `std`; {} where it says nothing."""
+    if not Path(path).is_file():
+        raise ConfigError(f"WEIGHTS={path}: no such file (nor 'imagenet' or 'none').")
+    if not path.endswith(".safetensors"):
+        return {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ConfigError(f"WEIGHTS={path} is not a safetensors file: {error}") from error
+    found: dict = {}
+    options = re.findall(r"(\w+)=('[^']*'|[\w.]+)", metadata.get("architecture", ""))
+    if options:
+        found["options"] = {key: ast.literal_eval(value) for key, value in options}
+    statistics = re.search(r"\(x/255\s*-\s*([\d.]+)\)\s*/\s*([\d.]+)", metadata.get("input", ""))
+    if statistics:
+        found["mean"], found["std"] = ((float(value),) * 3 for value in statistics.groups())
+    return found
+
+
+def load_weights(net: nn.Module, path: str) -> str:
+    """Load a local file into `net`; returns a line that says which keys matched.
+
+    Raises:
+        ConfigError: the file cannot be read safely, or fewer than half of the network's tensors are in it.
+    """
+    state = _read_state(path)
+    own = net.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")]
+    unused = [key for key in state if key not in fitting]
+    if len(fitting) < len(own) / 2:
+        raise ConfigError(
+            f"WEIGHTS={path} does not fit: {len(fitting)} of {len(own)} tensors match in name and shape.\n"
+            f"  the network wants: {', '.join(missing[:4])}, ...\n  the file holds: {', '.join(list(state)[:4])}, ..."
+        )
+    net.load_state_dict(fitting, strict=False)
+    line = f"{path}: {len(fitting)} of {len(own)} tensors matched"
+    line += f", missing {', '.join(missing[:6])}" if missing else ""
+    return line + (f", not used {', '.join(unused[:6])}" if unused else "")
+
+
+def _read_state(path: str) -> dict[str, Tensor]:
+    try:
+        if path.endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ConfigError(f"WEIGHTS={path} cannot be read as tensors alone: {str(error).splitlines()[0]}") from error
+    for wrapper in ("state_dict", "model"):
+        state = state.get(wrapper, state)
+    return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}

@@ -1,0 +1,48 @@
+"""STA-TSN assembled (Fig 1): frames, spatial attention, key frames of each segment, average consensus."""
+
+from torch import Tensor, nn
+
+from sta_tsn.models.temporal_attention import KeyFrameAttention
+from sta_tsn.models.tsn import TSN, ActionOutput
+
+
+class STATSN(nn.Module):
+    """A TSN with spatial attention whose segments are summarised by `KeyFrameAttention`.
+
+        scores = mean over n of FC(F_n)     average consensus before the softmax
+
+    Reading: the fully connected layer is stage one's, trained further. Features and classes are the same, so
+    stage two starts near the SA+TSN network that it extends, whichever way beta points at first.
+
+    Args:
+        num_classes: K.
+        hidden_dim: of the LSTM.
+        dropout: before the fully connected layer.
+        tsn: arguments of the stage-one `TSN` (backbone, weights, pool_sizes, focus, ...), spatial attention on
+            by default.
+
+    Example:
+        >>> output = STATSN(5, 64, backbone="resnet18")(torch.rand(2, 3, 10, 3, 224, 224))
+        >>> output.scores.shape, output.spatial_weights.shape, output.temporal_weights.shape
+        (torch.Size([2, 5]), torch.Size([2, 3, 10, 7, 7]), torch.Size([2, 3, 10]))
+    """
+
+    def __init__(self, num_classes: int, hidden_dim: int = 2048, dropout: float = 0.8, **tsn):
+        super().__init__()
+        stage_one = TSN(num_classes, dropout=dropout, **tsn)
+        self.encoder, self.head, self.dropout = stage_one.encoder, stage_one.head, stage_one.dropout
+        self.attention = KeyFrameAttention(self.encoder.feature_dim, hidden_dim)
+        self.settings = {**stage_one.settings, "hidden_dim": hidden_dim}
+
+    @property
+    def input_px(self) -> int:
+        return self.encoder.cnn.input_px
+
+    def classify(self, features: Tensor) -> ActionOutput:
+        """Features (B, N, T, D) to scores (B, K) and beta (B, N, T)."""
+        segments, temporal_weights = self.attention(features)  # (B, N, D)
+        return ActionOutput(self.head(self.dropout(segments)).mean(1), temporal_weights=temporal_weights)
+
+    def forward(self, clips: Tensor) -> ActionOutput:  # (B, N, T, C, S, S)
+        features, spatial_weights = self.encoder(clips)
+        return self.classify(features)._replace(spatial_weights=spatial_weights)

@@ -1,0 +1,5 @@
+"""What people look at: the table, the charts of Figures 4 and 5, the attention pictures of Figure 6."""
+
+from sta_tsn.report.page import build_report
+
+__all__ = ["build_report"]

@@ -1,0 +1,109 @@
+"""The report of a dataset's runs: Table 2 as far as it is done, Figures 4 to 6, one page to open."""
+
+import html
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sta_tsn.artefacts import atomic, file_fingerprint, fingerprint, read_json, write_json
+from sta_tsn.datasets import VideoRecord
+from sta_tsn.evaluation import ScoreTable
+from sta_tsn.running.folder import RunFolder
+
+NUM_EXPLAINED = 4
+
+
+def build_report(rows: dict[str, RunFolder], test_videos: list[VideoRecord], folder: Path) -> None:
+    """Print Table 2 and write `index.html`, `table2.csv` and the figures; figures only when scores changed.
+
+    Args:
+        rows: the row's title and its run, in the table's order; the last one is STA-TSN's temporal stage.
+        test_videos: with paths, for the attention pictures.
+    """
+    tables = {title: ScoreTable.load(run.scores) for title, run in rows.items()}
+    summary = pd.DataFrame({title: row_of(table) for title, table in tables.items()}).T
+    print_table(summary, protocol_line(tables))
+    stamp = fingerprint([file_fingerprint(run.scores) for run in rows.values()])
+    page = folder / "index.html"
+    if read_json(folder / "report.json").get("fingerprint") != stamp or not page.exists():
+        figures = draw_figures(tables, list(rows.values())[-1], test_videos, folder)
+        with atomic(folder / "table2.csv") as path:
+            summary.to_csv(path, index_label="model")
+        with atomic(page) as path:
+            path.write_text(render_page(summary, protocol_line(tables), figures), encoding="utf-8")
+        write_json(folder / "report.json", {"fingerprint": stamp, "runs": {title: str(run.path) for title, run in rows.items()}})
+    print(f"Report: {page.resolve()}", flush=True)
+
+
+def row_of(table: ScoreTable) -> dict:
+    """A row of Table 2: both accuracies, and what it cost."""
+    hours = sum(table.protocol.get("seconds", {}).values()) / 60
+    return {**table.summary, "minutes": round(hours, 1), "peak memory GB": table.protocol.get("peak_memory_gb")}
+
+
+def protocol_line(tables: dict[str, ScoreTable]) -> str:
+    table = list(tables.values())[-1]
+    protocol = table.protocol
+    frames = protocol["segments"] * protocol["frames_per_segment"]
+    missing = f", {protocol['missing']} listed test videos MISSING" if protocol["missing"] else ""
+    return (
+        f"{frames} frames, {protocol['crops']} crops, {len(table.ids)} test videos{missing}, {len(table.classes)} classes, "
+        f"seed {protocol['seed']}, commit {protocol['commit']}. Micro accuracy is Eq 19, mean-class accuracy TSN's."
+    )
+
+
+def print_table(summary: pd.DataFrame, protocol: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    printed = Table("model", *summary.columns, title="Table 2", caption=protocol)
+    for title, row in summary.iterrows():
+        printed.add_row(title, *(f"{value:g}" for value in row))
+    Console().print(printed)
+
+
+def draw_figures(tables: dict[str, ScoreTable], sta_tsn: RunFolder, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
+    """Draw everything; returns (file name, caption) in the page's order."""
+    from sta_tsn.report.figures import confusion_chart, per_class_chart
+
+    title, table = list(tables.items())[-1]
+    per_class_chart(table, title, folder / "per_class.png")
+    confusion_chart(table, title, folder / "confusion.png")
+    figures = [("per_class.png", "Accuracy of each class (the paper's Fig 4)"), ("confusion.png", "Confusion matrix (Fig 5)")]
+    return figures + draw_attention(table, sta_tsn, test_videos, folder)
+
+
+def draw_attention(table: ScoreTable, run: RunFolder, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
+    """Fig 6 for a few test videos drawn at random, scored from the checkpoint alone."""
+    from sta_tsn.report.attention import attention_figure, explain_video
+    from sta_tsn.tasks import TemporalAttentionTSN
+
+    task = TemporalAttentionTSN.load_from_checkpoint(run.tested_checkpoint, map_location="cpu", weights_only=True)
+    chosen = np.random.default_rng(0).permutation(len(test_videos))[:NUM_EXPLAINED]
+    figures = []
+    for number, index in enumerate(sorted(chosen), 1):
+        record = test_videos[index]
+        frames, indices, output = explain_video(task.model, record.path, record.num_frames)
+        said, true = task.classes[int(output.scores.argmax())], task.classes[record.labels[0]]
+        name = f"attention_{number}.png"
+        attention_figure(frames, indices, output, f"{record.id}: {true}, taken for {said}", folder / name)
+        figures.append((name, f"Attention (Fig 6), {record.id}; crops, α laid over them, β with frame numbers"))
+    return figures
+
+
+def render_page(summary: pd.DataFrame, protocol: str, figures: list[tuple[str, str]]) -> str:
+    pictures = "\n".join(
+        f'<figure><img src="{name}" alt="{html.escape(caption)}"><figcaption>{html.escape(caption)}</figcaption></figure>'
+        for name, caption in figures
+    )
+    return f"""<!doctype html>
+<meta charset="utf-8"><title>STA-TSN report</title>
+<style>body{{font:16px/1.5 sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}img{{max-width:100%}}
+td,th{{padding:.3rem .9rem;text-align:right;border-bottom:1px solid #ccc}}th:first-child{{text-align:left}}
+figure{{margin:2rem 0}}figcaption{{color:#555}}</style>
+<h1>Table 2</h1>
+{summary.to_html(border=0)}
+<p>{html.escape(protocol)}</p>
+{pictures}
+"""

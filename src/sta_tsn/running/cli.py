@@ -1,0 +1,157 @@
+"""LightningCLI as this project uses it: any task over any data module, loggers and checkpoints always on."""
+
+import inspect
+import os
+import warnings
+from importlib import import_module
+from pathlib import Path
+
+import torch
+import yaml
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from sta_tsn.artefacts import atomic
+from sta_tsn.errors import unknown
+from sta_tsn.running.folder import RunFolder
+
+
+class StageCLI(LightningCLI):
+    """Builds trainer, task and data module from `--config FILE ...` and dotted overrides.
+
+    Class names of the data travel into the model; the seed is given once.
+    """
+
+    def __init__(self, arguments: list[str]):
+        check_keys(arguments)
+        # this is a command line, only that `sta-tsn fit` has looked at it first
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        super().__init__(
+            LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
+            save_config_callback=None, seed_everything_default=0, args=arguments, run=False,
+        )  # fmt: skip
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--run_dir", type=str, required=True, help="folder of this run")
+        parser.add_argument("--keep_features", type=bool, default=False, help="features of all parts, for stage two")
+        parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def instantiate_trainer(self, **kwargs) -> Trainer:
+        folder, settings = RunFolder(self.config.run_dir), self.config.trainer
+        kwargs.update(
+            default_root_dir=str(folder.path),
+            logger=[continued_csv_logger(folder), wandb_logger(folder)],
+            callbacks=checkpoint_callbacks(folder, settings.check_val_every_n_epoch) + [LearningRateMonitor()],
+            plugins=[AtomicCheckpointIO()],
+            precision=settings.precision or default_precision(),
+            use_distributed_sampler=False,  # the project's sampler deals videos out without repeating any
+            num_sanity_val_steps=0,
+        )
+        return super().instantiate_trainer(**kwargs)
+
+    def save_config(self, path: Path) -> None:
+        with atomic(path) as temporary:
+            self.parser.save(self.config, str(temporary), skip_check=True, overwrite=True, multifile=False)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """A kill in the middle of a save leaves the checkpoint before it."""
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
+        with atomic(path) as temporary:
+            super().save_checkpoint(checkpoint, temporary, storage_options)
+
+
+def default_precision() -> str:
+    """Mixed on a GPU, exact fp32 on the CPU."""
+    if not torch.cuda.is_available():
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+
+
+def checkpoint_callbacks(folder: RunFolder, every_n_epochs: int | None) -> list[ModelCheckpoint]:
+    """best.ckpt by validation accuracy, last.ckpt to go on from; each one file, overwritten."""
+    common = {"dirpath": str(folder.checkpoints), "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor="val/accuracy", mode="max", save_on_train_epoch_end=False, **common)
+    last = ModelCheckpoint(filename="last", every_n_epochs=every_n_epochs or 1, save_on_train_epoch_end=True, **common)
+    return [best, last]
+
+
+def continued_csv_logger(folder: RunFolder) -> CSVLogger:
+    """A CSV logger that keeps the rows of an interrupted run up to the checkpoint it goes on from."""
+    import csv
+
+    rows = []
+    if folder.metrics.exists() and folder.last.exists():
+        step = torch.load(folder.last, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+        with open(folder.metrics, newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
+    logger = CSVLogger(str(folder.path.parent), name=folder.path.name, version="")
+    if rows:
+        writer = logger.experiment  # deletes the file; the rows go back in with the first save
+        writer.metrics = [{key: value for key, value in row.items() if value} for row in rows]
+    return logger
+
+
+def wandb_logger(folder: RunFolder) -> WandbLogger:
+    """Online when logged in, offline otherwise, never asking. One W&B run per run folder."""
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+    return WandbLogger(
+        project="sta-tsn", name="/".join(folder.path.parts[-6:]), id=folder.about["wandb_id"], resume="allow",
+        save_dir=str(folder.path), mode=mode,
+    )  # fmt: skip
+
+
+def check_keys(arguments: list[str]) -> None:
+    """Name the nearest valid key for each wrong one; jsonargparse's own message is hard to read.
+
+    Args:
+        arguments: each as `--name=value`.
+    """
+    flat: dict[str, str] = {}
+    for argument in arguments:
+        name, _, value = argument.removeprefix("--").partition("=")
+        if name == "config":
+            flat.update({key: value for key in _flatten(yaml.safe_load(Path(value).read_text()) or {})})
+        else:
+            flat[name] = "the command line"
+    classes = {part: _class_of(part, arguments) for part in ("model", "data")}
+    for key, place in flat.items():
+        part, _, rest = key.partition(".")
+        name = rest.removeprefix("init_args.").split(".")[0]
+        if part == "trainer":
+            valid = list(inspect.signature(Trainer.__init__).parameters)
+        elif part in classes and classes[part]:
+            valid = ["class_path", *inspect.signature(classes[part].__init__).parameters]
+        else:
+            part, name, valid = "", part, ["model", "data", "trainer", "run_dir", "seed_everything", "keep_features"]
+        if name not in valid:
+            raise unknown(f"key (in {place})", f"{part}.{name}".lstrip("."), [f"{part}.{v}".lstrip(".") for v in valid if v != "self"])
+
+
+def _flatten(tree: dict, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in tree.items():
+        keys += _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and prefix.count(".") < 2 else [prefix + key]
+    return keys
+
+
+def _class_of(part: str, arguments: list[str]) -> type | None:
+    """The class that the last `class_path` among the configurations names."""
+    found = None
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "--config":
+            section = (yaml.safe_load(Path(value).read_text()) or {}).get(part) or {}
+            found = section.get("class_path", found)
+    if found is None:
+        return None
+    module, _, name = found.rpartition(".")
+    return getattr(import_module(module), name)

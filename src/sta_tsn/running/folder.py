@@ -1,0 +1,71 @@
+"""A run's folder: what made it, whether it is finished, and where its files lie."""
+
+import os
+import secrets
+import time
+from pathlib import Path
+
+from sta_tsn.artefacts import file_fingerprint, fingerprint, provenance, read_json, write_json
+
+VOLATILE = ("--run_dir", "--trainer.devices", "--trainer.num_nodes", "--data.num_workers")
+
+
+def stage_fingerprint(arguments: list[str]) -> str:
+    """Changes with whatever changes a run's result; not with the machine it runs on.
+
+    Args:
+        arguments: of `sta-tsn fit`, each as `--name=value`. Where a value is a file (configuration, weights,
+            checkpoint, manifest) its content counts, for a feature store what made it.
+    """
+    parts = []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in VOLATILE:
+            continue
+        store = os.path.join(value, "store.json")
+        file = store if os.path.exists(store) else value
+        parts.append((name, file_fingerprint(file) if os.path.isfile(file) else value))
+    return fingerprint(parts)
+
+
+class RunFolder:
+    """Paths and state of one stage's run, `runs/<dataset>/split<k>/<model>/<modality>/seed<s>/<stage>`."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.checkpoints, self.features = self.path / "checkpoints", self.path / "features"
+        self.best, self.last = self.checkpoints / "best.ckpt", self.checkpoints / "last.ckpt"
+        self.scores, self.metrics, self.config = self.path / "scores.npz", self.path / "metrics.csv", self.path / "config.yaml"
+
+    @property
+    def about(self) -> dict:
+        return read_json(self.path / "run.json")
+
+    @property
+    def tested_checkpoint(self) -> Path:
+        """The best epoch's on validation; the last where there was nothing to validate on."""
+        return self.best if self.best.exists() else self.last
+
+    def is_done(self, stamp: str) -> bool:
+        return self.about.get("fingerprint") == stamp and self.scores.exists()
+
+    def claim(self, stamp: str, arguments: list[str]) -> None:
+        """Make this the folder of the run `stamp`; a run with other settings is moved aside, not lost."""
+        about = self.about
+        if about and about["fingerprint"] != stamp:
+            aside = self.path.with_name(f"{self.path.name}.old-{time.strftime('%Y%m%d-%H%M%S')}")
+            self.path.rename(aside)
+            changed = sorted(set(arguments).symmetric_difference(about["arguments"]))
+            print(f"{self.path}: settings or inputs changed ({', '.join(changed) or 'file contents'}).", flush=True)
+            print(f"  The earlier run is kept as {aside}.", flush=True)
+            about = {}
+        if not about:
+            about = {"fingerprint": stamp, "arguments": arguments, "wandb_id": secrets.token_hex(4), "seconds": {}, **provenance()}
+            write_json(self.path / "run.json", about)
+
+    def add_seconds(self, step: str, seconds: float, peak_memory_gb: float) -> None:
+        """Sum up a step's time over interruptions, and keep the highest memory seen."""
+        about = self.about
+        about["seconds"][step] = round(about["seconds"].get(step, 0) + seconds, 1)
+        about["peak_memory_gb"] = max(about.get("peak_memory_gb", 0), round(peak_memory_gb, 2))
+        write_json(self.path / "run.json", about)

@@ -1,0 +1,166 @@
+"""`make train`: the four rows of STA-TSN's Table 2 for one dataset, split, modality and seed, then the report.
+
+Each stage is its own process (`sta-tsn fit`, which anyone can repeat by hand: the command is printed), so that
+memory is given back, DDP can launch its ranks and a kill hurts one stage only. A stage whose folder carries the
+stamp of the same settings and inputs is not repeated.
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import yaml
+
+from sta_tsn.datasets import VideoDataset, VideoSplit, build_manifest, prepare_split
+from sta_tsn.errors import ConfigError, UserError, unknown
+from sta_tsn.running.folder import RunFolder, stage_fingerprint
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `make train` can be told; the Makefile's variables in lower case."""
+
+    dataset: str = "demo"
+    data: str | None = None
+    split: int = 1
+    modality: str = "rgb"
+    model: str = "sta_tsn"
+    backbone: str | None = None
+    weights: str | None = None
+    devices: str = "auto"
+    nodes: int = 1
+    runs: str = "runs"
+    seed: int = 0
+    allow_missing: bool = False
+    experiments: str = "experiments"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of Table 2: its name in the report, its run below `split<k>`, its configuration files."""
+
+    title: str
+    model: str
+    stage: str  # backbone or temporal
+    config: str
+
+    def folder(self, options: TrainOptions) -> RunFolder:
+        split = Path(options.runs, options.dataset, f"split{options.split}")
+        return RunFolder(split / self.model / options.modality / f"seed{options.seed}" / self.stage)
+
+
+TABLE_2 = (
+    Row("CNN", "cnn", "backbone", "cnn.yaml"),
+    Row("SA-CNN", "sa_cnn", "backbone", "sa_cnn.yaml"),
+    Row("SA-CNN+TSN", "sta_tsn", "backbone", "sa_cnn_tsn.yaml"),
+    Row("STA-TSN", "sta_tsn", "temporal", "sta_tsn.yaml"),
+)
+
+
+def train(options: TrainOptions) -> None:
+    """Train, test and report every row that is not done yet."""
+    check_names(options)
+    manifest = Path(options.runs, options.dataset, "manifest.csv")
+    videos, classes = prepare_videos(options, manifest)
+    print(f"{options.dataset} split {options.split}: {len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos, {len(classes)} classes", flush=True)
+    for row in TABLE_2:
+        folder = row.folder(options)
+        arguments = stage_arguments(row, options, manifest)
+        if folder.is_done(stage_fingerprint(arguments)):
+            print(f"{row.title}: done already ({folder.path})", flush=True)
+            continue
+        command = ["sta-tsn", "fit", *arguments]
+        print(f"\n=== {row.title}\n{' '.join(command)}", flush=True)
+        finished = subprocess.run([sys.executable, "-m", "sta_tsn", "fit", *arguments])
+        if finished.returncode:
+            raise UserError(f"{row.title} did not finish. The same make command goes on where it stopped.")
+    from sta_tsn.report import build_report
+
+    tables = {row.title: row.folder(options) for row in TABLE_2}
+    build_report(tables, videos.test, Path(options.runs, options.dataset, "report"))
+
+
+def check_names(options: TrainOptions) -> None:
+    """Names are checked before anything is loaded."""
+    datasets = sorted(path.parent.name for path in Path(options.experiments).glob("*/backbone.yaml"))
+    if not datasets:
+        raise ConfigError(f"No experiments in {Path(options.experiments).resolve()}: run from the repository's root.")
+    if options.dataset not in datasets:
+        raise unknown("dataset", options.dataset, datasets)
+    if options.modality != "rgb":
+        raise unknown("modality", options.modality, ["rgb"])
+    if options.model != "sta_tsn":
+        raise unknown("model", options.model, ["sta_tsn"])
+    if options.backbone:
+        import timm
+
+        if not timm.is_model(options.backbone.partition(".")[0]):
+            raise unknown("backbone", options.backbone, timm.list_models())
+    if options.weights and options.weights not in ("imagenet", "none") and not Path(options.weights).is_file():
+        raise ConfigError(f"WEIGHTS={options.weights}: no such file (nor 'imagenet' or 'none').")
+
+
+def open_dataset(options: TrainOptions) -> VideoDataset:
+    """The dataset that the experiment's YAML names, at DATA where given."""
+    config = yaml.safe_load(Path(options.experiments, options.dataset, "backbone.yaml").read_text())
+    section = config["data"]["init_args"]["dataset"]
+    module, _, name = section["class_path"].rpartition(".")
+    arguments = section.get("init_args", {}) | ({"root": options.data} if options.data else {})
+    return getattr(import_module(module), name)(**arguments)
+
+
+def prepare_videos(options: TrainOptions, manifest: Path) -> tuple[VideoSplit, list[str]]:
+    """Count frames once, and say what is wrong with the data before any training starts."""
+    dataset = open_dataset(options)
+    official = dataset.records(options.split)
+    counted = build_manifest(official.train + official.test, manifest)
+    return prepare_split(dataset, options.split, counted, allow_missing=options.allow_missing), dataset.classes
+
+
+def stage_arguments(row: Row, options: TrainOptions, manifest: Path) -> list[str]:
+    """The command line of `sta-tsn fit` for one row."""
+    experiments, folder = Path(options.experiments), row.folder(options)
+    arguments = [
+        f"--config={experiments / 'table2' / row.config}",
+        f"--config={experiments / options.dataset / row.stage}.yaml",
+        f"--run_dir={folder.path}",
+        f"--seed_everything={options.seed}",
+        f"--trainer.devices={options.devices}",
+        f"--trainer.num_nodes={options.nodes}",
+    ]
+    if row.stage == "temporal":
+        backbone = RunFolder(folder.path.with_name("backbone"))
+        return [*arguments, f"--data.features={backbone.features}", f"--model.backbone_checkpoint={backbone.tested_checkpoint}"]
+    arguments += [f"--data.manifest={manifest}", f"--data.split={options.split}"]
+    if options.allow_missing:
+        arguments.append("--data.allow_missing=true")
+    if options.data:
+        arguments.append(f"--data.dataset.init_args.root={options.data}")
+    if options.backbone:
+        arguments.append(f"--model.backbone={options.backbone}")
+    if options.weights:
+        arguments.append(f"--model.weights={options.weights}")
+    return arguments
+
+
+def check_data(options: TrainOptions) -> None:
+    """`make check-data`: make the manifest, and print what of the split is usable. Deletes nothing."""
+    check_names(options)
+    dataset = open_dataset(options)
+    official = dataset.records(options.split)
+    path = Path(options.runs, options.dataset, "manifest.csv")
+    manifest = build_manifest(official.train + official.test, path)
+    for side, records in (("train", official.train), ("test", official.test)):
+        rows = [manifest.get(str(record.path.absolute())) for record in records]
+        readable = [row for row in rows if row and not row.reason]
+        frames = sorted(row.num_frames for row in readable) or [0]
+        print(
+            f"{options.dataset} split {options.split}, {side}: {len(records)} listed, {len(rows) - rows.count(None)} present, "
+            f"{len(readable)} readable; {frames[0]} to {frames[-1]} frames, median {frames[len(frames) // 2]}"
+        )
+        for row in rows:
+            if row and row.reason:
+                print(f"  {row.path}: {row.reason}")
+    print(f"Manifest: {path.resolve()}")

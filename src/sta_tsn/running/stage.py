@@ -1,0 +1,93 @@
+"""One stage of training from start to score table: fit, features, test. Every step goes on where it stopped."""
+
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from pytorch_lightning import Trainer
+
+from sta_tsn.artefacts import file_fingerprint
+from sta_tsn.errors import UserError
+from sta_tsn.evaluation import ScoreTable
+from sta_tsn.features import FeatureDataModule, extract_features
+from sta_tsn.features.store import PARTS, FeatureStore
+from sta_tsn.running.cli import StageCLI
+from sta_tsn.running.folder import RunFolder, stage_fingerprint
+from sta_tsn.video import VideoDataModule
+
+
+def fit_and_test(arguments: list[str]) -> None:
+    """`sta-tsn fit`: train the configured stage, choose its best epoch, test it, write `scores.npz`.
+
+    Args:
+        arguments: LightningCLI's, each as `--name=value`, `--run_dir=FOLDER` among them.
+    """
+    folders = [argument.partition("=")[2] for argument in arguments if argument.startswith("--run_dir=")]
+    if not folders:
+        raise UserError("sta-tsn fit needs --run_dir=FOLDER, and every option as --name=value.")
+    folder, stamp = RunFolder(folders[0]), stage_fingerprint(arguments)
+    if folder.is_done(stamp):
+        print(f"{folder.path}: done already, nothing to do", flush=True)
+        return
+    folder.claim(stamp, arguments)
+    cli = StageCLI(arguments)
+    trainer, task, data = cli.trainer, cli.model, cli.datamodule
+    if trainer.is_global_zero:
+        cli.save_config(folder.config)
+        if hasattr(task.model.encoder.cnn, "loaded") and isinstance(data, VideoDataModule):
+            print(f"Backbone: {task.model.encoder.cnn.loaded}", flush=True)
+    resume = str(folder.last) if folder.last.exists() else None
+    with _timed(folder, "fit", trainer):
+        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        print(f"\nStopped. The same command goes on from {folder.last}.", flush=True)
+        sys.exit(130)
+    tested = folder.tested_checkpoint
+    task.load_state_dict(torch.load(tested, map_location="cpu", weights_only=True)["state_dict"])
+
+    features = data
+    if isinstance(data, VideoDataModule):
+        store = FeatureStore(folder.features)
+        with _timed(folder, "features", trainer):
+            extract_features(trainer, task, data, store, file_fingerprint(tested), PARTS if cli.config.keep_features else ("test",))
+        features = FeatureDataModule(str(folder.features), num_workers=data.num_workers)
+    with _timed(folder, "test", trainer):
+        trainer.test(task, datamodule=features, verbose=False)
+    if trainer.is_global_zero:
+        table = score_table(task, features.store, {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about})
+        table.save(folder.scores)
+        print(f"{folder.path}: {table.summary}", flush=True)
+        if isinstance(data, VideoDataModule) and not cli.config.keep_features:
+            shutil.rmtree(folder.features)  # nobody reads the features of rows without a second stage
+
+
+def score_table(task, store: FeatureStore, made_by: dict) -> ScoreTable:
+    """The tested videos of `task` in the store's order; every one of them exactly once."""
+    about = store.about
+    videos, outputs = about["videos"]["test"], task.test_outputs
+    if sorted(outputs) != list(range(len(videos))):
+        raise RuntimeError(f"{len(outputs)} of {len(videos)} test videos were scored")
+    ordered = [outputs[index] for index in range(len(videos))]
+    labels = torch.zeros(len(videos), len(task.classes), dtype=torch.bool)
+    for row, video in enumerate(videos):
+        labels[row, video["labels"]] = True
+    crops, segments, frames, _ = store.read(videos[0]["id"])["features"].shape
+    protocol = {"crops": crops, "segments": segments, "frames_per_segment": frames, "missing": about["num_test_missing"], **made_by}
+    beta = torch.stack([output["temporal_weights"] for output in ordered]) if "temporal_weights" in ordered[0] else None
+    scores = torch.stack([output["scores"] for output in ordered])
+    return ScoreTable([video["id"] for video in videos], scores, labels, task.classes, protocol, beta)
+
+
+@contextmanager
+def _timed(folder: RunFolder, step: str, trainer: Trainer) -> Iterator[None]:
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        if trainer.is_global_zero:
+            kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            folder.add_seconds(step, time.monotonic() - start, kilobytes / 2**20)

@@ -1,0 +1,109 @@
+"""Stage one: a CNN with or without spatial attention, trained by TSN's recipe."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sta_tsn.models import TSN
+from sta_tsn.tasks.recognition import ActionRecognition
+
+
+class SpatialAttentionBackbone(ActionRecognition):
+    """Trains a `TSN` on N = 1 or 3 snippets per video with average consensus (Table 2, rows 1-3).
+
+    TSN's recipe: SGD with momentum 0.9, steps at fixed epochs, biases at twice the learning rate and without
+    weight decay, partial batch normalisation. METHODS: facts read off the public TSN code.
+
+    Args:
+        classes: class names; their number is K.
+        backbone: timm name of a CNN, or the settings of one as a dict.
+        weights: `imagenet`, `none` or a safetensors/pth file.
+        spatial_attention: Eq 3-7, or plain global average pooling.
+        pool_sizes, focus: readings of Eq 5 and 6, see `SpatialAttention`.
+        dropout: before the fully connected layer.
+        lr: of the backbone.
+        head_lr_scale: the attention's and the fully connected layer's rate, as a multiple (TSN: 1).
+        lr_milestones: epochs after which the rate is divided by 10.
+        weight_decay: of weights; none on biases and batch normalisation.
+        partial_bn: all batch normalisations but the first keep their statistics and affine parameters. Switch
+            it off for random weights, whose statistics mean nothing.
+    """
+
+    def __init__(
+        self,
+        classes: list[str],
+        backbone: str | dict = "resnet152",
+        weights: str = "imagenet",
+        spatial_attention: bool = True,
+        pool_sizes: tuple[int, ...] = (1, 3, 5, 7),
+        focus: Literal["elementwise", "inner_product"] = "elementwise",
+        dropout: float = 0.8,
+        lr: float = 1e-3,
+        head_lr_scale: float = 1.0,
+        lr_milestones: tuple[int, ...] = (30, 60),
+        weight_decay: float = 5e-4,
+        partial_bn: bool = True,
+    ):
+        super().__init__(TSN(len(classes), backbone, weights, spatial_attention, pool_sizes, focus, dropout), classes)
+        self.lr, self.head_lr_scale, self.lr_milestones = lr, head_lr_scale, lr_milestones
+        self.weight_decay, self.partial_bn = weight_decay, partial_bn
+        network = self.model.settings  # describes the network, not where its first weights came from
+        self.save_hyperparameters(
+            {
+                **{key: value for key, value in network.items() if key != "num_classes"},
+                "classes": list(classes), "weights": "none", "lr": lr, "head_lr_scale": head_lr_scale,
+                "lr_milestones": tuple(lr_milestones), "weight_decay": weight_decay, "partial_bn": partial_bn,
+            },
+            logger=False,
+        )  # fmt: skip
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if self.partial_bn:
+            freeze_batch_norms_but_first(self.model)
+
+    def training_step(self, batch: dict) -> torch.Tensor:
+        scores = self.model(batch["clips"].squeeze(1)).scores
+        loss = F.cross_entropy(scores, batch["label"])
+        self.log_training(loss, scores, batch["label"])
+        return loss
+
+    def validation_step(self, batch: dict) -> None:
+        self.log_validation(self.model(batch["clips"].squeeze(1)).scores, batch["label"])
+
+    def predict_step(self, batch: dict) -> dict:
+        """Features (B, V, N, T, D) and alpha (B, V, N, T, H, W) or None; one pass per crop position."""
+        outputs = [self.model.encoder(view) for view in batch["clips"].unbind(1)]
+        features, weights = zip(*outputs, strict=True)
+        return {"features": torch.stack(features, 1), "spatial_weights": None if weights[0] is None else torch.stack(weights, 1)}
+
+    def configure_optimizers(self) -> dict:
+        if self.partial_bn:
+            freeze_batch_norms_but_first(self.model)
+        optimizer = torch.optim.SGD(tsn_parameter_groups(self.model, self.lr, self.head_lr_scale, self.weight_decay), momentum=0.9)
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(self.lr_milestones), gamma=0.1)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def freeze_batch_norms_but_first(model: nn.Module) -> None:
+    """TSN's partial BN: evaluation mode and fixed affine parameters for every BatchNorm but the first."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms[1:]:
+        norm.eval().requires_grad_(False)
+
+
+def tsn_parameter_groups(model: TSN, lr: float, head_lr_scale: float, weight_decay: float) -> list[dict]:
+    """SGD groups: {backbone, head} x {weights, biases at 2 lr without decay}, and batch norms without decay."""
+    backbone = {id(parameter) for parameter in model.encoder.cnn.parameters()}
+    norms = {id(p) for module in model.modules() if isinstance(module, nn.BatchNorm2d) for p in module.parameters()}
+    groups: dict[tuple, list] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate = lr if id(parameter) in backbone else lr * head_lr_scale
+        bias = name.endswith("bias") and id(parameter) not in norms
+        decay = 0.0 if bias or id(parameter) in norms else weight_decay
+        groups.setdefault((2 * rate if bias else rate, decay), []).append(parameter)
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]

@@ -1,0 +1,70 @@
+"""What both stages share: validation accuracy, epochs that can be repeated, scores of the test videos."""
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy
+
+from sta_tsn.models import ActionOutput
+
+
+class ActionRecognition(LightningModule):
+    """Trains `model`; subclasses say how a training batch becomes a loss and what the optimiser is.
+
+    Testing reads stored features (B, V, N, T, D), V crops: the class scores of all crops are averaged.
+    After `trainer.test`, `test_outputs` holds for every video, on every process, its position among the test
+    videos, scores (K,) and beta (N, T) of the centre crop (absent in stage one).
+
+    Args:
+        model: a network with `classify(features (B, N, T, D)) -> ActionOutput`.
+        classes: their names; they travel in the checkpoint.
+    """
+
+    def __init__(self, model: nn.Module, classes: list[str]):
+        super().__init__()
+        self.model, self.classes = model, list(classes)
+        accuracy = MulticlassAccuracy(len(classes), average="micro")  # Eq 19; torchmetrics' default is macro
+        self.train_accuracy, self.val_accuracy = accuracy, accuracy.clone()
+        self.test_outputs: dict[int, dict[str, Tensor]] = {}
+
+    def forward(self, clips: Tensor) -> ActionOutput:  # (B, N, T, C, S, S)
+        return self.model(clips)
+
+    def on_fit_start(self) -> None:
+        self._first_seed = torch.initial_seed()
+
+    def on_train_epoch_start(self) -> None:
+        """Dropout draws depend on the epoch alone: a resumed run equals an uninterrupted one."""
+        torch.manual_seed(self._first_seed + 1000 * self.current_epoch + self.global_rank)
+        self.model.train()
+
+    def log_training(self, loss: Tensor, scores: Tensor, labels: Tensor, **terms: Tensor) -> None:
+        self.train_accuracy(scores, labels)
+        self.log("train/loss", loss, prog_bar=True)
+        self.log_dict({f"train/{name}": value for name, value in terms.items()})
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+
+    def log_validation(self, scores: Tensor, labels: Tensor) -> None:
+        self.val_accuracy(scores, labels)
+        self.log("val/loss", F.cross_entropy(scores, labels), batch_size=len(labels), sync_dist=True)
+        self.log("val/accuracy", self.val_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+
+    def on_test_epoch_start(self) -> None:
+        self.test_outputs.clear()
+
+    def test_step(self, batch: dict) -> None:
+        crops = [self.model.classify(crop) for crop in batch["features"].float().unbind(1)]
+        scores = torch.stack([crop.scores for crop in crops]).mean(0).float().cpu()
+        beta = crops[0].temporal_weights
+        for row, index in enumerate(batch["index"].tolist()):
+            self.test_outputs[index] = {"scores": scores[row]}
+            if beta is not None:
+                self.test_outputs[index]["temporal_weights"] = beta[row].float().cpu()
+
+    def on_test_epoch_end(self) -> None:
+        """Every process gets every video once, however the videos were dealt out."""
+        if torch.distributed.is_initialized():
+            parts: list[dict] = [{}] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, self.test_outputs)
+            self.test_outputs = {index: output for part in parts for index, output in part.items()}

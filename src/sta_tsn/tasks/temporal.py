@@ -1,0 +1,92 @@
+"""Stage two: the LSTM attention over key frames, trained on the frozen features of stage one."""
+
+import torch
+from torch.nn import functional as F
+
+from sta_tsn.models import STATSN, temporal_attention_regularization
+from sta_tsn.tasks.recognition import ActionRecognition
+
+
+class TemporalAttentionTSN(ActionRecognition):
+    """Trains LSTM, 1x1 convolution and fully connected layer of a `STATSN`; the CNN is frozen and not run.
+
+        loss = CE(scores, y) + l_MSE                                 Eq 14
+
+    The paper: SGD with momentum 0.9, batch 128, learning rate 1e-3 divided by 10 every 3000 iterations, end at
+    15000. Weight decay 5e-4 is a reading. The checkpoint holds stage one's weights too, so that it alone can
+    score a video.
+
+    Args:
+        classes: class names; their number is K.
+        backbone_checkpoint: stage one's checkpoint. None when a checkpoint of this class is loaded.
+        network: arguments of `STATSN`, read from `backbone_checkpoint`; given when a checkpoint is loaded.
+        hidden_dim: of the LSTM; the paper's 2048.
+        dropout: before the fully connected layer.
+        lr: learning rate.
+        lr_step_iterations: iterations after which the rate is divided by 10.
+        weight_decay: of all trained parameters.
+        temporal_regularization: add l_MSE to the loss; it is logged in either case.
+    """
+
+    def __init__(
+        self,
+        classes: list[str],
+        backbone_checkpoint: str | None = None,
+        network: dict | None = None,
+        hidden_dim: int = 2048,
+        dropout: float = 0.8,
+        lr: float = 1e-3,
+        lr_step_iterations: int = 3000,
+        weight_decay: float = 5e-4,
+        temporal_regularization: bool = True,
+    ):
+        if (backbone_checkpoint is None) == (network is None):
+            raise ValueError("give backbone_checkpoint (to train) or network (to load), not both")
+        state = torch.load(backbone_checkpoint, map_location="cpu", weights_only=True) if backbone_checkpoint else None
+        network = network or _network_of(state["hyper_parameters"])
+        super().__init__(STATSN(hidden_dim=hidden_dim, dropout=dropout, **network), classes)
+        if state:
+            weights = {key.removeprefix("model."): value for key, value in state["state_dict"].items() if key.startswith("model.")}
+            self.model.load_state_dict(weights, strict=False)
+        self.model.encoder.requires_grad_(False)
+        self.lr, self.lr_step_iterations, self.weight_decay = lr, lr_step_iterations, weight_decay
+        self.temporal_regularization = temporal_regularization
+        self.save_hyperparameters(
+            {
+                "classes": list(classes), "network": network, "hidden_dim": hidden_dim, "dropout": dropout, "lr": lr,
+                "lr_step_iterations": lr_step_iterations, "weight_decay": weight_decay,
+                "temporal_regularization": temporal_regularization,
+            },
+            logger=False,
+        )  # fmt: skip
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.model.encoder.eval()
+
+    def training_step(self, batch: dict) -> torch.Tensor:
+        output = self.model.classify(batch["features"].squeeze(1).float())
+        cross_entropy = F.cross_entropy(output.scores, batch["label"])
+        regularization = temporal_attention_regularization(output.temporal_weights, batch["relevant"])
+        loss = cross_entropy + regularization if self.temporal_regularization else cross_entropy
+        judged_false = (~batch["relevant"]).float().mean()
+        self.log_training(
+            loss, output.scores, batch["label"],
+            loss_ce=cross_entropy, loss_mse=regularization, share_judged_false=judged_false,
+        )  # fmt: skip
+        return loss
+
+    def validation_step(self, batch: dict) -> None:
+        self.log_validation(self.model.classify(batch["features"].squeeze(1).float()).scores, batch["label"])
+
+    def configure_optimizers(self) -> dict:
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.SGD(trained, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, self.lr_step_iterations, gamma=0.1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _network_of(hyper_parameters: dict) -> dict:
+    """The arguments of `STATSN` that stage one's checkpoint determines."""
+    network = {key: hyper_parameters[key] for key in ("backbone", "spatial_attention", "pool_sizes", "focus")}
+    return {"num_classes": len(hyper_parameters["classes"]), **network}

@@ -1,0 +1,82 @@
+"""Crops of TSN, each a single resize from the source frame: no 340x256 frame is ever made.
+
+TSN crops from frames resized to 340x256. Here a crop box is laid out in that frame and mapped to the source
+pixels, so cropping and resizing are one cv2 call. Sizes are relative to 256: a backbone with a 224 px input
+crops 224 of 256, one with S px crops the same share.
+"""
+
+import albumentations as A
+import cv2
+import numpy as np
+
+FRAME_WIDTH_PX, FRAME_HEIGHT_PX = 340, 256
+CROP_PX = 224
+RGB_SCALES = (1.0, 0.875, 0.75, 0.66)
+
+Box = tuple[float, float, float, float]  # x, y, width, height in the 340x256 frame
+
+
+def crop_and_resize(image: np.ndarray, box: Box, size_px: int) -> np.ndarray:
+    """Cut `box` (in 340x256 coordinates) out of `image` (H, W, C) of any size, as (size, size, C)."""
+    scale_x, scale_y = image.shape[1] / FRAME_WIDTH_PX, image.shape[0] / FRAME_HEIGHT_PX
+    x, y, width, height = box
+    left, top = round(x * scale_x), round(y * scale_y)
+    right, bottom = max(left + 1, round((x + width) * scale_x)), max(top + 1, round((y + height) * scale_y))
+    region = image[top:bottom, left:right]
+    shrinks = region.shape[0] > size_px and region.shape[1] > size_px
+    return cv2.resize(region, (size_px, size_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+class MultiScaleCornerCrop(A.DualTransform):
+    """TSN's crop augmentation: width and height scaled independently, 13 fixed positions, one draw per clip.
+
+    Args:
+        size_px: side of the square result.
+        scales: of the frame's short side (256). Width and height take neighbouring scales at most.
+    """
+
+    def __init__(self, size_px: int = CROP_PX, scales: tuple[float, ...] = RGB_SCALES, p: float = 1.0):
+        super().__init__(p=p)
+        self.size_px, self.scales = size_px, tuple(scales)
+
+    def get_params(self) -> dict:
+        pairs = [(w, h) for i, w in enumerate(self.scales) for j, h in enumerate(self.scales) if abs(i - j) <= 1]
+        scale_w, scale_h = self.py_random.choice(pairs)
+        width, height = scale_w * FRAME_HEIGHT_PX, scale_h * FRAME_HEIGHT_PX
+        x, y = self.py_random.choice(corner_offsets(width, height))
+        return {"box": (x, y, width, height)}
+
+    def apply(self, img: np.ndarray, box: Box, **params) -> np.ndarray:
+        return crop_and_resize(img, box, self.size_px)
+
+    def apply_to_images(self, images: np.ndarray, box: Box, **params) -> np.ndarray:
+        return np.stack([crop_and_resize(image, box, self.size_px) for image in images])
+
+
+def corner_offsets(width: float, height: float) -> list[tuple[float, float]]:
+    """TSN's 13 top-left corners: 4 corners, centre, 4 edge centres, 4 quarter points."""
+    x, y = (FRAME_WIDTH_PX - width) / 4, (FRAME_HEIGHT_PX - height) / 4
+    steps = [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2)]
+    steps += [(0, 2), (4, 2), (2, 4), (2, 0)]
+    steps += [(1, 1), (3, 1), (1, 3), (3, 3)]
+    return [(i * x, j * y) for i, j in steps]
+
+
+def training_augmentation(size_px: int, scales: tuple[float, ...] = RGB_SCALES) -> A.Compose:
+    """Corner crop and mirror. Seed it per sample: forked workers would repeat one another's draws."""
+    return A.Compose([MultiScaleCornerCrop(size_px, scales), A.HorizontalFlip(p=0.5)])
+
+
+def center_crop(frames: np.ndarray, size_px: int) -> np.ndarray:
+    """(n, H, W, C) -> (n, size, size, C): the middle 224 of 340x256."""
+    box = ((FRAME_WIDTH_PX - CROP_PX) / 2, (FRAME_HEIGHT_PX - CROP_PX) / 2, CROP_PX, CROP_PX)
+    return np.stack([crop_and_resize(frame, box, size_px) for frame in frames])
+
+
+def ten_crops(frames: np.ndarray, size_px: int) -> np.ndarray:
+    """(n, H, W, C) -> (10, n, size, size, C): centre and four corners, then the same five mirrored."""
+    corners = [(2, 2), (0, 0), (4, 0), (0, 4), (4, 4)]
+    x, y = (FRAME_WIDTH_PX - CROP_PX) / 4, (FRAME_HEIGHT_PX - CROP_PX) / 4
+    boxes = [(i * x, j * y, CROP_PX, CROP_PX) for i, j in corners]
+    crops = np.stack([[crop_and_resize(frame, box, size_px) for frame in frames] for box in boxes])
+    return np.concatenate([crops, crops[:, :, :, ::-1]])

@@ -1,0 +1,184 @@
+"""From a dataset's split to batches of uint8 clips; everything after this runs on the device."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sta_tsn.datasets import VideoDataset, VideoRecord, VideoSplit, build_manifest, prepare_split, read_manifest
+from sta_tsn.video.augment import RGB_SCALES, center_crop, ten_crops, training_augmentation
+from sta_tsn.video.reader import VideoReader
+from sta_tsn.video.sampling import SegmentSampler
+
+Crop = Literal["augment", "center", "ten"]
+
+
+class ClipDataset(Dataset):
+    """Videos as clips of sampled frames.
+
+    An item is asked for by (index, seed) and holds `clips` uint8 (V, N, T, C, S, S) with V = 10 views for ten
+    crops and 1 otherwise, `label`, `index` (position in `records`) and `frame_indices` (N, T).
+
+    Args:
+        records: videos with their frame counts.
+        sampler: which frames.
+        crop: `augment` (TSN's random crop and flip), `center` or `ten`.
+        size_px: S, the backbone's input size.
+        scales: of the augmentation.
+    """
+
+    def __init__(self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop, size_px: int, scales=RGB_SCALES):
+        self.records, self.sampler, self.crop, self.size_px = records, sampler, crop, size_px
+        self.augment = training_augmentation(size_px, scales)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, item: tuple[int, int]) -> dict:
+        index, seed = item
+        record = self.records[index]
+        frame_indices = self.sampler(record.num_frames, torch.Generator().manual_seed(seed))
+        frames = VideoReader(record.path).read(frame_indices.flatten().tolist())
+        views = self._crop(frames, seed)
+        clips = torch.from_numpy(np.ascontiguousarray(np.moveaxis(views, -1, 2)))
+        clips = clips.unflatten(1, tuple(frame_indices.shape))
+        return {"clips": clips, "label": record.labels[0], "index": index, "frame_indices": frame_indices}
+
+    def _crop(self, frames: np.ndarray, seed: int) -> np.ndarray:
+        if self.crop == "ten":
+            return ten_crops(frames, self.size_px)
+        if self.crop == "center":
+            return center_crop(frames, self.size_px)[None]
+        self.augment.set_random_seed(seed)
+        return self.augment(images=frames)["images"][None]
+
+
+class SeededSampler(Sampler[tuple[int, int]]):
+    """Yields (index, seed). Order and seeds depend on (seed, epoch) alone, so a resumed epoch is the same one.
+
+    Args:
+        size: number of items.
+        seed: of order and item seeds.
+        num_draws: length of a training epoch in items, drawn as one random order of all items after another,
+            the same number for every process. None: every item once, in order, dealt out without repeats.
+        rank, world_size: this process among those that share the work. Lightning calls `set_epoch`.
+    """
+
+    def __init__(self, size: int, seed: int, num_draws: int | None, rank: int = 0, world_size: int = 1):
+        self.size, self.seed, self.num_draws = size, seed, num_draws
+        self.rank, self.world_size, self.epoch = rank, world_size, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def _indices(self) -> list[int]:
+        if self.num_draws is None:
+            return list(range(self.size))[self.rank :: self.world_size]
+        generator = np.random.default_rng((self.seed, self.epoch))
+        total = -(-self.num_draws // self.world_size) * self.world_size
+        orders = [generator.permutation(self.size) for _ in range(-(-total // self.size))]
+        return np.concatenate(orders)[:total][self.rank :: self.world_size].tolist()
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for position, index in enumerate(self._indices()):
+            entropy = (self.seed, self.epoch, index, position)
+            yield index, int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+    def __len__(self) -> int:
+        if self.num_draws is None:
+            return len(range(self.rank, self.size, self.world_size))
+        return -(-self.num_draws // self.world_size)
+
+
+class VideoDataModule(LightningDataModule):
+    """Clips for stage one. Rows of the paper's Table 2 differ in `num_segments` (1, or 3 for "+TSN").
+
+    Args:
+        dataset: where videos, labels and splits come from.
+        manifest: CSV file of frame counts, made when missing.
+        split: official split, 1-based.
+        num_segments: snippets of one training video, one random frame each.
+        batch_size: videos per step, over all devices together.
+        test_frames_per_segment: frames of each of three segments in testing (the paper's 10).
+        val_frames_per_segment: the same in validation; fewer, to save time. Centre crop.
+        val_share: share of the training clips held out, by group, to choose the best epoch.
+        allow_missing: go on without videos that are absent.
+        scales: of the corner crop, relative to the short side.
+        num_workers: processes that decode, per device.
+        seed: of order, frames and crops.
+    """
+
+    NUM_TEST_SEGMENTS = 3
+
+    def __init__(
+        self,
+        dataset: VideoDataset,
+        manifest: str,
+        split: int = 1,
+        num_segments: Literal[1, 3] = 3,
+        batch_size: int = 128,
+        test_frames_per_segment: int = 10,
+        val_frames_per_segment: int = 3,
+        val_share: float = 0.1,
+        allow_missing: bool = False,
+        scales: tuple[float, ...] = RGB_SCALES,
+        num_workers: int = 2,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.dataset, self.manifest, self.split = dataset, manifest, split
+        self.num_segments, self.batch_size = num_segments, batch_size
+        self.test_frames_per_segment, self.val_frames_per_segment = test_frames_per_segment, val_frames_per_segment
+        self.val_share, self.allow_missing, self.scales = val_share, allow_missing, scales
+        self.num_workers, self.seed = num_workers, seed
+        self.videos: VideoSplit | None = None
+
+    @property
+    def classes(self) -> list[str]:
+        return self.dataset.classes
+
+    def prepare_data(self) -> None:
+        official = self.dataset.records(self.split)
+        build_manifest(official.train + official.test, self.manifest)
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.videos is None:
+            manifest = read_manifest(self.manifest)
+            self.videos = prepare_split(self.dataset, self.split, manifest, self.val_share, self.allow_missing, self._say)
+
+    def _say(self, text: str) -> None:
+        if self.trainer is None or self.trainer.is_global_zero:
+            print(text, flush=True)
+
+    def train_dataloader(self) -> DataLoader:
+        return self.loader(self.videos.train, SegmentSampler(self.num_segments, 1, training=True), "augment")
+
+    def val_dataloader(self) -> DataLoader:
+        return self.loader(self.videos.val, SegmentSampler(self.NUM_TEST_SEGMENTS, self.val_frames_per_segment), "center")
+
+    def frames_loader(self, records: list[VideoRecord], crop: Crop) -> DataLoader:
+        """All test frames (3 x 10) of each video, one video a batch: for features and testing."""
+        return self.loader(records, SegmentSampler(self.NUM_TEST_SEGMENTS, self.test_frames_per_segment), crop, batch_size=1)
+
+    def loader(self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop, batch_size: int | None = None) -> DataLoader:
+        trainer = self.trainer
+        num_draws = len(records) if sampler.training else None
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        size_px = trainer.lightning_module.model.input_px if trainer else 224
+        return DataLoader(
+            ClipDataset(records, sampler, crop, size_px, self.scales),
+            batch_size=batch_size or max(1, self.batch_size // world_size),
+            sampler=SeededSampler(len(records), self.seed, num_draws, rank, world_size),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_one_thread,
+        )
+
+
+def _one_thread(worker_id: int) -> None:
+    cv2.setNumThreads(0)  # the workers are the parallelism

@@ -1,0 +1,96 @@
+"""Frames of one video by index. decord where it has wheels, PyAV elsewhere; both imported on first use."""
+
+from collections.abc import Sequence
+from functools import cache, cached_property
+
+import numpy as np
+
+from sta_tsn.errors import VideoReadError
+
+
+class VideoReader:
+    """Opens nothing until asked, and keeps nothing open: decord's readers leak and do not survive a fork.
+
+    Args:
+        path: a video file in any container and codec that FFmpeg knows.
+
+    `len(reader)` counts the frames that decode (container headers lie) by decoding the file once; a dataset
+    has that number from its manifest.
+
+    Raises:
+        VideoReadError: naming the path and the reason, from `len` and `read`.
+    """
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __len__(self) -> int:
+        return self._num_frames
+
+    @cached_property
+    def _num_frames(self) -> int:
+        from sta_tsn.datasets.manifest import probe
+
+        try:
+            found = probe(self.path)
+        except OSError as error:
+            raise VideoReadError(self.path, error.strerror) from error
+        if not found.get("num_frames"):
+            raise VideoReadError(self.path, found["reason"])
+        return found["num_frames"]
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """Frames `indices` (0-based, any order, repeats allowed) as uint8 (n, H, W, 3), RGB."""
+        indices = [int(index) for index in indices]
+        if not indices:
+            raise ValueError("read() needs at least one frame index")
+        if min(indices) < 0:
+            raise ValueError(f"frame indices are 0-based and not negative: {min(indices)}")
+        wanted, order = np.unique(indices, return_inverse=True)
+        frames = (_read_decord if _has_decord() else _read_pyav)(self.path, wanted.tolist())
+        return frames[order]
+
+
+@cache
+def _has_decord() -> bool:
+    try:
+        import decord  # noqa: F401
+    except (ImportError, OSError):  # no wheel for this platform; or its libraries do not load
+        return False
+    return True
+
+
+def _read_decord(path: str, indices: list[int]) -> np.ndarray:
+    import decord
+
+    try:
+        reader = decord.VideoReader(path, num_threads=1)
+        if indices[-1] >= len(reader):
+            raise _too_short(path, indices[-1], len(reader))
+        return reader.get_batch(indices).asnumpy()
+    except (RuntimeError, decord.DECORDError) as error:
+        raise VideoReadError(path, f"decord cannot decode it: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _read_pyav(path: str, indices: list[int]) -> np.ndarray:
+    import av
+
+    frames, wanted = [], set(indices)
+    try:
+        with av.open(path) as container:
+            if not container.streams.video:
+                raise VideoReadError(path, "the file holds no video stream")
+            for number, frame in enumerate(container.decode(video=0)):
+                if number in wanted:
+                    frames.append(frame.to_ndarray(format="rgb24"))
+                if number == indices[-1]:
+                    return np.stack(frames)
+    except (av.FFmpegError, ValueError) as error:
+        raise VideoReadError(path, f"PyAV cannot decode it: {error}") from error
+    raise _too_short(path, indices[-1], number + 1 if frames else 0)
+
+
+def _too_short(path: str, index: int, num_frames: int) -> VideoReadError:
+    return VideoReadError(
+        path, f"frame {index} was asked for, {num_frames} decode; if the file changed, delete its manifest.csv to count again"
+    )
