@@ -46,6 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_data_options(check)
     check.set_defaults(run=_check_data)
 
+    evaluate = verbs.add_parser("evaluate", help="accuracy from score tables")
+    evaluate.add_argument("scores", nargs="+", help="scores.npz files")
+    evaluate.set_defaults(run=_evaluate)
+
+    explain = verbs.add_parser("explain", help="class and attention picture of any video, from a checkpoint alone")
+    explain.add_argument("video")
+    explain.add_argument("checkpoint", help="a stage-two checkpoint, .../temporal/checkpoints/best.ckpt")
+    explain.add_argument("--out", help="picture to write; <video>_attention.png in the working folder by default")
+    explain.set_defaults(run=_explain)
+
     verbs.add_parser("fit", add_help=False, help="train and test one stage: --config=FILE ... --run_dir=FOLDER --name=value ...")
     return parser
 
@@ -69,6 +79,20 @@ def _check_data(options: argparse.Namespace) -> None:
     from sta_tsn.running.pipeline import TrainOptions, check_data
 
     check_data(_as(TrainOptions, options))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from sta_tsn.report.page import evaluate
+
+    evaluate(options.scores)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from sta_tsn.report.attention import explain
+
+    explain(Path(options.video), Path(options.checkpoint), Path(options.out or f"{Path(options.video).stem}_attention.png"))
 
 
 def _as(kind: type, options: argparse.Namespace):

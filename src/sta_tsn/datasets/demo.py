@@ -82,7 +82,7 @@ def render_demo(root: Path, seed: int = 0) -> None:
         (lists / f"testlist{split:02d}.txt").write_text("".join(f"{line}\n" for line, _ in sides["test"]))
     with atomic(truth) as path, open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow("id first_frame last_frame x_px y_px width_px height_px".split())
+        writer.writerow(["id", "first_frame", "last_frame", "x_px", "y_px", "width_px", "height_px"])
         writer.writerows(rows)
 
 
@@ -94,7 +94,7 @@ def render_clip(name: str, scene_seed: int, clip_seed: tuple[int, ...]):
     window_frames = int(num_frames * generator.uniform(0.25, 0.34))
     first = int(generator.integers(0, num_frames - window_frames + 1))
     radius, reach = generator.uniform(24, 30), generator.uniform(26, 34)
-    margin = radius + reach
+    margin = radius + reach + 1
     centre = generator.uniform((margin, margin), (WIDTH_PX - margin, HEIGHT_PX - margin))
     distractors = [_Distractor(generator) for _ in range(3)]
     phase, colour = generator.uniform(0, 2 * math.pi), _jitter(ACTIONS[name].colour, generator)
@@ -106,8 +106,9 @@ def render_clip(name: str, scene_seed: int, clip_seed: tuple[int, ...]):
             distractor.draw(frames[t], t)
         if first <= t < first + window_frames:
             _draw_actor(frames[t], ACTIONS[name], centre, radius, reach, phase + 2 * math.pi * t / 12, colour)
-    corner = np.clip(centre - margin, 0, None).round().astype(int)
-    return frames, (first, first + window_frames - 1), (*corner.tolist(), *[round(2 * margin)] * 2)
+    x, y = np.floor(centre - margin).astype(int).tolist()
+    side = math.ceil(2 * margin) + 2  # shapes are drawn at rounded positions
+    return frames, (first, first + window_frames - 1), (x, y, side, side)
 
 
 def write_video(path: Path, frames: np.ndarray, codec: str = "mpeg4", pixel_format: str = "yuv420p") -> None:

@@ -88,9 +88,7 @@ def hold_out_groups(records: list[VideoRecord], share: float, seed: int) -> tupl
     for record in records:
         members.setdefault(record.group, []).append(record)
     clips_of_class = Counter(label for record in records for label in record.labels)
-    groups_of_class = Counter(
-        label for group in members.values() for label in {one for record in group for one in record.labels}
-    )
+    groups_of_class = Counter(label for group in members.values() for label in {one for record in group for one in record.labels})
 
     held_groups: set[str] = set()
     held_clips: Counter[int] = Counter()

@@ -21,9 +21,7 @@ class VideoSplit:
     @property
     def fingerprint(self) -> str:
         """Changes with any video, label, frame count or side."""
-        return fingerprint(
-            [[(r.id, r.labels, r.num_frames) for r in side] for side in (self.train, self.val, self.test)]
-        )
+        return fingerprint([[(r.id, r.labels, r.num_frames) for r in side] for side in (self.train, self.val, self.test)])
 
 
 def prepare_split(

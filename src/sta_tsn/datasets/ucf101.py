@@ -16,10 +16,7 @@ from sta_tsn.errors import DatasetError
 class UCF101(VideoDataset):
     """See `VideoDataset`. Lists are parsed as they are (Windows line ends, labels 1-based)."""
 
-    layout = (
-        "  UCF-101/<Class>/v_<Class>_gXX_cXX.avi\n"
-        "  ucfTrainTestlist/classInd.txt, trainlist01.txt, testlist01.txt, ... 03"
-    )
+    layout = "  UCF-101/<Class>/v_<Class>_gXX_cXX.avi\n  ucfTrainTestlist/classInd.txt, trainlist01.txt, testlist01.txt, ... 03"
     num_splits = 3
 
     def _read_classes(self) -> list[str]:

@@ -2,20 +2,20 @@
 
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sta_tsn.errors import UserError
+from sta_tsn.models import ActionOutput
 from sta_tsn.report.figures import save_figure
+from sta_tsn.tasks import TemporalAttentionTSN
 from sta_tsn.video import SegmentSampler, VideoReader, center_crop
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
-
-def explain_video(model: nn.Module, path: Path, num_frames: int) -> tuple[np.ndarray, Tensor, "object"]:
+def explain_video(model: nn.Module, path: Path, num_frames: int) -> tuple[np.ndarray, Tensor, ActionOutput]:
     """Run a `STATSN` on one video's 3 x 10 centre-cropped test frames.
 
     Returns:
@@ -28,7 +28,7 @@ def explain_video(model: nn.Module, path: Path, num_frames: int) -> tuple[np.nda
         return frames, indices, model.eval()(clips[None])
 
 
-def attention_figure(frames: np.ndarray, indices: Tensor, output, title: str, path: Path) -> None:
+def attention_figure(frames: np.ndarray, indices: Tensor, output: ActionOutput, title: str, path: Path) -> None:
     """Per segment: the crops, alpha laid over them, beta as bars with frame numbers.
 
     Brightness is alpha relative to the frame's own largest and smallest value; the colour bar's text gives the
@@ -40,21 +40,45 @@ def attention_figure(frames: np.ndarray, indices: Tensor, output, title: str, pa
     low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
     masks = ((masks - low) / (high - low).clamp(min=1e-12)).numpy()
     uniform = alpha[0, 0].numel()
-    figure, axes = plt.subplots(3 * num_segments, num_frames, figsize=(1.25 * num_frames, 3.6 * num_segments), squeeze=False)
-    ceiling = max(float(beta.max()), 1.5 / num_frames)
-    for n in range(num_segments):
-        for t in range(num_frames):
-            image, mask = frames[n * num_frames + t], masks[n * num_frames + t]
-            crop, overlay, bar = axes[3 * n : 3 * n + 3, t]
+    figure = plt.figure(figsize=(1.2 * num_frames, 3.7 * num_segments), layout="constrained")
+    ceiling = 1.25 * max(float(beta.max()), 1.5 / num_frames)
+    for n, panel in enumerate(figure.subfigures(num_segments, 1, hspace=0.04)):
+        panel.suptitle(f"segment {n + 1}", x=0.02, ha="left", fontsize=11)
+        for t, (crop, overlay, bar) in enumerate(panel.subplots(3, num_frames).T):
+            image, mask, weight = frames[n * num_frames + t], masks[n * num_frames + t], float(beta[n, t])
             crop.imshow(image)
             overlay.imshow((image * (0.25 + 0.75 * mask[..., None])).astype(np.uint8))
-            bar.bar([0], [float(beta[n, t])], width=0.6, color="#cc6677")
-            bar.axhline(1 / num_frames, color="grey", linewidth=0.8, linestyle="--")
-            bar.set(ylim=(0, ceiling), xlim=(-0.6, 0.6), yticks=[], xticks=[0], xticklabels=[f"{int(indices[n, t])}"])
-            bar.text(0, float(beta[n, t]), f"{float(beta[n, t]):.2f}", ha="center", va="bottom", fontsize=7)
             crop.axis("off")
             overlay.axis("off")
-        axes[3 * n, 0].set_title(f"segment {n + 1}", loc="left", fontsize=10)
-        axes[3 * n + 2, 0].set_ylabel("β")
-    figure.suptitle(f"{title}\nα·HW from {float(alpha.min()) * uniform:.2f} to {float(alpha.max()) * uniform:.2f} (uniform 1); dashed: uniform β", y=0.93)
+            bar.bar([0], [weight], width=0.6, color="#cc6677")
+            bar.axhline(1 / num_frames, color="grey", linewidth=0.8, linestyle="--")
+            bar.set(ylim=(0, ceiling), xlim=(-0.6, 0.6), yticks=[], xticks=[0], xticklabels=[f"{int(indices[n, t])}"])
+            bar.text(0, weight, f"{weight:.2f}", ha="center", va="bottom", fontsize=7)
+            bar.set_ylabel("β" if t == 0 else "")
+            bar.set_xlabel("frame" if t == 0 else "", fontsize=8)
+    figure.suptitle(
+        f"{title}\nα·HW from {float(alpha.min()) * uniform:.2f} to {float(alpha.max()) * uniform:.2f} (uniform 1); dashed: uniform β",
+        fontsize=12,
+    )
     save_figure(figure, path)
+
+
+def load_sta_tsn(checkpoint: Path) -> TemporalAttentionTSN:
+    """A stage-two checkpoint, with its backbone and class names."""
+    if not checkpoint.is_file():
+        raise UserError(f"{checkpoint}: no such checkpoint. After make train it is runs/.../temporal/checkpoints/best.ckpt")
+    try:
+        return TemporalAttentionTSN.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"{checkpoint} is not a checkpoint of stage two (.../temporal/checkpoints/best.ckpt): {error}") from error
+
+
+def explain(video: Path, checkpoint: Path, picture: Path) -> None:
+    """`make explain`: classify any video with a stage-two checkpoint and draw what it looked at."""
+    task = load_sta_tsn(checkpoint)
+    frames, indices, output = explain_video(task.model, video, len(VideoReader(video)))
+    shares = output.scores[0].softmax(0)
+    for index in shares.argsort(descending=True)[:5].tolist():
+        print(f"{shares[index]:7.1%}  {task.classes[index]}")
+    attention_figure(frames, indices, output, f"{video.name}: {task.classes[int(shares.argmax())]}", picture)
+    print(f"Attention: {picture.resolve()}")

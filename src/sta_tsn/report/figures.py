@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.evaluation import ScoreTable, confusion_matrix, per_class_accuracy
+
+plt.switch_backend("Agg")  # files only, no screen
 
 
 def per_class_chart(table: ScoreTable, title: str, path: Path) -> None:

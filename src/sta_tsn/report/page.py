@@ -9,37 +9,44 @@ import pandas as pd
 from sta_tsn.artefacts import atomic, file_fingerprint, fingerprint, read_json, write_json
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.evaluation import ScoreTable
-from sta_tsn.running.folder import RunFolder
 
 NUM_EXPLAINED = 4
 
 
-def build_report(rows: dict[str, RunFolder], test_videos: list[VideoRecord], folder: Path) -> None:
+def build_report(scores: dict[str, Path], checkpoint: Path, test_videos: list[VideoRecord], folder: Path) -> None:
     """Print Table 2 and write `index.html`, `table2.csv` and the figures; figures only when scores changed.
 
     Args:
-        rows: the row's title and its run, in the table's order; the last one is STA-TSN's temporal stage.
-        test_videos: with paths, for the attention pictures.
+        scores: the row's title and its score table, in the table's order; STA-TSN last.
+        checkpoint: STA-TSN's, for the attention pictures.
+        test_videos: with paths, for the same.
+        folder: to write to.
     """
-    tables = {title: ScoreTable.load(run.scores) for title, run in rows.items()}
+    tables = {title: ScoreTable.load(path) for title, path in scores.items()}
     summary = pd.DataFrame({title: row_of(table) for title, table in tables.items()}).T
     print_table(summary, protocol_line(tables))
-    stamp = fingerprint([file_fingerprint(run.scores) for run in rows.values()])
+    stamp = fingerprint([file_fingerprint(path) for path in scores.values()])
     page = folder / "index.html"
     if read_json(folder / "report.json").get("fingerprint") != stamp or not page.exists():
-        figures = draw_figures(tables, list(rows.values())[-1], test_videos, folder)
+        figures = draw_figures(tables, checkpoint, test_videos, folder)
         with atomic(folder / "table2.csv") as path:
             summary.to_csv(path, index_label="model")
         with atomic(page) as path:
             path.write_text(render_page(summary, protocol_line(tables), figures), encoding="utf-8")
-        write_json(folder / "report.json", {"fingerprint": stamp, "runs": {title: str(run.path) for title, run in rows.items()}})
+        write_json(folder / "report.json", {"fingerprint": stamp, "scores": {title: str(path) for title, path in scores.items()}})
     print(f"Report: {page.resolve()}", flush=True)
+
+
+def evaluate(paths: list[str]) -> None:
+    """Print the accuracies of score tables, from nothing but the tables."""
+    tables = {path: ScoreTable.load(path) for path in paths}
+    print_table(pd.DataFrame({path: row_of(table) for path, table in tables.items()}).T, protocol_line(tables))
 
 
 def row_of(table: ScoreTable) -> dict:
     """A row of Table 2: both accuracies, and what it cost."""
-    hours = sum(table.protocol.get("seconds", {}).values()) / 60
-    return {**table.summary, "minutes": round(hours, 1), "peak memory GB": table.protocol.get("peak_memory_gb")}
+    minutes = sum(table.protocol.get("seconds", {}).values()) / 60
+    return {**table.summary, "minutes": round(minutes, 1), "peak memory GB": table.protocol.get("peak_memory_gb")}
 
 
 def protocol_line(tables: dict[str, ScoreTable]) -> str:
@@ -63,7 +70,7 @@ def print_table(summary: pd.DataFrame, protocol: str) -> None:
     Console().print(printed)
 
 
-def draw_figures(tables: dict[str, ScoreTable], sta_tsn: RunFolder, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
+def draw_figures(tables: dict[str, ScoreTable], checkpoint: Path, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
     """Draw everything; returns (file name, caption) in the page's order."""
     from sta_tsn.report.figures import confusion_chart, per_class_chart
 
@@ -71,15 +78,14 @@ def draw_figures(tables: dict[str, ScoreTable], sta_tsn: RunFolder, test_videos:
     per_class_chart(table, title, folder / "per_class.png")
     confusion_chart(table, title, folder / "confusion.png")
     figures = [("per_class.png", "Accuracy of each class (the paper's Fig 4)"), ("confusion.png", "Confusion matrix (Fig 5)")]
-    return figures + draw_attention(table, sta_tsn, test_videos, folder)
+    return figures + draw_attention(checkpoint, test_videos, folder)
 
 
-def draw_attention(table: ScoreTable, run: RunFolder, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
+def draw_attention(checkpoint: Path, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
     """Fig 6 for a few test videos drawn at random, scored from the checkpoint alone."""
-    from sta_tsn.report.attention import attention_figure, explain_video
-    from sta_tsn.tasks import TemporalAttentionTSN
+    from sta_tsn.report.attention import attention_figure, explain_video, load_sta_tsn
 
-    task = TemporalAttentionTSN.load_from_checkpoint(run.tested_checkpoint, map_location="cpu", weights_only=True)
+    task = load_sta_tsn(checkpoint)
     chosen = np.random.default_rng(0).permutation(len(test_videos))[:NUM_EXPLAINED]
     figures = []
     for number, index in enumerate(sorted(chosen), 1):

@@ -1,6 +1,7 @@
 """LightningCLI as this project uses it: any task over any data module, loggers and checkpoints always on."""
 
 import inspect
+import logging
 import os
 import warnings
 from importlib import import_module
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 import yaml
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -27,8 +28,7 @@ class StageCLI(LightningCLI):
 
     def __init__(self, arguments: list[str]):
         check_keys(arguments)
-        # this is a command line, only that `sta-tsn fit` has looked at it first
-        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        silence_noise()
         super().__init__(
             LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
             save_config_callback=None, seed_everything_default=0, args=arguments, run=False,
@@ -45,11 +45,13 @@ class StageCLI(LightningCLI):
         kwargs.update(
             default_root_dir=str(folder.path),
             logger=[continued_csv_logger(folder), wandb_logger(folder)],
-            callbacks=checkpoint_callbacks(folder, settings.check_val_every_n_epoch) + [LearningRateMonitor()],
+            callbacks=[*checkpoint_callbacks(folder, settings.check_val_every_n_epoch), LearningRateMonitor(), TQDMProgressBar()],
             plugins=[AtomicCheckpointIO()],
             precision=settings.precision or default_precision(),
             use_distributed_sampler=False,  # the project's sampler deals videos out without repeating any
             num_sanity_val_steps=0,
+            log_every_n_steps=settings.log_every_n_steps or 10,
+            enable_model_summary=False,
         )
         return super().instantiate_trainer(**kwargs)
 
@@ -64,6 +66,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
         with atomic(path) as temporary:
             super().save_checkpoint(checkpoint, temporary, storage_options)
+
+
+def silence_noise() -> None:
+    """Each message with why a user need not see it; everything else is shown."""
+    for message in (
+        "LightningCLI's args parameter",  # `sta-tsn fit` has looked at the command line first, on purpose
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.15, nothing of ours
+        r"Found \d+ module\(s\) in eval mode",  # partial batch normalisation and the frozen backbone
+        "Experiment logs directory",  # the folder holds run.json; rows of metrics.csv are carried over
+        "Checkpoint directory .* exists and is not empty",  # resuming
+        "The `srun` command is available",  # a note for SLURM users
+        "The '.*dataloader' does not have many workers",  # two cores have not
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # device list, adverts
 
 
 def default_precision() -> str:
@@ -119,7 +136,7 @@ def check_keys(arguments: list[str]) -> None:
     for argument in arguments:
         name, _, value = argument.removeprefix("--").partition("=")
         if name == "config":
-            flat.update({key: value for key in _flatten(yaml.safe_load(Path(value).read_text()) or {})})
+            flat.update(dict.fromkeys(_flatten(yaml.safe_load(Path(value).read_text()) or {}), value))
         else:
             flat[name] = "the command line"
     classes = {part: _class_of(part, arguments) for part in ("model", "data")}
@@ -128,7 +145,7 @@ def check_keys(arguments: list[str]) -> None:
         name = rest.removeprefix("init_args.").split(".")[0]
         if part == "trainer":
             valid = list(inspect.signature(Trainer.__init__).parameters)
-        elif part in classes and classes[part]:
+        elif classes.get(part):
             valid = ["class_path", *inspect.signature(classes[part].__init__).parameters]
         else:
             part, name, valid = "", part, ["model", "data", "trainer", "run_dir", "seed_everything", "keep_features"]

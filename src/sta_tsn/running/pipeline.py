@@ -64,7 +64,10 @@ def train(options: TrainOptions) -> None:
     check_names(options)
     manifest = Path(options.runs, options.dataset, "manifest.csv")
     videos, classes = prepare_videos(options, manifest)
-    print(f"{options.dataset} split {options.split}: {len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos, {len(classes)} classes", flush=True)
+    print(
+        f"{options.dataset} split {options.split}: {len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos, {len(classes)} classes",
+        flush=True,
+    )
     for row in TABLE_2:
         folder = row.folder(options)
         arguments = stage_arguments(row, options, manifest)
@@ -78,8 +81,9 @@ def train(options: TrainOptions) -> None:
             raise UserError(f"{row.title} did not finish. The same make command goes on where it stopped.")
     from sta_tsn.report import build_report
 
-    tables = {row.title: row.folder(options) for row in TABLE_2}
-    build_report(tables, videos.test, Path(options.runs, options.dataset, "report"))
+    runs = {row.title: row.folder(options) for row in TABLE_2}
+    scores = {title: run.scores for title, run in runs.items()}
+    build_report(scores, runs["STA-TSN"].tested_checkpoint, videos.test, Path(options.runs, options.dataset, "report"))
 
 
 def check_names(options: TrainOptions) -> None:

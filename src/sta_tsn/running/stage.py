@@ -2,7 +2,6 @@
 
 import resource
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,14 +37,9 @@ def fit_and_test(arguments: list[str]) -> None:
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     if trainer.is_global_zero:
         cli.save_config(folder.config)
-        if hasattr(task.model.encoder.cnn, "loaded") and isinstance(data, VideoDataModule):
+        if isinstance(data, VideoDataModule):
             print(f"Backbone: {task.model.encoder.cnn.loaded}", flush=True)
-    resume = str(folder.last) if folder.last.exists() else None
-    with _timed(folder, "fit", trainer):
-        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        print(f"\nStopped. The same command goes on from {folder.last}.", flush=True)
-        sys.exit(130)
+    _fit(trainer, task, data, folder)
     tested = folder.tested_checkpoint
     task.load_state_dict(torch.load(tested, map_location="cpu", weights_only=True)["state_dict"])
 
@@ -63,6 +57,19 @@ def fit_and_test(arguments: list[str]) -> None:
         print(f"{folder.path}: {table.summary}", flush=True)
         if isinstance(data, VideoDataModule) and not cli.config.keep_features:
             shutil.rmtree(folder.features)  # nobody reads the features of rows without a second stage
+
+
+def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
+    """Train to the end, from the last checkpoint where there is one."""
+    resume = str(folder.last) if folder.last.exists() else None
+    if resume and trainer.is_global_zero:
+        print(f"Going on from {resume}", flush=True)
+    try:
+        with _timed(folder, "fit", trainer):
+            trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    finally:
+        if trainer.interrupted and trainer.is_global_zero:
+            print("\nStopped; the last finished epoch is kept. The same command goes on from there.", flush=True)
 
 
 def score_table(task, store: FeatureStore, made_by: dict) -> ScoreTable:

@@ -1,0 +1,53 @@
+# The verbs of the suite. `make` creates .venv and installs on first use; `sta-tsn VERB --help` says the same.
+# Variables are given on the command line: make train DATASET=jhmdb DATA=/path/to/jhmdb SPLIT=2
+
+DATASET  ?= demo
+SPLIT    ?= 1
+MODALITY ?= rgb
+MODEL    ?= sta_tsn
+DEVICES  ?= auto
+NODES    ?= 1
+RUNS     ?= runs
+SEED     ?= 0
+PYTHON   ?= python3
+BIN      ?= .venv/bin
+STA_TSN   = $(BIN)/sta-tsn
+
+data_options  = --dataset "$(DATASET)" $(if $(DATA),--data "$(DATA)") --split $(SPLIT) --runs "$(RUNS)" \
+                $(if $(filter-out 0,$(ALLOW_MISSING)),--allow-missing)
+train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES) --nodes $(NODES) --seed $(SEED) \
+                $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+.DEFAULT_GOAL := help
+.PHONY: help train test check-data evaluate explain lint format
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+	@echo; echo "  Variables: DATASET=demo|ucf101|jhmdb|folder DATA=path SPLIT=1 BACKBONE=timm name WEIGHTS=imagenet|none|file"
+	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 MODALITY=rgb MODEL=sta_tsn"
+
+train: $(BIN)/.installed ## train and test the four rows of Table 2, write the report
+	$(STA_TSN) train $(data_options) $(train_options)
+
+test: $(BIN)/.installed ## the project's tests
+	$(BIN)/python -m pytest
+
+check-data: $(BIN)/.installed ## count frames that decode, name what is missing or broken
+	$(STA_TSN) check-data $(data_options)
+
+evaluate: $(BIN)/.installed ## accuracy from score tables: make evaluate SCORES="a/scores.npz b/scores.npz"
+	$(STA_TSN) evaluate $(SCORES)
+
+explain: $(BIN)/.installed ## attention picture of any video: make explain VIDEO=clip.mp4 CKPT=.../temporal/checkpoints/best.ckpt
+	$(STA_TSN) explain "$(VIDEO)" "$(CKPT)"
+
+lint: $(BIN)/.installed ## ruff: rules and format
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: $(BIN)/.installed ## let ruff mend what it can
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+$(BIN)/.installed: setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(patsubst %/bin,%,$(BIN))
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

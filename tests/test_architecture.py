@@ -1,0 +1,53 @@
+"""The flow has one direction: a room imports only rooms above it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "src" / "sta_tsn"
+FLOW = ["errors", "artefacts", "datasets", "video", "models", "tasks", "features", "evaluation", "report", "running", "cli", "__main__"]
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported_modules(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+        elif isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+    return modules
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_up_the_flow(path):
+    here = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if here == "__init__":
+        return
+    for module in imported_modules(path):
+        if module.startswith("sta_tsn."):
+            assert FLOW.index(room(module)) <= FLOW.index(here), f"{here} imports {module}"
+
+
+def test_models_and_datasets_know_nothing_of_each_other_and_models_nothing_of_lightning():
+    for path in SOURCES:
+        modules = imported_modules(path)
+        if "models" in path.parts:
+            assert not any("datasets" in m or "lightning" in m or ".video" in m for m in modules), path
+        if "datasets" in path.parts:
+            assert not any(m.startswith(("torch", "sta_tsn.models", "pytorch_lightning")) for m in modules), path
+
+
+def test_files_stay_short():
+    long = {str(path.relative_to(PACKAGE)): lines for path in SOURCES if (lines := len(path.read_text().splitlines())) > 220}
+    assert not long
+
+
+def test_every_module_says_what_it_is():
+    assert not [path for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text()))]

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+
+from sta_tsn.datasets import VideoRecord
+from sta_tsn.video import ClipDataset, SeededSampler, SegmentSampler, center_crop, ten_crops, training_augmentation
+from sta_tsn.video.augment import RGB_SCALES, MultiScaleCornerCrop, corner_offsets, crop_and_resize
+
+
+def gradient(height=256, width=340) -> np.ndarray:
+    """Red is x, green is y (both scaled to 0..255)."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = np.linspace(0, 255, width).astype(np.uint8)[None, :]
+    image[..., 1] = np.linspace(0, 255, height).astype(np.uint8)[:, None]
+    return image
+
+
+def test_crop_of_the_resized_frame_is_exact():
+    image = gradient()
+    assert (crop_and_resize(image, (58, 16, 224, 224), 224) == image[16:240, 58:282]).all()
+
+
+@pytest.mark.parametrize("height, width", [(120, 160), (240, 320), (720, 1280)])
+def test_boxes_follow_the_source_size(height, width):
+    """The same place of the scene, whatever the source's resolution."""
+    reference = crop_and_resize(gradient(), (58, 16, 224, 224), 112).astype(int)
+    assert np.abs(crop_and_resize(gradient(height, width), (58, 16, 224, 224), 112) - reference).max() <= 4
+
+
+def test_thirteen_positions_inside_the_frame():
+    offsets = corner_offsets(192, 168)
+    assert len(set(offsets)) == 13
+    assert all(0 <= x <= 340 - 192 and 0 <= y <= 256 - 168 for x, y in offsets)
+    assert {(0, 0), (148, 0), (0, 88), (148, 88), (74, 44)} <= set(offsets)
+
+
+def test_scales_differ_by_one_step_at_most():
+    crop = MultiScaleCornerCrop()
+    crop.set_random_seed(0)
+    seen = set()
+    for _ in range(300):
+        _, _, width, height = crop.get_params()["box"]
+        steps = [RGB_SCALES.index(round(side / 256, 4)) for side in (width, height)]
+        assert abs(steps[0] - steps[1]) <= 1
+        seen.add(tuple(steps))
+    assert len(seen) == 10
+
+
+def test_one_draw_for_all_frames_and_the_seed_decides():
+    frames = np.stack([gradient(240, 320)] * 5)
+    augment = training_augmentation(224)
+
+    def draw(seed):
+        augment.set_random_seed(seed)
+        return augment(images=frames)["images"]
+
+    results = [draw(seed) for seed in range(12)]
+    assert all((result == result[:1]).all() for result in results)
+    assert (draw(3) == results[3]).all()
+    assert len({result.tobytes() for result in results}) > 8
+    flipped = [result[0, 112, 0, 0] > result[0, 112, -1, 0] for result in results]
+    assert 0 < sum(flipped) < 12
+
+
+def test_ten_crops_are_centre_and_corners_and_their_mirrors():
+    frame = gradient()
+    crops = ten_crops(frame[None], 224)
+    assert crops.shape == (10, 1, 224, 224, 3)
+    assert (crops[5:] == crops[:5, :, :, ::-1]).all()
+    assert (crops[0] == center_crop(frame[None], 224)).all()
+    for crop, (x, y) in zip(crops[1:5, 0], [(0, 0), (116, 0), (0, 32), (116, 32)], strict=True):
+        assert (crop == frame[y : y + 224, x : x + 224]).all()
+
+
+def test_clip_dataset_shapes_and_repeatability(index_video):
+    record = VideoRecord("a/b", index_video, (2,), "b", num_frames=50)
+    for crop, views in (("augment", 1), ("center", 1), ("ten", 10)):
+        dataset = ClipDataset([record], SegmentSampler(3, 4, training=crop == "augment"), crop, 32)
+        sample = dataset[0, 5]
+        assert sample["clips"].shape == (views, 3, 4, 3, 32, 32) and sample["clips"].dtype == torch.uint8
+        assert sample["label"] == 2
+        assert (sample["clips"][:, :, :, 0, 0, 0] == 5 * sample["frame_indices"]).all()
+        assert torch.equal(sample["clips"], dataset[0, 5]["clips"])
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_testing_deals_every_video_out_once(world_size):
+    dealt = [index for rank in range(world_size) for index, _ in SeededSampler(7, 0, None, rank, world_size)]
+    assert sorted(dealt) == list(range(7))
+
+
+def test_training_order_depends_on_seed_and_epoch():
+    def order(seed, epoch):
+        sampler = SeededSampler(20, seed, num_draws=20)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert order(0, 3) == order(0, 3)
+    assert order(0, 3) != order(0, 4) and order(0, 3) != order(1, 3)
+    assert sorted(index for index, _ in order(0, 3)) == list(range(20))
+    assert {seed for _, seed in order(0, 3)}.isdisjoint({seed for _, seed in order(0, 4)})
+
+
+def test_training_gives_every_process_the_same_number():
+    samplers = [SeededSampler(7, 0, 7, rank, 2) for rank in range(2)]
+    assert [len(list(sampler)) for sampler in samplers] == [4, 4] == [len(sampler) for sampler in samplers]
+    assert {index for sampler in samplers for index, _ in sampler} == set(range(7))

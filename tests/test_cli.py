@@ -1,0 +1,84 @@
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sta_tsn.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def say(capsys, monkeypatch):
+    """Run `sta-tsn ARGS` in the repository's root; returns (exit status, what it said on stderr)."""
+    monkeypatch.chdir(ROOT)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        status = main(arguments)
+        return status, capsys.readouterr().err
+
+    return run
+
+
+def test_help_is_quick():
+    """Best of three: the machine may be busy, the imports may not be heavy."""
+    seconds = []
+    for _ in range(3):
+        start = time.monotonic()
+        shown = subprocess.run([sys.executable, "-m", "sta_tsn", "--help"], capture_output=True, text=True, check=True).stdout
+        seconds.append(time.monotonic() - start)
+    assert min(seconds) < 1 and "train" in shown and "check-data" in shown
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        (["--dataset", "ucf110"], "Unknown dataset 'ucf110'. Did you mean ucf101"),
+        (["--modality", "rbg"], "Unknown modality 'rbg'. Did you mean rgb"),
+        (["--model", "sta-tsn"], "Unknown model 'sta-tsn'. Did you mean sta_tsn"),
+        (["--backbone", "resnet512"], "Unknown backbone 'resnet512'. Did you mean resnet"),
+        (["--weights", "absent.pth"], "WEIGHTS=absent.pth: no such file"),
+        (["--dataset", "jhmdb", "--data", "absent"], "JHMDB: no folder"),
+        (["--experiments", "absent"], "run from the repository's root"),
+    ],
+)
+def test_wrong_names_are_named(say, tmp_path, options, complaint):
+    status, error = say("train", "--runs", str(tmp_path), *options)
+    assert status == 1 and complaint in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "override, complaint",
+    [
+        ("--model.hiden_dim=3", "'model.hiden_dim'. Did you mean model.hidden_dim"),
+        ("--data.batchsize=3", "'data.batchsize'. Did you mean data.batch_size"),
+        ("--trainer.max_epoch=3", "'trainer.max_epoch'. Did you mean trainer.max_epochs"),
+        ("--modle.lr=3", "'modle'. Did you mean model"),
+    ],
+)
+def test_wrong_keys_are_named(say, tmp_path, override, complaint):
+    configs = [f"--config=experiments/{name}.yaml" for name in ("table2/sta_tsn", "demo/temporal")]
+    status, error = say("fit", *configs, f"--run_dir={tmp_path}", override)
+    assert status == 1 and complaint in error and "the command line" in error
+
+
+def test_wrong_keys_in_a_file_name_the_file(say, tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text("model: {init_args: {drop_out: 0.5}}")
+    status, error = say("fit", "--config=experiments/table2/cnn.yaml", f"--config={config}", f"--run_dir={tmp_path}")
+    assert status == 1 and "mine.yaml" in error and "Did you mean model.dropout" in error
+
+
+def test_explain_wants_a_stage_two_checkpoint(say, tmp_path):
+    assert "no such checkpoint" in say("explain", "video.avi", "absent.ckpt")[1]
+    (tmp_path / "wrong.ckpt").write_bytes(b"garbage")
+    assert "is not a checkpoint of stage two" in say("explain", "video.avi", str(tmp_path / "wrong.ckpt"))[1]
+
+
+def test_readme_names_every_make_target():
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    readme = (ROOT / "README.md").read_text()
+    assert not [target for target in targets if f"make {target}" not in readme]

@@ -1,0 +1,217 @@
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from sta_tsn.datasets import (
+    JHMDB,
+    UCF101,
+    Demo,
+    Folder,
+    VideoRecord,
+    build_manifest,
+    hold_out_groups,
+    manifest,
+    prepare_split,
+    read_manifest,
+)
+from sta_tsn.datasets.demo import ACTIONS, render_clip
+from sta_tsn.errors import DatasetError
+
+
+def everything(dataset, split=1):
+    official = dataset.records(split)
+    return official.train + official.test
+
+
+def test_official_splits_of_ucf101_and_jhmdb(shared_data):
+    """Counts as published by the datasets' authors."""
+    ucf101, jhmdb = UCF101(str(shared_data / "ucf101")), JHMDB(str(shared_data / "jhmdb"))
+    assert (len(ucf101.classes), len(jhmdb.classes)) == (101, 21)
+    counts = [[(len(s.train), len(s.test)) for s in map(dataset.records, (1, 2, 3))] for dataset in (ucf101, jhmdb)]
+    assert counts == [[(9537, 3783), (9586, 3734), (9624, 3696)], [(660, 268), (658, 270), (663, 265)]]
+
+
+def test_official_splits_never_divide_a_source_video_of_ucf101(shared_data):
+    for split in (1, 2, 3):
+        official = UCF101(str(shared_data / "ucf101")).records(split)
+        assert {r.group for r in official.train}.isdisjoint(r.group for r in official.test)
+
+
+def test_three_layouts_of_the_same_clips(mini_ucf101, mini_jhmdb, mini_folder):
+    for dataset in (UCF101(str(mini_ucf101)), JHMDB(str(mini_jhmdb)), Folder(str(mini_folder))):
+        official = dataset.records(1)
+        assert dataset.classes == ["Jump", "Run", "Sit"]
+        assert len(official.train) + len(official.test) == 20
+        assert len({r.id for r in official.train + official.test}) == 20
+        assert all(r.path.exists() and r.id.startswith(dataset.classes[r.labels[0]]) for r in official.train)
+
+
+def test_groups_stay_on_one_side(mini_folder):
+    official = Folder(str(mini_folder), test_share=0.3).records(2)
+    assert official.test and {r.group for r in official.train}.isdisjoint(r.group for r in official.test)
+    assert {r.labels for r in official.test} == {(0,), (1,), (2,)}
+    assert Folder(str(mini_folder), test_share=0.3).records(3) != official
+
+
+def test_hold_out_leaves_every_class_a_group():
+    records = [VideoRecord(f"{label}/{i}", None, (label,), f"{label}-{i // 4}") for label in range(5) for i in range(12)]
+    records += [VideoRecord(f"5/{i}", None, (5,), "only") for i in range(3)]
+    kept, held = hold_out_groups(records, 0.25, seed=1)
+    assert {r.group for r in kept}.isdisjoint(r.group for r in held) and len(kept) + len(held) == 63
+    assert {r.labels[0] for r in kept} == set(range(6))
+    assert {r.labels[0] for r in held} == set(range(5))
+    assert hold_out_groups(records, 0, seed=1) == (records, [])
+
+
+def test_validation_is_carved_by_group_on_real_lists(shared_data, tmp_path):
+    jhmdb = JHMDB(str(shared_data / "jhmdb"))
+    counted = {str(r.path.absolute()): manifest.ManifestRow(str(r.path), 1, 1, 40) for r in everything(jhmdb)}
+    split = prepare_split(jhmdb, 1, counted)
+    assert len(split.train) + len(split.val) == 660 and len(split.test) == 268
+    assert 40 <= len(split.val) <= 70
+    assert {r.group for r in split.train}.isdisjoint(r.group for r in split.val)
+
+
+@pytest.mark.parametrize(
+    "line, complaint",
+    [
+        ("Fly/v_Fly_g01_c01.avi 1", r"trainlist01.txt, line 1: class 'Fly' is not in classInd.txt"),
+        ("Jump/v_Jump_g01_c01.avi 3", "line 1: label 3 for class 'Jump', which classInd.txt numbers 1"),
+        ("../v_Jump_g01_c01.avi 1", "line 1: '../v_Jump_g01_c01.avi' is not <Class>/<clip>.avi"),
+        ("Jump/v_Jump.avi 1", "names no group"),
+        ("", "empty"),
+    ],
+)
+def test_damaged_ucf101_lists(tmp_path, mini_ucf101, line, complaint):
+    shutil.copytree(mini_ucf101 / "ucfTrainTestlist", tmp_path / "ucfTrainTestlist")
+    (tmp_path / "ucfTrainTestlist" / "trainlist01.txt").write_text(line)
+    with pytest.raises(DatasetError, match=complaint):
+        UCF101(str(tmp_path)).records(1)
+
+
+def test_wrong_folders_say_what_was_looked_for(tmp_path, mini_jhmdb):
+    with pytest.raises(DatasetError, match=r"no folder .*absent(.|\n)*UCF-101/<Class>"):
+        UCF101(str(tmp_path / "absent"))
+    with pytest.raises(DatasetError, match=r"looked for .*classInd.txt(.|\n)*UCF-101/<Class>"):
+        UCF101(str(mini_jhmdb))
+    with pytest.raises(DatasetError, match="splits 1 to 3; SPLIT=4"):
+        JHMDB(str(mini_jhmdb)).records(4)
+    with pytest.raises(DatasetError, match="holds 0 class folders"):
+        Folder(str(tmp_path))
+
+
+def test_missing_clips_need_permission(shared_data, tmp_path):
+    ucf101 = UCF101(str(shared_data / "ucf101"))
+    counted = build_manifest(everything(ucf101), tmp_path / "manifest.csv")
+    assert len(counted) == 53
+    with pytest.raises(DatasetError, match=r"lists 13320 videos, 13267 of them are not in(.|\n)*ALLOW_MISSING=1"):
+        prepare_split(ucf101, 1, counted)
+    said = []
+    split = prepare_split(ucf101, 1, counted, allow_missing=True, say=said.append)
+    assert len(split.train) + len(split.val) == 24 and len(split.test) == 29
+    assert split.num_test_missing == 3783 - 29
+    assert "98 of 101 classes have no training clip" in said[-1]
+
+
+def test_classes_without_clips_are_said_before_training(mini_folder, tmp_path):
+    root = tmp_path / "videos"
+    shutil.copytree(mini_folder, root)
+    for path in sorted((root / "Sit").iterdir())[1:]:
+        path.unlink()
+    counted = build_manifest(everything(Folder(str(root))), tmp_path / "manifest.csv")
+    lonely = next((root / "Sit").iterdir())
+    lonely.write_bytes(b"")
+    counted = build_manifest(everything(Folder(str(root))), tmp_path / "manifest.csv")
+    with pytest.raises(DatasetError, match="1 of 3 classes have no training clip: Sit"):
+        prepare_split(Folder(str(root)), 1, counted)
+
+
+@pytest.fixture
+def damaged(tmp_path, mini_folder):
+    """One readable clip and four that are not."""
+    root = tmp_path / "videos"
+    for name in ("good", "bad"):
+        (root / name).mkdir(parents=True)
+    clip = next((mini_folder / "Jump").iterdir())
+    shutil.copy(clip, root / "good" / "fine.avi")
+    (root / "bad" / "empty.avi").touch()
+    (root / "bad" / "text.avi").write_text("not a video\n" * 100)
+    (root / "bad" / "cut.avi").write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+    return root
+
+
+def test_manifest_names_the_reason(damaged, tmp_path):
+    path = tmp_path / "manifest.csv"
+    rows = {row.path.rpartition("/")[2]: row for row in build_manifest(everything(Folder(str(damaged))), path).values()}
+    assert rows["fine.avi"].num_frames == 14 and rows["fine.avi"].reason == ""
+    assert (rows["fine.avi"].width_px, rows["fine.avi"].height_px, rows["fine.avi"].fps) == (64, 48, 25)
+    assert rows["empty.avi"].reason == "the file is empty"
+    assert "not a readable video" in rows["text.avi"].reason
+    assert rows["cut.avi"].reason  # truncated, or not even readable
+    assert {row.path: row for row in rows.values()} == read_manifest(path)
+
+
+def test_manifest_looks_at_changed_files_only(damaged, tmp_path, monkeypatch):
+    path, records = tmp_path / "manifest.csv", everything(Folder(str(damaged)))
+    first = build_manifest(records, path)
+    (damaged / "bad" / "text.avi").unlink()
+    (damaged / "bad" / "empty.avi").write_text("changed")
+    looked_at = []
+    monkeypatch.setattr(manifest, "_count_all", lambda todo, *rest: looked_at.extend(row.path for row in todo))
+    second = build_manifest(records, path)
+    assert [path.rpartition("/")[2] for path in looked_at] == ["empty.avi"]
+    assert len(second) == len(first) - 1
+
+
+def test_decoders_that_hang_are_killed(damaged, tmp_path):
+    pipe = damaged / "good" / "hangs.avi"
+    os.mkfifo(pipe)
+    record = VideoRecord("good/hangs", pipe, (0,), "x")
+    pipe_size_is_zero = build_manifest([record], tmp_path / "manifest.csv", time_limit_sec=3)
+    assert pipe_size_is_zero[str(pipe.absolute())].reason
+    start = time.monotonic()
+    outcome = manifest._outcome(manifest.ManifestRow("x", 1, 1), _Hanging(), 3)
+    assert "took longer than 3 s" in outcome.reason and time.monotonic() - start < 1
+
+
+class _Hanging:
+    def result(self):
+        raise manifest.PebbleTimeout
+
+
+def test_broken_test_videos_need_permission_and_training_goes_on(tmp_path, mini_ucf101):
+    root = tmp_path / "ucf"
+    shutil.copytree(mini_ucf101, root)
+    (root / "UCF-101" / "Jump" / "v_Jump_g03_c01.avi").write_text("broken")
+    said = []
+    split = prepare_split(UCF101(str(root)), 1, build_manifest(everything(UCF101(str(root))), tmp_path / "m.csv"), 0.2, say=said.append)
+    assert "v_Jump_g03_c01.avi" in said[0] and len(split.train) + len(split.val) == 14
+    (root / "UCF-101" / "Jump" / "v_Jump_g01_c01.avi").write_text("broken")
+    counted = build_manifest(everything(UCF101(str(root))), tmp_path / "m.csv")
+    with pytest.raises(DatasetError, match=r"1 test videos of split 1 do not decode:\n.*v_Jump_g01"):
+        prepare_split(UCF101(str(root)), 1, counted, 0.2)
+    assert prepare_split(UCF101(str(root)), 1, counted, 0.2, allow_missing=True).num_test_missing == 1
+
+
+def test_demo_clips_are_seeded_and_their_ground_truth_is_true():
+    """Frames change inside the recorded window and region; the actor's colour is nowhere else."""
+    for name in ACTIONS:
+        frames, (first, last), (x, y, width, height) = render_clip(name, scene_seed=1, clip_seed=(0, 1, 1))
+        again = render_clip(name, scene_seed=1, clip_seed=(0, 1, 1))[0]
+        assert (frames == again).all() and 60 <= len(frames) <= 84 and 0 <= first < last < len(frames)
+        actor = (np.abs(frames.astype(int) - ACTIONS[name].colour) <= 25).all(-1)
+        assert actor[first : last + 1].any((1, 2)).all()
+        assert not actor[:first].any() and not actor[last + 1 :].any()
+        actor[:, y : y + height, x : x + width] = False
+        assert not actor.any()
+
+
+def test_demo_walks_ucf101s_road(tmp_path):
+    demo = Demo(str(tmp_path / "demo"))
+    official = demo.records(1)
+    assert (len(official.train), len(official.test), demo.classes) == (84, 36, list(ACTIONS))
+    counted = build_manifest(everything(demo), tmp_path / "manifest.csv")
+    assert len(counted) == 120 and all(row.reason == "" and 60 <= row.num_frames <= 84 for row in counted.values())

@@ -1,0 +1,52 @@
+"""Every experiment file trains, features and tests one step, on miniatures of the real layouts."""
+
+from pathlib import Path
+
+import pytest
+
+from sta_tsn.cli import main
+from sta_tsn.evaluation import ScoreTable
+from sta_tsn.running.folder import RunFolder
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+LAYOUT = {"demo": "mini_ucf101", "ucf101": "mini_ucf101", "jhmdb": "mini_jhmdb", "folder": "mini_folder"}
+STAGE_ONE_ROWS = ("cnn", "sa_cnn", "sa_cnn_tsn")
+
+
+def fit(row: str, dataset: str, stage: str, run: RunFolder, *options: str) -> ScoreTable:
+    configs = [f"--config={EXPERIMENTS}/{name}.yaml" for name in (f"table2/{row}", f"{dataset}/{stage}")]
+    assert main(["fit", *configs, f"--run_dir={run.path}", "--trainer.max_steps=1", "--data.num_workers=0", *options]) == 0
+    return ScoreTable.load(run.scores)
+
+
+def stage_one_options(dataset: str, root: Path, tmp_path: Path) -> list[str]:
+    tiny = ["--model.backbone=test_resnet", "--model.weights=none", "--data.batch_size=2", "--data.test_frames_per_segment=2"]
+    return [*tiny, f"--data.dataset.init_args.root={root}", f"--data.manifest={tmp_path / 'manifest.csv'}"]
+
+
+@pytest.mark.parametrize("dataset", LAYOUT)
+def test_both_stages_of_every_dataset(dataset, request, tmp_path):
+    root = request.getfixturevalue(LAYOUT[dataset])
+    if dataset == "demo":  # rendered already, as far as the dataset can see
+        (root / "ground_truth.csv").touch()
+    backbone, temporal = RunFolder(tmp_path / "backbone"), RunFolder(tmp_path / "temporal")
+    table = fit("sa_cnn_tsn", dataset, "backbone", backbone, *stage_one_options(dataset, root, tmp_path))
+    assert table.classes == ["Jump", "Run", "Sit"] and table.temporal_weights is None
+    features = [f"--data.features={backbone.features}", f"--model.backbone_checkpoint={backbone.tested_checkpoint}"]
+    batch = ["--data.batch_size=2", "--data.iterations_per_epoch=1"]
+    assert fit("sta_tsn", dataset, "temporal", temporal, *features, *batch).temporal_weights.shape[1:] == (3, 2)
+
+
+@pytest.mark.parametrize("row", STAGE_ONE_ROWS)
+def test_every_row_of_table_2(row, mini_jhmdb, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    table = fit(row, "jhmdb", "backbone", run, *stage_one_options("jhmdb", mini_jhmdb, tmp_path))
+    assert len(table.ids) == 5 and run.features.exists() == (row == "sa_cnn_tsn")
+
+
+def test_every_file_says_what_it_is_and_is_covered():
+    files = sorted(EXPERIMENTS.glob("*/*.yaml"))
+    covered = {f"{dataset}/{stage}.yaml" for dataset in LAYOUT for stage in ("backbone", "temporal")}
+    covered |= {f"table2/{row}.yaml" for row in (*STAGE_ONE_ROWS, "sta_tsn")}
+    assert {str(path.relative_to(EXPERIMENTS)) for path in files} == covered
+    assert all(path.read_text().startswith("# ") for path in files)

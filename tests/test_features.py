@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from sta_tsn.datasets import VideoRecord, VideoSplit
+from sta_tsn.errors import UserError
+from sta_tsn.features import FeatureStore, fit_frame_classifiers, judge_frames
+
+
+def test_frame_classifiers_separate_what_is_separable():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(4).repeat_interleave(50)
+    centres = 3 * torch.eye(4, 6)
+    features = 10 + 5 * (centres[labels] + 0.3 * torch.randn(200, 6, generator=generator))
+    weight, bias = fit_frame_classifiers(features, labels, num_classes=5)
+    logits = features @ weight.T + bias
+    assert ((logits[:, :4] > 0) == torch.nn.functional.one_hot(labels, 4).bool()).float().mean() > 0.99
+    assert (logits[:, 4] == -torch.inf).all()  # no frame of the fifth class: never true
+
+
+def test_positives_are_weighted_up_to_balance():
+    """Overlapping classes, one frame in fifty positive: an unbalanced fit would say false to all of them."""
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.arange(1000) % 50 == 0).long()
+    features = labels[:, None] * 1.0 + torch.randn(1000, 2, generator=generator)
+    weight, bias = fit_frame_classifiers(features, labels, num_classes=2)
+    said_true = (features @ weight[1] + bias[1] > 0).float()
+    assert said_true[labels == 1].mean() > 0.6 and said_true[labels == 0].mean() < 0.4
+
+
+def test_frames_are_judged_by_classifiers_that_did_not_see_their_group():
+    """Noise features: classifiers that saw the frames would call most true; out of fold it is chance."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(40, 3, 2, 200, generator=generator)
+    labels = torch.arange(40) % 2
+    out_of_fold = judge_frames(features, labels, [f"group{i}" for i in range(40)], 2)
+    weight, bias = fit_frame_classifiers(features.flatten(0, 2), labels.repeat_interleave(6), 2)
+    seen = torch.einsum("vntd,vd->vnt", features, weight[labels]) + bias[labels][:, None, None] > 0
+    assert out_of_fold.shape == (40, 3, 2) and out_of_fold.dtype == torch.bool
+    assert seen.float().mean() > 0.95
+    assert 0.35 < out_of_fold.float().mean() < 0.65
+
+
+def test_irrelevant_frames_are_found():
+    """Half of each video's frames look alike in all classes: those are judged false much more often."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    features = 0.5 * torch.randn(60, 3, 4, 8, generator=generator)
+    features[:, :, :2] += 2 * torch.eye(3, 8)[labels][:, None, None]
+    relevant = judge_frames(features, labels, [f"group{i}" for i in range(60)], 3)
+    assert relevant[:, :, :2].float().mean() > 0.9
+    assert relevant[:, :, 2:].float().mean() < 0.6  # with balanced classes, a frame that says nothing is even odds
+
+
+def test_store_is_reused_for_the_same_maker_and_made_anew_for_another(tmp_path, capsys):
+    record = VideoRecord("a/b", None, (0,), "g")
+    split = VideoSplit([record], [], [], 0)
+    store = FeatureStore(tmp_path / "features")
+    store.open_for_writing("first", ["x", "y"], split, ("train",))
+    store.write("a/b", features=torch.ones(1, 3, 2, 4, dtype=torch.half))
+    assert not list(store.folder.rglob(".*"))  # no temporary file is left
+    store.open_for_writing("first", ["x", "y"], split, ("train",))
+    assert store.read("a/b")["features"].shape == (1, 3, 2, 4)
+    store.open_for_writing("second", ["x", "y"], split, ("train",))
+    assert "computed anew" in capsys.readouterr().out
+    with pytest.raises(UserError, match="incomplete"):
+        store.read("a/b")
+    with pytest.raises(UserError, match="train stage one first"):
+        _ = FeatureStore(tmp_path / "absent").about

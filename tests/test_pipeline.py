@@ -1,0 +1,219 @@
+"""The whole road on miniature videos: real processes, real kills."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests_support import write_mini_experiments
+
+from sta_tsn.cli import main
+from sta_tsn.evaluation import ScoreTable
+from sta_tsn.features import FeatureStore
+from sta_tsn.running.folder import RunFolder
+from sta_tsn.tasks import SpatialAttentionBackbone, TemporalAttentionTSN
+from sta_tsn.video import SegmentSampler, VideoReader, ten_crops
+
+ROOT = Path(__file__).parent.parent
+STAGES = ("cnn/rgb/seed0/backbone", "sa_cnn/rgb/seed0/backbone", "sta_tsn/rgb/seed0/backbone", "sta_tsn/rgb/seed0/temporal")
+
+
+def command(experiments: Path, runs: Path, *options: str) -> list[str]:
+    base = [sys.executable, "-m", "sta_tsn", "train", "--dataset", "mini", "--experiments", str(experiments)]
+    return [*base, "--runs", str(runs), *options]
+
+
+def train(experiments: Path, runs: Path, *options: str, **environment: str) -> str:
+    done = subprocess.run(
+        command(experiments, runs, *options), capture_output=True, text=True, cwd=experiments.parent, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def tables(runs: Path) -> list[ScoreTable]:
+    return [ScoreTable.load(runs / "mini" / "split1" / stage / "scores.npz") for stage in STAGES]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, mini_ucf101):
+    """One uninterrupted `sta-tsn train` with W&B offline: (experiments, runs, what it printed)."""
+    tmp_path = tmp_path_factory.mktemp("trained")
+    experiments, runs = write_mini_experiments(tmp_path, mini_ucf101), tmp_path / "runs"
+    return experiments, runs, train(experiments, runs, WANDB_MODE="offline")
+
+
+def test_four_rows_are_tested_and_reported(trained):
+    _, runs, printed = trained
+    for row in ("CNN", "SA-CNN", "SA-CNN+TSN", "STA-TSN"):
+        assert f"│ {row} " in printed
+    report = runs / "mini" / "report"
+    assert f"Report: {report / 'index.html'}" in printed
+    expected = {"index.html", "table2.csv", "report.json", "per_class.png", "confusion.png"}
+    assert expected <= {path.name for path in report.iterdir()}
+    assert len(list(report.glob("attention_*.png"))) == 4
+    for table in tables(runs):
+        assert (
+            len(table.ids) == 5
+            and table.protocol["crops"] == 10
+            and table.protocol["segments"] * table.protocol["frames_per_segment"] == 30
+        )
+    assert tables(runs)[3].temporal_weights.shape == (5, 3, 10)
+
+
+def test_the_network_learns_what_is_plain_to_see(trained):
+    """The classes are red, green and blue: chance is 33 %."""
+    assert tables(trained[1])[2].summary["micro accuracy %"] == 100
+
+
+def test_loggers_are_always_on(trained):
+    run = RunFolder(trained[1] / "mini" / "split1" / STAGES[3])
+    with open(run.metrics, newline="") as file:
+        names = set(next(csv.reader(file)))
+    assert {"train/loss_ce", "train/loss_mse", "train/share_judged_false", "val/accuracy"} <= names
+    assert list(run.path.glob("wandb/offline-run-*/*.wandb"))
+    about = run.about
+    assert about["seconds"]["fit"] > 0 and about["peak_memory_gb"] < 6 and about["commit"]
+
+
+def test_nothing_is_redone(trained):
+    experiments, runs, _ = trained
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
+    start = time.monotonic()
+    printed = train(experiments, runs)
+    assert printed.count("done already") == 4 and "Table 2" in printed
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()} == before
+    assert time.monotonic() - start < 30
+
+
+def test_a_checkpoint_alone_gives_the_score_tables_numbers(trained):
+    """Decode, crop and score the test videos end to end, from each checkpoint, without any store."""
+    _, runs, _ = trained
+    for task_class, stage, table in zip((SpatialAttentionBackbone, TemporalAttentionTSN), STAGES[2:], tables(runs)[2:], strict=True):
+        task = task_class.load_from_checkpoint(RunFolder(runs / "mini" / "split1" / stage).tested_checkpoint, weights_only=True).eval()
+        assert task.classes == table.classes
+        manifest = {Path(row["path"]).stem: row for row in csv.DictReader(open(runs / "mini" / "manifest.csv"))}
+        for video_id, expected in list(zip(table.ids, table.scores, strict=True))[:2]:
+            row = manifest[Path(video_id).name]
+            indices = SegmentSampler()(int(row["num_frames"])).flatten().tolist()
+            crops = torch.from_numpy(ten_crops(VideoReader(row["path"]).read(indices), task.model.input_px))
+            with torch.no_grad():
+                scores = task(crops.permute(0, 1, 4, 2, 3).unflatten(1, (3, 10))).scores.mean(0)
+            torch.testing.assert_close(scores, expected, rtol=0.01, atol=0.01)  # the store keeps fp16
+
+
+def test_stage_two_reads_features_and_never_runs_the_cnn(trained, tmp_path, monkeypatch, capsys):
+    experiments, runs, _ = trained
+    backbone = RunFolder(runs / "mini" / "split1" / STAGES[2])
+    from sta_tsn.models import CNN
+
+    monkeypatch.setattr(CNN, "forward", lambda *_: pytest.fail("the CNN was run"))
+    monkeypatch.setattr(CNN, "_check_map", lambda *_: 96)
+    arguments = [
+        f"--config={experiments}/table2/sta_tsn.yaml",
+        f"--config={experiments}/mini/temporal.yaml",
+        f"--run_dir={tmp_path / 'run'}",
+    ]
+    status = main(["fit", *arguments, f"--data.features={backbone.features}", f"--model.backbone_checkpoint={backbone.tested_checkpoint}"])
+    assert status == 0, capsys.readouterr().err
+    assert (tmp_path / "run" / "scores.npz").exists()
+
+
+def test_changed_settings_train_anew_and_keep_the_old_run(trained):
+    experiments, runs, _ = trained
+    config = experiments / "mini" / "temporal.yaml"
+    original = config.read_text()
+    config.write_text(original.replace("hidden_dim: 8", "hidden_dim: 6"))
+    printed = train(experiments, runs)
+    config.write_text(original)
+    assert printed.count("done already") == 3 and "settings or inputs changed" in printed
+    kept = list((runs / "mini" / "split1" / STAGES[3]).parent.glob("temporal.old-*"))
+    assert len(kept) == 1 and (kept[0] / "scores.npz").exists()
+    for path in kept:  # put the first run back for the other tests
+        new = runs / "mini" / "split1" / STAGES[3]
+        new.rename(new.with_name("temporal.changed"))
+        path.rename(new)
+
+
+def test_killed_in_every_stage_equals_uninterrupted(trained, tmp_path):
+    experiments, runs, _ = trained
+    killed_runs = tmp_path / "runs"
+    split = killed_runs / "mini" / "split1"
+    moments = (
+        split / STAGES[0] / "checkpoints" / "last.ckpt",
+        split / STAGES[1] / "features" / "store.json",
+        split / STAGES[2] / "checkpoints" / "last.ckpt",
+        split / STAGES[2] / "features" / "judgement.safetensors",
+        split / STAGES[3] / "checkpoints" / "last.ckpt",
+    )
+    for moment in moments:
+        process = subprocess.Popen(
+            command(experiments, killed_runs),
+            cwd=experiments.parent,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while not moment.exists():
+            assert process.poll() is None, f"finished before {moment}"
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    printed = train(experiments, killed_runs)
+    assert "done already" in printed
+    for whole, resumed in zip(tables(runs), tables(killed_runs), strict=True):
+        assert whole.ids == resumed.ids
+        assert torch.equal(whole.scores, resumed.scores)
+    for stage in STAGES:
+        assert learning_curve(runs, stage) == learning_curve(killed_runs, stage)
+
+
+def learning_curve(runs: Path, stage: str) -> list[tuple]:
+    """(step, loss, accuracy, learning rate) of every row: nothing lost, nothing twice, the same rate."""
+    with open(runs / "mini" / "split1" / stage / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    rates = sorted(name for name in rows[0] if name.startswith("lr-"))
+    return [(row["step"], row["train/loss"], row["val/accuracy"], *(row[rate] for rate in rates)) for row in rows]
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(trained, tmp_path):
+    experiments, _, _ = trained
+    process = subprocess.Popen(
+        command(experiments, tmp_path / "runs"),
+        cwd=experiments.parent,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    checkpoint = tmp_path / "runs" / "mini" / "split1" / STAGES[0] / "checkpoints" / "last.ckpt"
+    while not checkpoint.exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode != 0 and "goes on" in said and "Traceback" not in said
+
+
+def test_two_processes_train_together_and_test_every_video_once(trained, tmp_path):
+    """DDP: 5 test videos on 2 processes; padding would make them 6."""
+    experiments, runs, _ = trained
+    train(experiments, tmp_path / "runs", "--devices", "2")
+    for one, two in zip(tables(runs), tables(tmp_path / "runs"), strict=True):
+        assert two.ids == one.ids and len(two.ids) == 5
+        assert np.isfinite(two.scores.numpy()).all()
+    assert tables(tmp_path / "runs")[2].summary["micro accuracy %"] >= 80
+    store = FeatureStore(tmp_path / "runs" / "mini" / "split1" / STAGES[2] / "features")
+    assert len(list(store.folder.glob("*/*.safetensors"))) == 20
+
+
+def test_run_json_names_versions(trained):
+    about = json.loads((trained[1] / "mini" / "split1" / STAGES[0] / "run.json").read_text())
+    assert {"torch", "timm", "pytorch-lightning", "commit", "arguments", "fingerprint"} <= set(about)

@@ -1,0 +1,29 @@
+"""Settings that several tests share."""
+
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def write_mini_experiments(folder: Path, data: Path) -> Path:
+    """An experiments folder whose dataset `mini` (videos in `data`) trains four epochs of a tiny CNN in seconds."""
+    experiments = folder / "experiments"
+    shutil.copytree(ROOT / "experiments" / "table2", experiments / "table2")
+    (experiments / "mini").mkdir()
+    (experiments / "mini" / "backbone.yaml").write_text(f"""
+trainer: {{max_epochs: 4, gradient_clip_val: 20}}
+model: {{init_args: {{backbone: test_resnet, weights: none, partial_bn: false, dropout: 0.2, lr: 0.05, lr_milestones: [3]}}}}
+data:
+  init_args:
+    dataset: {{class_path: sta_tsn.datasets.UCF101, init_args: {{root: {data}}}}}
+    batch_size: 4
+    val_share: 0.2
+    num_workers: 0
+""")
+    (experiments / "mini" / "temporal.yaml").write_text("""
+trainer: {max_steps: 12}
+model: {init_args: {hidden_dim: 8, lr: 0.1, lr_step_iterations: 6, dropout: 0.5}}
+data: {init_args: {batch_size: 4, iterations_per_epoch: 3, num_workers: 0}}
+""")
+    return experiments
