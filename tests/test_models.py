@@ -202,3 +202,17 @@ def test_the_header_of_a_weights_file_says_how_the_network_was_made(shared_data)
     cnn = CNN("mobilenetv2_100", weights=str(path))
     assert cnn.settings["options"] == {"pad_type": "same"} and cnn.settings["mean"] == (0.5, 0.5, 0.5)
     assert "312 of 312" in cnn.loaded
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "mobilenetv2_100", "resnet18"])
+def test_folding_changes_the_speed_not_the_features(name):
+    encoder = TSN(3, name, spatial_attention=True).eval().encoder
+    images = torch.randint(0, 256, (7, 3, encoder.cnn.input_px, encoder.cnn.input_px), dtype=torch.uint8)
+    keys = set(encoder.state_dict())
+    with torch.no_grad():
+        plain, _ = encoder(images)
+        with encoder.folded():
+            folded, _ = encoder(images)
+            assert set(encoder.state_dict()) == keys
+    torch.testing.assert_close(folded, plain, rtol=1e-3, atol=1e-3)
+    assert not encoder._folded

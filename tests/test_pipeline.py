@@ -99,7 +99,8 @@ def test_a_checkpoint_alone_gives_the_score_tables_numbers(trained):
     for task_class, stage, table in zip((SpatialAttentionBackbone, TemporalAttentionTSN), STAGES[2:], tables(runs)[2:], strict=True):
         task = task_class.load_from_checkpoint(RunFolder(runs / "mini" / "split1" / stage).tested_checkpoint, weights_only=True).eval()
         assert task.classes == table.classes
-        manifest = {Path(row["path"]).stem: row for row in csv.DictReader(open(runs / "mini" / "manifest.csv"))}
+        with open(runs / "mini" / "manifest.csv", newline="") as file:
+            manifest = {Path(row["path"]).stem: row for row in csv.DictReader(file)}
         for video_id, expected in list(zip(table.ids, table.scores, strict=True))[:2]:
             row = manifest[Path(video_id).name]
             indices = SegmentSampler()(int(row["num_frames"])).flatten().tolist()

@@ -59,7 +59,7 @@ def build_manifest(records: list[VideoRecord], path: str | os.PathLike, time_lim
     todo = []
     for file in sorted({str(record.path.absolute()) for record in records}):
         try:
-            stat = os.stat(file)
+            stat = Path(file).stat()
         except FileNotFoundError:
             known.pop(file, None)
             continue
@@ -107,7 +107,7 @@ def probe(path: str) -> dict:
     """Decode a whole file: num_frames, width_px, height_px, fps; `reason` where it is not a whole video."""
     import av
 
-    if os.path.getsize(path) == 0:
+    if Path(path).stat().st_size == 0:
         return {"reason": "the file is empty"}
     try:
         with av.open(path) as container:
@@ -132,7 +132,7 @@ def _riff_bytes_missing(path: str) -> int:
         head = file.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"AVI ":
         return 0
-    return max(0, int.from_bytes(head[4:8], "little") + 8 - os.path.getsize(path))
+    return max(0, int.from_bytes(head[4:8], "little") + 8 - Path(path).stat().st_size)
 
 
 def _write(path: str | os.PathLike, manifest: Manifest) -> None:

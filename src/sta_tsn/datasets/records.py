@@ -92,16 +92,16 @@ def hold_out_groups(records: list[VideoRecord], share: float, seed: int) -> tupl
 
     held_groups: set[str] = set()
     held_clips: Counter[int] = Counter()
+
+    def affordable(label: int, clips: int) -> bool:
+        first = held_clips[label] == 0 and groups_of_class[label] > 1
+        return first or held_clips[label] + clips <= share * clips_of_class[label]
+
     shuffled = sorted(generator.permutation(sorted(members)), key=lambda name: len(members[name]))
     for name in shuffled if share > 0 else ():
         adds = Counter(label for record in members[name] for label in record.labels)
-
-        def affordable(label: int, adds: Counter = adds) -> bool:
-            first = held_clips[label] == 0 and groups_of_class[label] > 1
-            return first or held_clips[label] + adds[label] <= share * clips_of_class[label]
-
-        if all(affordable(label) for label in adds):
+        if all(affordable(label, clips) for label, clips in adds.items()):
             held_groups.add(name)
-            held_clips += adds
+            held_clips.update(adds)
     kept = [record for record in records if record.group not in held_groups]
     return kept, [record for record in records if record.group in held_groups]

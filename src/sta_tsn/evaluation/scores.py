@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ class ScoreTable:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "ScoreTable":
-        if not os.path.exists(path):
+        if not Path(path).exists():
             raise UserError(f"No score table {path}: the run has not been tested (make train).")
         with np.load(path, allow_pickle=False) as file:
             beta = torch.from_numpy(file["temporal_weights"]) if "temporal_weights" in file else None

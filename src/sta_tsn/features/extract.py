@@ -30,7 +30,8 @@ def extract_features(
             writer = _StoreWriter(store, todo)
             trainer.callbacks.append(writer)
             loader = data.frames_loader(todo, "ten" if part == "test" else "center")
-            trainer.predict(task, loader, return_predictions=False)
+            with task.model.encoder.folded():
+                trainer.predict(task, loader, return_predictions=False)
             trainer.callbacks.remove(writer)
     trainer.strategy.barrier()
     if "train" in parts and trainer.is_global_zero:

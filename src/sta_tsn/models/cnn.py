@@ -64,6 +64,12 @@ class CNN(nn.Module):
         return self.net(images.contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
+    def fold(self) -> nn.Module:
+        """A frozen copy for evaluation whose batch norms are part of the convolutions; for uint8 images."""
+        example = torch.zeros(1, 3, self.input_px, self.input_px, dtype=torch.uint8)
+        return torch.jit.freeze(torch.jit.trace(self.eval(), example))
+
+    @torch.no_grad()
     def _check_map(self, name: str) -> int:
         was_training = self.net.training
         maps = self.net.eval()(torch.zeros(1, 3, self.input_px, self.input_px))

@@ -22,9 +22,9 @@ def stage_fingerprint(arguments: list[str]) -> str:
         name, _, value = argument.partition("=")
         if name in VOLATILE:
             continue
-        store = os.path.join(value, "store.json")
-        file = store if os.path.exists(store) else value
-        parts.append((name, file_fingerprint(file) if os.path.isfile(file) else value))
+        store = Path(value, "store.json")
+        file = store if store.exists() else Path(value)
+        parts.append((name, file_fingerprint(file) if value and file.is_file() else value))
     return fingerprint(parts)
 
 

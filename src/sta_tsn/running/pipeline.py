@@ -64,10 +64,8 @@ def train(options: TrainOptions) -> None:
     check_names(options)
     manifest = Path(options.runs, options.dataset, "manifest.csv")
     videos, classes = prepare_videos(options, manifest)
-    print(
-        f"{options.dataset} split {options.split}: {len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos, {len(classes)} classes",
-        flush=True,
-    )
+    sides = f"{len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos"
+    print(f"{options.dataset} split {options.split}: {sides}, {len(classes)} classes", flush=True)
     for row in TABLE_2:
         folder = row.folder(options)
         arguments = stage_arguments(row, options, manifest)
