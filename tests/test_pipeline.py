@@ -9,14 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tests_support import write_mini_experiments
 
 from sta_tsn.cli import main
 from sta_tsn.evaluation import ScoreTable
-from sta_tsn.features import FeatureStore
 from sta_tsn.running.folder import RunFolder
 from sta_tsn.tasks import SpatialAttentionBackbone, TemporalAttentionTSN
 from sta_tsn.video import SegmentSampler, VideoReader, ten_crops
@@ -193,6 +191,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(trained, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
     )
     checkpoint = tmp_path / "runs" / "mini" / "split1" / STAGES[0] / "checkpoints" / "last.ckpt"
     while not checkpoint.exists():
@@ -203,16 +202,33 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(trained, tmp_path):
     assert process.returncode != 0 and "goes on" in said and "Traceback" not in said
 
 
-def test_two_processes_train_together_and_test_every_video_once(trained, tmp_path):
-    """DDP: 5 test videos on 2 processes; padding would make them 6."""
+def fit(folder: Path, *arguments: str) -> ScoreTable:
+    """`sta-tsn fit` in processes of its own; returns the score table."""
+    base = [sys.executable, "-m", "sta_tsn", "fit", f"--run_dir={folder}"]
+    done = subprocess.run([*base, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return ScoreTable.load(folder / "scores.npz")
+
+
+def test_two_processes_test_every_video_once(trained, tmp_path):
+    """DDP from videos: 5 test videos on 2 processes; padding would make them 6."""
     experiments, runs, _ = trained
-    train(experiments, tmp_path / "runs", "--devices", "2")
-    for one, two in zip(tables(runs), tables(tmp_path / "runs"), strict=True):
-        assert two.ids == one.ids and len(two.ids) == 5
-        assert np.isfinite(two.scores.numpy()).all()
-    assert tables(tmp_path / "runs")[2].summary["micro accuracy %"] >= 80
-    store = FeatureStore(tmp_path / "runs" / "mini" / "split1" / STAGES[2] / "features")
-    assert len(list(store.folder.glob("*/*.safetensors"))) == 20
+    configs = [f"--config={experiments}/{name}.yaml" for name in ("table2/sa_cnn_tsn", "mini/backbone")]
+    options = [f"--data.manifest={tmp_path / 'manifest.csv'}", "--trainer.devices=2", "--trainer.max_epochs=1"]
+    table = fit(tmp_path / "run", *configs, *options)
+    assert table.ids == tables(runs)[2].ids and len(table.ids) == 5
+    assert len(list((tmp_path / "run" / "features").glob("*/*.safetensors"))) == 20
+
+
+def test_two_processes_train_the_same_network(trained, tmp_path):
+    """DDP on features: the same videos in every step, so the same scores; no dropout, whose draws differ."""
+    experiments, runs, _ = trained
+    backbone = RunFolder(runs / "mini" / "split1" / STAGES[2])
+    configs = [f"--config={experiments}/{name}.yaml" for name in ("table2/sta_tsn", "mini/temporal")]
+    inputs = [f"--data.features={backbone.features}", f"--model.backbone_checkpoint={backbone.tested_checkpoint}", "--model.dropout=0"]
+    one, two = (fit(tmp_path / str(n), *configs, *inputs, f"--trainer.devices={n}") for n in (1, 2))
+    assert one.ids == two.ids and not torch.equal(one.scores, tables(runs)[2].scores)
+    torch.testing.assert_close(one.scores, two.scores, rtol=1e-4, atol=1e-4)
 
 
 def test_run_json_names_versions(trained):

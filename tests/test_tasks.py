@@ -14,13 +14,9 @@ def task() -> SpatialAttentionBackbone:
 
 
 def test_partial_batch_normalisation(task):
-    task.on_fit_start()
     task.configure_optimizers()
     norms = [module for module in task.model.modules() if isinstance(module, nn.BatchNorm2d)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(task), "current_epoch", 0)
-        patch.setattr(type(task), "global_rank", 0)
-        task.on_train_epoch_start()
+    task.on_train_epoch_start()
     assert norms[0].training and norms[0].weight.requires_grad
     assert not any(norm.training or norm.weight.requires_grad or norm.bias.requires_grad for norm in norms[1:])
     before = [norm.running_mean.clone() for norm in norms]

@@ -22,7 +22,7 @@ data:
     num_workers: 0
 """)
     (experiments / "mini" / "temporal.yaml").write_text("""
-trainer: {max_steps: 12}
+trainer: {max_epochs: 4}
 model: {init_args: {hidden_dim: 8, lr: 0.1, lr_step_iterations: 6, dropout: 0.5}}
 data: {init_args: {batch_size: 4, iterations_per_epoch: 3, num_workers: 0}}
 """)

@@ -35,9 +35,11 @@ class ActionRecognition(LightningModule):
         self._first_seed = torch.initial_seed()
 
     def on_train_epoch_start(self) -> None:
-        """Dropout draws depend on the epoch alone: a resumed run equals an uninterrupted one."""
-        torch.manual_seed(self._first_seed + 1000 * self.current_epoch + self.global_rank)
         self.model.train()
+
+    def on_train_batch_start(self, batch: dict, batch_idx: int) -> None:
+        """Dropout draws depend on the step and the process alone: a resumed run equals an uninterrupted one."""
+        torch.manual_seed(self._first_seed + 1000 * self.global_step + self.global_rank)
 
     def log_training(self, loss: Tensor, scores: Tensor, labels: Tensor, **terms: Tensor) -> None:
         self.train_accuracy(scores, labels)

@@ -84,8 +84,8 @@ class SeededSampler(Sampler[tuple[int, int]]):
         return np.concatenate(orders)[:total][self.rank :: self.world_size].tolist()
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        for position, index in enumerate(self._indices()):
-            entropy = (self.seed, self.epoch, index, position)
+        for turn, index in enumerate(self._indices()):
+            entropy = (self.seed, self.epoch, index, turn * self.world_size + self.rank)  # the same on any number of devices
             yield index, int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     def __len__(self) -> int:
