@@ -1,6 +1,7 @@
 import os
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from sta_tsn.datasets import (
     Folder,
     VideoRecord,
     build_manifest,
+    folder,
     hold_out_groups,
     manifest,
     prepare_split,
     read_manifest,
 )
-from sta_tsn.datasets.demo import ACTIONS, render_clip
+from sta_tsn.datasets.demo import ACTIONS, render_clip, write_video
 from sta_tsn.errors import DatasetError
 
 
@@ -139,6 +141,7 @@ def damaged(tmp_path, mini_folder):
     shutil.copy(clip, root / "good" / "fine.avi")
     (root / "bad" / "empty.avi").touch()
     (root / "bad" / "text.avi").write_text("not a video\n" * 100)
+    (root / "bad" / "notes.txt").write_text("FFmpeg plays text files\n" * 100)
     (root / "bad" / "cut.avi").write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
     return root
 
@@ -150,7 +153,8 @@ def test_manifest_names_the_reason(damaged, tmp_path):
     assert (rows["fine.avi"].width_px, rows["fine.avi"].height_px, rows["fine.avi"].fps) == (64, 48, 25)
     assert rows["empty.avi"].reason == "the file is empty"
     assert "not a readable video" in rows["text.avi"].reason
-    assert rows["cut.avi"].reason  # truncated, or not even readable
+    assert "truncated" in rows["cut.avi"].reason or "not a readable video" in rows["cut.avi"].reason
+    assert "not a" in rows["notes.txt"].reason
     assert {row.path: row for row in rows.values()} == read_manifest(path)
 
 
@@ -164,6 +168,40 @@ def test_manifest_looks_at_changed_files_only(damaged, tmp_path, monkeypatch):
     second = build_manifest(records, path)
     assert [path.rpartition("/")[2] for path in looked_at] == ["empty.avi"]
     assert len(second) == len(first) - 1
+
+
+def test_deleted_files_leave_the_stored_manifest(damaged, tmp_path):
+    path, records = tmp_path / "manifest.csv", everything(Folder(str(damaged)))
+    build_manifest(records, path)
+    (damaged / "good" / "fine.avi").unlink()
+    assert not [row for row in build_manifest(records, path) if row.endswith("fine.avi")]
+    assert read_manifest(path) == build_manifest(records, path)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_cut_off_files_are_named(tmp_path, suffix):
+    """FFmpeg is silent about the missing end; the container's duration is not."""
+    whole, cut = tmp_path / f"whole.{suffix}", tmp_path / f"cut.{suffix}"
+    frames = np.random.default_rng(0).integers(0, 255, (60, 48, 64, 3), dtype=np.uint8)
+    write_video(whole, frames, options={"movflags": "faststart"} if suffix == "mp4" else {})
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert manifest.probe(str(whole)).get("reason") is None and manifest.probe(str(whole))["num_frames"] == 60
+    assert "truncated" in manifest.probe(str(cut))["reason"]
+
+
+def test_the_demo_is_never_rendered_over_something_else(tmp_path, mini_ucf101):
+    root = tmp_path / "ucf101"
+    shutil.copytree(mini_ucf101, root)
+    (root / "ground_truth.csv").unlink(missing_ok=True)
+    before = sorted(path.read_bytes() for path in root.glob("ucfTrainTestlist/*"))
+    with pytest.raises(DatasetError, match="something else than the demo"):
+        Demo(str(root))
+    assert sorted(path.read_bytes() for path in root.glob("ucfTrainTestlist/*")) == before
+
+
+def test_groups_of_a_folder():
+    names = {"match7_c01.mp4": "match7", "match7_c02.mp4": "match7", "IMG_0001.mp4": "IMG_0001", "a-part2.avi": "a", "001.avi": "001"}
+    assert {name: folder._group(Path(name)) for name in names} == names
 
 
 def test_decoders_that_hang_are_killed(damaged, tmp_path):

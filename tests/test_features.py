@@ -55,12 +55,12 @@ def test_store_is_reused_for_the_same_maker_and_made_anew_for_another(tmp_path, 
     record = VideoRecord("a/b", None, (0,), "g")
     split = VideoSplit([record], [], [], 0)
     store = FeatureStore(tmp_path / "features")
-    store.open_for_writing("first", ["x", "y"], split, ("train",))
+    store.open_for_writing({"made_by": "first"}, ["x", "y"], split, ("train",))
     store.write("a/b", features=torch.ones(1, 3, 2, 4, dtype=torch.half))
     assert not list(store.folder.rglob(".*"))  # no temporary file is left
-    store.open_for_writing("first", ["x", "y"], split, ("train",))
+    store.open_for_writing({"made_by": "first"}, ["x", "y"], split, ("train",))
     assert store.read("a/b")["features"].shape == (1, 3, 2, 4)
-    store.open_for_writing("second", ["x", "y"], split, ("train",))
+    store.open_for_writing({"made_by": "second"}, ["x", "y"], split, ("train",))
     assert "computed anew" in capsys.readouterr().out
     with pytest.raises(UserError, match="incomplete"):
         store.read("a/b")

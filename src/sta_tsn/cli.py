@@ -6,12 +6,16 @@ from collections.abc import Sequence
 
 from sta_tsn.errors import UserError
 
+FIT_HELP = """Every option is written --name=value: --config=FILE (several; later ones win), --run_dir=FOLDER, and any
+constructor argument of the configured classes as --model.NAME, --data.NAME, or of Lightning's Trainer as --trainer.NAME.
+`sta-tsn train` prints the command of every stage it runs."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; user errors are printed without a traceback. Returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if arguments[:1] == ["fit"] and "--help" not in arguments[1:2]:
+        if arguments[:1] == ["fit"] and arguments[1:] not in ([], ["--help"], ["-h"]):
             from sta_tsn.running.stage import fit_and_test
 
             fit_and_test(arguments[1:])
@@ -56,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--out", help="picture to write; <video>_attention.png in the working folder by default")
     explain.set_defaults(run=_explain)
 
-    verbs.add_parser("fit", add_help=False, help="train and test one stage: --config=FILE ... --run_dir=FOLDER --name=value ...")
+    fit = verbs.add_parser("fit", help="train and test one stage: --config=FILE ... --run_dir=FOLDER --name=value ...", epilog=FIT_HELP)
+    fit.set_defaults(run=lambda options: fit.print_help())
     return parser
 
 

@@ -19,11 +19,12 @@ class ConfigError(UserError):
 class VideoReadError(UserError):
     """A video cannot be decoded. `path` and `reason` are kept for the manifest."""
 
-    def __init__(self, path, reason: str):
+    def __init__(self, path, reason: str = ""):
+        """DataLoader workers hand on the finished message as `path` alone."""
         self.path, self.reason = str(path), reason
-        super().__init__(f"{path}: {reason}")
+        super().__init__(f"{path}: {reason}" if reason else str(path))
 
-    def __reduce__(self):  # crosses process borders (DataLoader workers) with both fields
+    def __reduce__(self):  # other process borders keep both fields
         return type(self), (self.path, self.reason)
 
 

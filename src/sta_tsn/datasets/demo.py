@@ -20,8 +20,10 @@ import numpy as np
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.datasets.ucf101 import UCF101
+from sta_tsn.errors import DatasetError
 
 WIDTH_PX, HEIGHT_PX, FPS = 320, 240, 25
+MARKER = "rendered_by_sta_tsn"  # nothing is ever written into a folder without it
 NUM_GROUPS, CLIPS_PER_GROUP = 10, 2
 TEST_GROUPS = {1: (1, 2, 3), 2: (4, 5, 6), 3: (7, 8, 9)}
 
@@ -49,7 +51,7 @@ class Demo(UCF101):
     """UCF101's layout under `root`, rendered on first use. See `VideoDataset`."""
 
     def __init__(self, root: str = "data/demo"):
-        render_demo(Path(root))
+        render_demo(Path(root).expanduser())
         super().__init__(root)
 
 
@@ -60,6 +62,11 @@ def render_demo(root: Path, seed: int = 0) -> None:
         return
     from rich.progress import track
 
+    marker = root / MARKER
+    if root.exists() and any(root.iterdir()) and not marker.exists():
+        raise DatasetError(f"{root.resolve()} holds something else than the demo dataset. Did you forget DATASET=<name>?")
+    root.mkdir(parents=True, exist_ok=True)
+    marker.touch()
     lists = root / "ucfTrainTestlist"
     shutil.rmtree(lists, ignore_errors=True)
     lists.mkdir(parents=True)
@@ -111,9 +118,9 @@ def render_clip(name: str, scene_seed: int, clip_seed: tuple[int, ...]):
     return frames, (first, first + window_frames - 1), (x, y, side, side)
 
 
-def write_video(path: Path, frames: np.ndarray, codec: str = "mpeg4", pixel_format: str = "yuv420p") -> None:
+def write_video(path: Path, frames: np.ndarray, codec: str = "mpeg4", pixel_format: str = "yuv420p", options: dict | None = None) -> None:
     """Encode uint8 (T, H, W, 3) RGB at 25 fps; `ffv1` with `bgr0` is lossless (the tests use it)."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=FPS)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt, stream.bit_rate = pixel_format, 1_500_000

@@ -10,8 +10,9 @@ from sta_tsn.errors import DatasetError
 class Folder(VideoDataset):
     """`root/<class>/<any file>`; hidden files are left out, everything else is held to be a video.
 
-    A group is what files share when a trailing clip number is taken off their name: `match7_c01.mp4` and
-    `match7_c02.mp4` are group `match7`. Give clips of one recording such names.
+    A group is what files of a class share when a trailing clip number is taken off their name: `match7_c01.mp4`
+    and `match7_c02.mp4` are group `match7` (also `_clip1`, `_part1`). Give clips of one recording such names;
+    any other file is a group of its own.
 
     Args:
         root: the folder of class folders.
@@ -35,7 +36,7 @@ class Folder(VideoDataset):
     def records(self, split: int) -> OfficialSplit:
         self.check_split(split)
         everything = [
-            VideoRecord(f"{folder}/{path.name}", path, (label,), _group(path))
+            VideoRecord(f"{folder}/{path.name}", path, (label,), f"{folder}/{_group(path)}")
             for label, folder in enumerate(self.classes)
             for path in sorted((self.root / folder).iterdir())
             if path.is_file() and not path.name.startswith(".")
@@ -44,4 +45,4 @@ class Folder(VideoDataset):
 
 
 def _group(path: Path) -> str:
-    return re.sub(r"[_\-. ]+(c|clip|part)?\d+$", "", path.stem, flags=re.IGNORECASE) or path.stem
+    return re.sub(r"[_\-. ]+(c|clip|part)\d+$", "", path.stem, flags=re.IGNORECASE) or path.stem

@@ -18,6 +18,8 @@ from sta_tsn.datasets.records import VideoRecord
 
 TIME_LIMIT_SEC = 60.0
 SECONDS_BETWEEN_WRITES = 20.0
+NO_VIDEO_FORMATS = ("tty", "image2", "gif")  # FFmpeg plays text files and pictures, too
+EXACT_DURATION_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # AVI's and MPEG's is not
 
 
 @dataclass(frozen=True)
@@ -56,18 +58,20 @@ def build_manifest(records: list[VideoRecord], path: str | os.PathLike, time_lim
         time_limit_sec: per file; a decoder that hangs longer is killed and the file named with that reason.
     """
     known = read_manifest(path)
-    todo = []
+    todo, gone = [], False
     for file in sorted({str(record.path.absolute()) for record in records}):
         try:
             stat = Path(file).stat()
         except FileNotFoundError:
-            known.pop(file, None)
+            gone = known.pop(file, None) is not None or gone
             continue
         row = known.get(file)
         if row is None or (row.size_bytes, row.modified_ns) != (stat.st_size, stat.st_mtime_ns):
             todo.append(ManifestRow(file, stat.st_size, stat.st_mtime_ns))
     if todo:
         _count_all(todo, known, path, time_limit_sec)
+    elif gone:
+        _write(path, known)
     return known
 
 
@@ -113,9 +117,12 @@ def probe(path: str) -> dict:
         with av.open(path) as container:
             if not container.streams.video:
                 return {"reason": "the file holds no video stream"}
-            stream = container.streams.video[0]
+            stream, kind = container.streams.video[0], container.format.name
+            if kind in NO_VIDEO_FORMATS or kind.endswith("_pipe"):
+                return {"reason": f"not a video: FFmpeg takes it for {kind}"}
             frames = sum(1 for _ in container.decode(stream))
             found = {"num_frames": frames, "width_px": stream.width, "height_px": stream.height, "fps": float(stream.average_rate or 0)}
+            expected = (container.duration or 0) / av.time_base * found["fps"]
     except (av.FFmpegError, ValueError) as error:
         return {"reason": f"not a readable video: {error.strerror if hasattr(error, 'strerror') else error}"}
     if frames == 0:
@@ -123,6 +130,8 @@ def probe(path: str) -> dict:
     missing_bytes = _riff_bytes_missing(path)
     if missing_bytes:
         return {**found, "reason": f"truncated: {missing_bytes} bytes are missing, {frames} frames decode"}
+    if kind in EXACT_DURATION_FORMATS and frames < 0.9 * expected - 2:
+        return {**found, "reason": f"truncated: {frames} of about {expected:.0f} frames decode"}
     return found
 
 

@@ -46,7 +46,7 @@ class VideoDataset(ABC):
     num_splits: int = 1
 
     def __init__(self, root: str):
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         if not self.root.is_dir():
             raise DatasetError(f"{self.name}: no folder {self.root.resolve()}.\n{self._remedy()}")
         self.classes = self._read_classes()

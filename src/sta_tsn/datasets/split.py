@@ -50,8 +50,9 @@ def prepare_split(
     absent = [r for r in train_lost + test_lost if str(r.path.absolute()) not in manifest]
     if absent and not allow_missing:
         raise DatasetError(_missing_message(dataset, split, absent, official))
-    broken = [(r, manifest[str(r.path.absolute())].reason) for r in train_lost + test_lost if r not in set(absent)]
-    broken_test = [pair for pair in broken if pair[0] in set(test_lost)]
+    broken, broken_test = (
+        [(r, row.reason) for r in lost if (row := manifest.get(str(r.path.absolute())))] for lost in (train_lost + test_lost, test_lost)
+    )
     if broken_test and not allow_missing:
         raise DatasetError(
             f"{len(broken_test)} test videos of split {split} do not decode:\n{_listing(broken_test)}\n"
@@ -93,6 +94,8 @@ def _listing(broken: list[tuple[VideoRecord, str]]) -> str:
 
 
 def _check_classes(dataset, split, train, test, allow_missing, say) -> None:
+    if not train:
+        raise DatasetError(f"{dataset.name} split {split}: no training video is left.")
     if not test:
         raise DatasetError(f"{dataset.name} split {split}: no test video is left, so nothing could be measured.")
     trained = {label for record in train for label in record.labels}

@@ -20,8 +20,13 @@ class UCF101(VideoDataset):
     num_splits = 3
 
     def _read_classes(self) -> list[str]:
-        lines = _lines(self.require("ucfTrainTestlist/classInd.txt"))
-        return [line.split()[1] for _, line in lines]
+        path = self.require("ucfTrainTestlist/classInd.txt")
+        classes = []
+        for number, line in _lines(path):
+            if line.split()[:1] != [str(len(classes) + 1)] or len(line.split()) != 2:
+                raise DatasetError(f"{path}, line {number}: {line!r} is not '{len(classes) + 1} <Class>'")
+            classes.append(line.split()[1])
+        return classes
 
     def records(self, split: int) -> OfficialSplit:
         self.check_split(split)

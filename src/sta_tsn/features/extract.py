@@ -1,5 +1,7 @@
 """Run the trained backbone over whole videos and fill the store; an interrupted run goes on where it was."""
 
+from contextlib import nullcontext
+
 import torch
 from pytorch_lightning import Callback, Trainer
 
@@ -21,7 +23,8 @@ def extract_features(
         made_by: fingerprint of the checkpoint; features made by another one are thrown away.
     """
     if trainer.is_global_zero:
-        store.open_for_writing(made_by, task.classes, data.videos, parts)
+        source = {"made_by": made_by, "dataset": data.dataset.name, "split": data.split}
+        store.open_for_writing(source, task.classes, data.videos, parts)
     trainer.strategy.barrier()
     for part in parts:
         todo = [record for record in getattr(data.videos, part) if not store.path(record.id).exists()]
@@ -30,7 +33,8 @@ def extract_features(
             writer = _StoreWriter(store, todo)
             trainer.callbacks.append(writer)
             loader = data.frames_loader(todo, "ten" if part == "test" else "center")
-            with task.model.encoder.folded():
+            on_cpu = trainer.strategy.root_device.type == "cpu"
+            with task.model.encoder.folded() if on_cpu else nullcontext():
                 trainer.predict(task, loader, return_predictions=False)
             trainer.callbacks.remove(writer)
     trainer.strategy.barrier()

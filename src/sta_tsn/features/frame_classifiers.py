@@ -83,7 +83,7 @@ def judge_videos(store: FeatureStore, device: torch.device) -> None:
     about = store.about
     videos = about["videos"]["train"]
     print(f"Judging the frames of {len(videos)} training videos, {NUM_FOLDS} folds ...", flush=True)
-    features = torch.stack([store.read(video["id"])["features"][0] for video in videos]).float().to(device)
+    features = torch.stack([store.read(video["id"])["features"][0] for video in videos]).to(device).float()
     labels = torch.tensor([video["labels"][0] for video in videos], device=device)
     relevant = judge_frames(features, labels, [video["group"] for video in videos], len(about["classes"])).cpu()
     print(f"Judged false: {(~relevant).float().mean():.1%} of {relevant.numel()} frames", flush=True)

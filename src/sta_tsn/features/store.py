@@ -32,10 +32,10 @@ class FeatureStore:
             raise UserError(f"No feature store in {self.folder.resolve()}: train stage one first (make train).")
         return about
 
-    def open_for_writing(self, made_by: str, classes: list[str], videos: VideoSplit, parts: tuple[str, ...]) -> None:
-        """Keep what is there when it was made by the same checkpoint and videos; start anew otherwise."""
+    def open_for_writing(self, source: dict, classes: list[str], videos: VideoSplit, parts: tuple[str, ...]) -> None:
+        """Keep what is there when it was made by the same checkpoint and videos (`source`); start anew otherwise."""
         listing = {part: [_entry(record) for record in getattr(videos, part)] for part in parts}
-        about = {"made_by": made_by, "classes": classes, "num_test_missing": videos.num_test_missing, "videos": listing}
+        about = {**source, "classes": classes, "num_test_missing": videos.num_test_missing, "videos": listing}
         old = read_json(self.folder / "store.json")
         if old and old != about:
             print(f"{self.folder}: made by another checkpoint or other videos, computed anew", flush=True)

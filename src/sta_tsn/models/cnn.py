@@ -38,8 +38,7 @@ class CNN(nn.Module):
         std: tuple[float, ...] | None = None,
     ):
         super().__init__()
-        if not timm.is_model(name.partition(".")[0]):
-            raise unknown("backbone", name, timm.list_models())
+        check_backbone_name(name)
         header = read_weights_header(weights) if _is_file(weights) else {}
         self.options = {**header.get("options", {}), **(options or {})}
         self.net = _create(name, weights == "imagenet", self.options)
@@ -77,6 +76,15 @@ class CNN(nn.Module):
         if maps.ndim != 4 or maps.shape[2] != maps.shape[3]:
             raise ConfigError(f"Backbone {name!r} ends in shape {tuple(maps.shape)}, not in a map (1, C, H, W). Take a CNN: resnet50, ...")
         return maps.shape[1]
+
+
+def check_backbone_name(name: str) -> None:
+    """Raise for names that timm does not know, with the nearest that it does."""
+    base, _, tag = name.partition(".")
+    if not timm.is_model(base):
+        raise unknown("backbone", name, timm.list_models())
+    if tag and name not in (tagged := timm.list_pretrained(f"{base}.*")):
+        raise unknown("pretrained tag of backbone", name, tagged or [base])
 
 
 def _is_file(weights: str) -> bool:

@@ -38,7 +38,7 @@ class FrameEncoder(nn.Module):
 
     @contextmanager
     def folded(self) -> Iterator[None]:
-        """Inside, on the CPU, batch norms are folded into the convolutions: twice the speed, equal to 1e-4."""
+        """Inside, images on the CPU meet convolutions with batch norms folded in: twice the speed, equal to 1e-4."""
         if self.cnn.mean.device.type == "cpu":
             self._folded.append(self.cnn.fold())
         try:
@@ -54,7 +54,8 @@ class FrameEncoder(nn.Module):
         return features, None if self.attention is None else torch.cat(weights).unflatten(0, leading)
 
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        maps = (self._folded or [self.cnn])[0](images)
+        cnn = self._folded[0] if self._folded and images.device.type == "cpu" else self.cnn
+        maps = cnn(images)
         return (maps.mean((2, 3)), None) if self.attention is None else self.attention(maps)
 
 

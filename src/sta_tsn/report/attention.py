@@ -34,12 +34,9 @@ def attention_figure(frames: np.ndarray, indices: Tensor, output: ActionOutput, 
     Brightness is alpha relative to the frame's own largest and smallest value; the colour bar's text gives the
     range, since elementwise attention on a small dataset can stay close to uniform.
     """
-    alpha, beta = output.spatial_weights[0], output.temporal_weights[0]  # (N, T, H, W), (N, T)
+    beta = output.temporal_weights[0]  # (N, T)
     num_segments, num_frames = beta.shape
-    masks = F.interpolate(alpha.flatten(0, 1)[:, None], size=frames.shape[1:3], mode="bicubic")[:, 0].clamp(min=0)
-    low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
-    masks = ((masks - low) / (high - low).clamp(min=1e-12)).numpy()
-    uniform = alpha[0, 0].numel()
+    masks, alpha_text = _masks(output, frames.shape[1:3])
     figure = plt.figure(figsize=(1.2 * num_frames, 3.7 * num_segments), layout="constrained")
     ceiling = 1.25 * max(float(beta.max()), 1.5 / num_frames)
     for n, panel in enumerate(figure.subfigures(num_segments, 1, hspace=0.04)):
@@ -56,11 +53,20 @@ def attention_figure(frames: np.ndarray, indices: Tensor, output: ActionOutput, 
             bar.text(0, weight, f"{weight:.2f}", ha="center", va="bottom", fontsize=7)
             bar.set_ylabel("β" if t == 0 else "")
             bar.set_xlabel("frame" if t == 0 else "", fontsize=8)
-    figure.suptitle(
-        f"{title}\nα·HW from {float(alpha.min()) * uniform:.2f} to {float(alpha.max()) * uniform:.2f} (uniform 1); dashed: uniform β",
-        fontsize=12,
-    )
+    figure.suptitle(f"{title}\n{alpha_text}; dashed: uniform β", fontsize=12)
     save_figure(figure, path)
+
+
+def _masks(output: ActionOutput, size: tuple[int, int]) -> tuple[np.ndarray, str]:
+    """Brightness (N*T, H, W) in [0, 1] and what to say of alpha; all bright where the model has no spatial attention."""
+    if output.spatial_weights is None:
+        return np.ones((output.temporal_weights.numel(), *size)), "no spatial attention"
+    alpha = output.spatial_weights[0]  # (N, T, h, w)
+    masks = F.interpolate(alpha.flatten(0, 1)[:, None], size=size, mode="bicubic")[:, 0].clamp(min=0)
+    low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
+    relative = alpha * alpha[0, 0].numel()
+    text = f"α·HW from {float(relative.min()):.2f} to {float(relative.max()):.2f} (uniform 1)"
+    return ((masks - low) / (high - low).clamp(min=1e-12)).numpy(), text
 
 
 def load_sta_tsn(checkpoint: Path) -> TemporalAttentionTSN:

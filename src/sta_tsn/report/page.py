@@ -50,13 +50,18 @@ def row_of(table: ScoreTable) -> dict:
 
 
 def protocol_line(tables: dict[str, ScoreTable]) -> str:
-    table = list(tables.values())[-1]
+    """What the numbers stand for; every protocol that occurs among the tables, once."""
+    lines = {_protocol(table): None for table in tables.values()}
+    return "\n".join([*lines, "Micro accuracy is Eq 19, mean-class accuracy TSN's."])
+
+
+def _protocol(table: ScoreTable) -> str:
     protocol = table.protocol
     frames = protocol["segments"] * protocol["frames_per_segment"]
-    missing = f", {protocol['missing']} listed test videos MISSING" if protocol["missing"] else ""
+    missing = f" ({protocol['missing']} more are listed but MISSING)" if protocol["missing"] else ""
     return (
-        f"{frames} frames, {protocol['crops']} crops, {len(table.ids)} test videos{missing}, {len(table.classes)} classes, "
-        f"seed {protocol['seed']}, commit {protocol['commit']}. Micro accuracy is Eq 19, mean-class accuracy TSN's."
+        f"{protocol['dataset']} split {protocol['split']}, {frames} frames, {protocol['crops']} crops, {len(table.ids)} test "
+        f"videos{missing}, {len(table.classes)} classes, seed {protocol['seed']}, commit {protocol['commit']}."
     )
 
 

@@ -1,14 +1,11 @@
 """LightningCLI as this project uses it: any task over any data module, loggers and checkpoints always on."""
 
-import inspect
 import logging
 import os
 import warnings
-from importlib import import_module
 from pathlib import Path
 
 import torch
-import yaml
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -16,7 +13,6 @@ from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from sta_tsn.artefacts import atomic
-from sta_tsn.errors import unknown
 from sta_tsn.running.folder import RunFolder
 
 
@@ -27,7 +23,6 @@ class StageCLI(LightningCLI):
     """
 
     def __init__(self, arguments: list[str]):
-        check_keys(arguments)
         silence_noise()
         super().__init__(
             LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
@@ -37,6 +32,7 @@ class StageCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run_dir", type=str, required=True, help="folder of this run")
         parser.add_argument("--keep_features", type=bool, default=False, help="features of all parts, for stage two")
+        parser.add_argument("--videos", type=str, default="", help="fingerprint of the split; make train gives it")
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
@@ -47,7 +43,7 @@ class StageCLI(LightningCLI):
             logger=[continued_csv_logger(folder), wandb_logger(folder)],
             callbacks=[*checkpoint_callbacks(folder, settings.check_val_every_n_epoch), LearningRateMonitor(), TQDMProgressBar()],
             plugins=[AtomicCheckpointIO()],
-            precision=settings.precision or default_precision(),
+            precision=settings.precision or default_precision(settings.accelerator),
             use_distributed_sampler=False,  # the project's sampler deals videos out without repeating any
             num_sanity_val_steps=0,
             log_every_n_steps=settings.log_every_n_steps or 10,
@@ -84,9 +80,9 @@ def silence_noise() -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # device list, adverts
 
 
-def default_precision() -> str:
+def default_precision(accelerator: str) -> str:
     """Mixed on a GPU, exact fp32 on the CPU."""
-    if not torch.cuda.is_available():
+    if accelerator == "cpu" or not torch.cuda.is_available():
         return "32-true"
     return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
@@ -129,51 +125,3 @@ def wandb_logger(folder: RunFolder) -> WandbLogger:
         project="sta-tsn", name="/".join(folder.path.parts[-6:]), id=folder.about["wandb_id"], resume="allow",
         save_dir=str(folder.path), mode=mode,
     )  # fmt: skip
-
-
-def check_keys(arguments: list[str]) -> None:
-    """Name the nearest valid key for each wrong one; jsonargparse's own message is hard to read.
-
-    Args:
-        arguments: each as `--name=value`.
-    """
-    flat: dict[str, str] = {}
-    for argument in arguments:
-        name, _, value = argument.removeprefix("--").partition("=")
-        if name == "config":
-            flat.update(dict.fromkeys(_flatten(yaml.safe_load(Path(value).read_text()) or {}), value))
-        else:
-            flat[name] = "the command line"
-    classes = {part: _class_of(part, arguments) for part in ("model", "data")}
-    for key, place in flat.items():
-        part, _, rest = key.partition(".")
-        name = rest.removeprefix("init_args.").split(".")[0]
-        if part == "trainer":
-            valid = list(inspect.signature(Trainer.__init__).parameters)
-        elif classes.get(part):
-            valid = ["class_path", *inspect.signature(classes[part].__init__).parameters]
-        else:
-            part, name, valid = "", part, ["model", "data", "trainer", "run_dir", "seed_everything", "keep_features"]
-        if name not in valid:
-            raise unknown(f"key (in {place})", f"{part}.{name}".lstrip("."), [f"{part}.{v}".lstrip(".") for v in valid if v != "self"])
-
-
-def _flatten(tree: dict, prefix: str = "") -> list[str]:
-    keys = []
-    for key, value in tree.items():
-        keys += _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and prefix.count(".") < 2 else [prefix + key]
-    return keys
-
-
-def _class_of(part: str, arguments: list[str]) -> type | None:
-    """The class that the last `class_path` among the configurations names."""
-    found = None
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if name == "--config":
-            section = (yaml.safe_load(Path(value).read_text()) or {}).get(part) or {}
-            found = section.get("class_path", found)
-    if found is None:
-        return None
-    module, _, name = found.rpartition(".")
-    return getattr(import_module(module), name)

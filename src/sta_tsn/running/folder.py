@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sta_tsn.artefacts import file_fingerprint, fingerprint, provenance, read_json, write_json
 
-VOLATILE = ("--run_dir", "--trainer.devices", "--trainer.num_nodes", "--data.num_workers")
+VOLATILE = {"--run_dir", "--trainer.devices", "--trainer.num_nodes", "--data.num_workers"}
+SAID_BY_VIDEOS = {"--data.manifest", "--data.dataset.init_args.root", "--data.allow_missing"}
 
 
 def stage_fingerprint(arguments: list[str]) -> str:
@@ -15,12 +16,15 @@ def stage_fingerprint(arguments: list[str]) -> str:
 
     Args:
         arguments: of `sta-tsn fit`, each as `--name=value`. Where a value is a file (configuration, weights,
-            checkpoint, manifest) its content counts, for a feature store what made it.
+            checkpoint, manifest) its content counts, for a feature store what made it. With `--videos=...`, the
+            fingerprint of every video, label and frame count of the split, where they lie does not matter.
     """
+    by_videos = any(argument.startswith("--videos=") for argument in arguments)
+    left_out = VOLATILE | SAID_BY_VIDEOS if by_videos else VOLATILE
     parts = []
     for argument in arguments:
         name, _, value = argument.partition("=")
-        if name in VOLATILE:
+        if name in left_out:
             continue
         store = Path(value, "store.json")
         file = store if store.exists() else Path(value)
@@ -47,7 +51,14 @@ class RunFolder:
         return self.best if self.best.exists() else self.last
 
     def is_done(self, stamp: str) -> bool:
-        return self.about.get("fingerprint") == stamp and self.scores.exists()
+        """Tested with these settings and inputs, and the features that stage two wants are still there."""
+        about = self.about
+        whole = not about.get("keeps_features") or (self.features / "store.json").exists()
+        return about.get("fingerprint") == stamp and self.scores.exists() and whole
+
+    def note(self, **facts) -> None:
+        """Add facts to run.json."""
+        write_json(self.path / "run.json", {**self.about, **facts})
 
     def claim(self, stamp: str, arguments: list[str]) -> None:
         """Make this the folder of the run `stamp`; a run with other settings is moved aside, not lost."""
@@ -62,10 +73,11 @@ class RunFolder:
         if not about:
             about = {"fingerprint": stamp, "arguments": arguments, "wandb_id": secrets.token_hex(4), "seconds": {}, **provenance()}
             write_json(self.path / "run.json", about)
+        for half_written in self.checkpoints.glob(".*.ckpt"):  # by a process that was killed
+            half_written.unlink()
 
     def add_seconds(self, step: str, seconds: float, peak_memory_gb: float) -> None:
-        """Sum up a step's time over interruptions, and keep the highest memory seen."""
+        """Add to a step's time (what a kill cut off is not in it) and keep the main process's highest memory."""
         about = self.about
-        about["seconds"][step] = round(about["seconds"].get(step, 0) + seconds, 1)
-        about["peak_memory_gb"] = max(about.get("peak_memory_gb", 0), round(peak_memory_gb, 2))
-        write_json(self.path / "run.json", about)
+        spent = about["seconds"] | {step: round(about["seconds"].get(step, 0) + seconds, 1)}
+        self.note(seconds=spent, peak_memory_gb=max(about.get("peak_memory_gb", 0), round(peak_memory_gb, 2)))

@@ -5,16 +5,16 @@ memory is given back, DDP can launch its ranks and a kill hurts one stage only. 
 stamp of the same settings and inputs is not repeated.
 """
 
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-
-import yaml
 
 from sta_tsn.datasets import VideoDataset, VideoSplit, build_manifest, prepare_split
 from sta_tsn.errors import ConfigError, UserError, unknown
+from sta_tsn.running.configuration import check_names as check_key_names
+from sta_tsn.running.configuration import parameters, read_yaml, resolve_class
 from sta_tsn.running.folder import RunFolder, stage_fingerprint
 
 
@@ -68,20 +68,28 @@ def train(options: TrainOptions) -> None:
     print(f"{options.dataset} split {options.split}: {sides}, {len(classes)} classes", flush=True)
     for row in TABLE_2:
         folder = row.folder(options)
-        arguments = stage_arguments(row, options, manifest)
+        arguments = stage_arguments(row, options, manifest, videos.fingerprint)
         if folder.is_done(stage_fingerprint(arguments)):
             print(f"{row.title}: done already ({folder.path})", flush=True)
             continue
-        command = ["sta-tsn", "fit", *arguments]
-        print(f"\n=== {row.title}\n{' '.join(command)}", flush=True)
-        finished = subprocess.run([sys.executable, "-m", "sta_tsn", "fit", *arguments])
-        if finished.returncode:
-            raise UserError(f"{row.title} did not finish. The same make command goes on where it stopped.")
+        print(f"\n=== {row.title}\n{shlex.join(['sta-tsn', 'fit', *arguments])}", flush=True)
+        if _run_stage(arguments):
+            raise UserError(f"{row.title} did not finish. The same command goes on where it stopped.")
     from sta_tsn.report import build_report
 
     runs = {row.title: row.folder(options) for row in TABLE_2}
     scores = {title: run.scores for title, run in runs.items()}
     build_report(scores, runs["STA-TSN"].tested_checkpoint, videos.test, Path(options.runs, options.dataset, "report"))
+
+
+def _run_stage(arguments: list[str]) -> int:
+    """`sta-tsn fit` in a process of its own; on Ctrl-C, which it gets too, wait until it has ended cleanly."""
+    process = subprocess.Popen([sys.executable, "-m", "sta_tsn", "fit", *arguments])
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
 
 
 def check_names(options: TrainOptions) -> None:
@@ -96,21 +104,23 @@ def check_names(options: TrainOptions) -> None:
     if options.model != "sta_tsn":
         raise unknown("model", options.model, ["sta_tsn"])
     if options.backbone:
-        import timm
+        from sta_tsn.models.cnn import check_backbone_name
 
-        if not timm.is_model(options.backbone.partition(".")[0]):
-            raise unknown("backbone", options.backbone, timm.list_models())
+        check_backbone_name(options.backbone)
     if options.weights and options.weights not in ("imagenet", "none") and not Path(options.weights).is_file():
         raise ConfigError(f"WEIGHTS={options.weights}: no such file (nor 'imagenet' or 'none').")
 
 
 def open_dataset(options: TrainOptions) -> VideoDataset:
     """The dataset that the experiment's YAML names, at DATA where given."""
-    config = yaml.safe_load(Path(options.experiments, options.dataset, "backbone.yaml").read_text())
-    section = config["data"]["init_args"]["dataset"]
-    module, _, name = section["class_path"].rpartition(".")
-    arguments = section.get("init_args", {}) | ({"root": options.data} if options.data else {})
-    return getattr(import_module(module), name)(**arguments)
+    path = Path(options.experiments, options.dataset, "backbone.yaml")
+    section = (read_yaml(path).get("data") or {}).get("init_args", {}).get("dataset")
+    if not section or "class_path" not in section:
+        raise ConfigError(f"{path} names no data.init_args.dataset.class_path.")
+    kind = resolve_class(section["class_path"], str(path))
+    arguments = (section.get("init_args") or {}) | ({"root": options.data} if options.data else {})
+    check_key_names(arguments, parameters(kind), "data.dataset.", str(path))
+    return kind(**arguments)
 
 
 def prepare_videos(options: TrainOptions, manifest: Path) -> tuple[VideoSplit, list[str]]:
@@ -121,7 +131,7 @@ def prepare_videos(options: TrainOptions, manifest: Path) -> tuple[VideoSplit, l
     return prepare_split(dataset, options.split, counted, allow_missing=options.allow_missing), dataset.classes
 
 
-def stage_arguments(row: Row, options: TrainOptions, manifest: Path) -> list[str]:
+def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str) -> list[str]:
     """The command line of `sta-tsn fit` for one row."""
     experiments, folder = Path(options.experiments), row.folder(options)
     arguments = [
@@ -135,7 +145,7 @@ def stage_arguments(row: Row, options: TrainOptions, manifest: Path) -> list[str
     if row.stage == "temporal":
         backbone = RunFolder(folder.path.with_name("backbone"))
         return [*arguments, f"--data.features={backbone.features}", f"--model.backbone_checkpoint={backbone.tested_checkpoint}"]
-    arguments += [f"--data.manifest={manifest}", f"--data.split={options.split}"]
+    arguments += [f"--videos={videos}", f"--data.manifest={manifest}", f"--data.split={options.split}"]
     if options.allow_missing:
         arguments.append("--data.allow_missing=true")
     if options.data:
@@ -162,6 +172,11 @@ def check_data(options: TrainOptions) -> None:
             f"{options.dataset} split {options.split}, {side}: {len(records)} listed, {len(rows) - rows.count(None)} present, "
             f"{len(readable)} readable; {frames[0]} to {frames[-1]} frames, median {frames[len(frames) // 2]}"
         )
+        absent = [record.path for record, row in zip(records, rows, strict=True) if row is None]
+        for absent_path in absent[:5]:
+            print(f"  missing: {absent_path}")
+        if len(absent) > 5:
+            print(f"  ... and {len(absent) - 5} more")
         for row in rows:
             if row and row.reason:
                 print(f"  {row.path}: {row.reason}")

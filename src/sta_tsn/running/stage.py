@@ -15,6 +15,7 @@ from sta_tsn.evaluation import ScoreTable
 from sta_tsn.features import FeatureDataModule, extract_features
 from sta_tsn.features.store import PARTS, FeatureStore
 from sta_tsn.running.cli import StageCLI
+from sta_tsn.running.configuration import check_arguments
 from sta_tsn.running.folder import RunFolder, stage_fingerprint
 from sta_tsn.video import VideoDataModule
 
@@ -28,6 +29,7 @@ def fit_and_test(arguments: list[str]) -> None:
     folders = [argument.partition("=")[2] for argument in arguments if argument.startswith("--run_dir=")]
     if not folders:
         raise UserError("sta-tsn fit needs --run_dir=FOLDER, and every option as --name=value.")
+    check_arguments(arguments)
     folder, stamp = RunFolder(folders[0]), stage_fingerprint(arguments)
     if folder.is_done(stamp):
         print(f"{folder.path}: done already, nothing to do", flush=True)
@@ -53,6 +55,7 @@ def fit_and_test(arguments: list[str]) -> None:
         trainer.test(task, datamodule=features, verbose=False)
     if trainer.is_global_zero:
         table = score_table(task, features.store, {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about})
+        folder.note(keeps_features=cli.config.keep_features)
         table.save(folder.scores)
         print(f"{folder.path}: {table.summary}", flush=True)
         if isinstance(data, VideoDataModule) and not cli.config.keep_features:
@@ -83,7 +86,8 @@ def score_table(task, store: FeatureStore, made_by: dict) -> ScoreTable:
     for row, video in enumerate(videos):
         labels[row, video["labels"]] = True
     crops, segments, frames, _ = store.read(videos[0]["id"])["features"].shape
-    protocol = {"crops": crops, "segments": segments, "frames_per_segment": frames, "missing": about["num_test_missing"], **made_by}
+    protocol = {"crops": crops, "segments": segments, "frames_per_segment": frames, "missing": about["num_test_missing"]}
+    protocol |= {"dataset": about["dataset"], "split": about["split"], **made_by}
     beta = torch.stack([output["temporal_weights"] for output in ordered]) if "temporal_weights" in ordered[0] else None
     scores = torch.stack([output["scores"] for output in ordered])
     return ScoreTable([video["id"] for video in videos], scores, labels, task.classes, protocol, beta)

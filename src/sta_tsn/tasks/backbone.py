@@ -49,6 +49,8 @@ class SpatialAttentionBackbone(ActionRecognition):
         super().__init__(TSN(len(classes), backbone, weights, spatial_attention, pool_sizes, focus, dropout), classes)
         self.lr, self.head_lr_scale, self.lr_milestones = lr, head_lr_scale, lr_milestones
         self.weight_decay, self.partial_bn = weight_decay, partial_bn
+        if partial_bn:  # before DDP looks which parameters it will have to wait for
+            freeze_batch_norms_but_first(self.model)
         network = self.model.settings  # describes the network, not where its first weights came from
         self.save_hyperparameters(
             {
@@ -80,8 +82,6 @@ class SpatialAttentionBackbone(ActionRecognition):
         return {"features": torch.stack(features, 1), "spatial_weights": None if weights[0] is None else torch.stack(weights, 1)}
 
     def configure_optimizers(self) -> dict:
-        if self.partial_bn:
-            freeze_batch_norms_but_first(self.model)
         optimizer = torch.optim.SGD(tsn_parameter_groups(self.model, self.lr, self.head_lr_scale, self.weight_decay), momentum=0.9)
         scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(self.lr_milestones), gamma=0.1)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}

@@ -27,6 +27,7 @@ class ActionRecognition(LightningModule):
         accuracy = MulticlassAccuracy(len(classes), average="micro")  # Eq 19; torchmetrics' default is macro
         self.train_accuracy, self.val_accuracy = accuracy, accuracy.clone()
         self.test_outputs: dict[int, dict[str, Tensor]] = {}
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer videos left than processes
 
     def forward(self, clips: Tensor) -> ActionOutput:  # (B, N, T, C, S, S)
         return self.model(clips)

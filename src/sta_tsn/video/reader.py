@@ -47,9 +47,15 @@ class VideoReader:
         if min(indices) < 0:
             raise ValueError(f"frame indices are 0-based and not negative: {min(indices)}")
         wanted, order = np.unique(indices, return_inverse=True)
-        by_decord = _has_decord() and _seeks_are_exact(self.path)
-        frames = (_read_decord if by_decord else _read_pyav)(self.path, wanted.tolist())
-        return frames[order]
+        return self._read(wanted.tolist())[order]
+
+    def _read(self, ascending: list[int]) -> np.ndarray:
+        if _has_decord() and _seeks_are_exact(self.path):
+            try:
+                return _read_decord(self.path, ascending)
+            except VideoReadError:
+                pass  # PyAV reads some files that decord does not; frame counts are PyAV's
+        return _read_pyav(self.path, ascending)
 
 
 @cache

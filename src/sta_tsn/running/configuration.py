@@ -1,0 +1,99 @@
+"""Configurations checked before anything is built: jsonargparse's own messages about wrong keys are hard to read."""
+
+import inspect
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+
+import yaml
+
+from sta_tsn.errors import ConfigError, unknown
+
+
+def read_yaml(path: str | Path) -> dict:
+    if not Path(path).is_file():
+        raise ConfigError(f"No configuration file {path}.")
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+
+
+def resolve_class(name: str, place: str) -> type:
+    """The class of a dotted `class_path`; `place` says where it was written."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        room = import_module(module)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"{place}: class_path {name!r}: {error}") from error
+    if not hasattr(room, attribute):
+        raise unknown(f"class (in {place}) of {module}", attribute, getattr(room, "__all__", dir(room)))
+    return getattr(room, attribute)
+
+
+def check_names(names: Iterable[str], valid: Iterable[str], prefix: str, place: str) -> None:
+    """Raise for the first name that is none of the valid ones; `prefix` is `model.`, `data.`, ..."""
+    valid = sorted(set(valid) - {"self", "args", "kwargs"})
+    for name in names:
+        if name not in valid:
+            raise unknown(f"key (in {place})", prefix + name, [prefix + one for one in valid])
+
+
+def parameters(kind: type) -> list[str]:
+    """Constructor arguments of a class and its parents."""
+    return [name for parent in kind.__mro__ for name in inspect.signature(parent.__init__).parameters]
+
+
+def check_arguments(arguments: list[str]) -> None:
+    """Check the command line of `sta-tsn fit`: every key of its YAML files and every override.
+
+    Args:
+        arguments: each as `--name=value`.
+
+    Raises:
+        ConfigError: naming the key, the place, and the nearest valid keys.
+    """
+    files: dict[str, dict] = {}
+    overrides: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not (name.startswith("--") and equals):
+            raise ConfigError(f"{argument!r}: sta-tsn fit takes every option as --name=value.")
+        if name == "--config":
+            files[value] = read_yaml(value)
+        else:
+            overrides.append(name.removeprefix("--"))
+    classes = {part: _last_class(part, files) for part in ("model", "data")}
+    for place, content in files.items():
+        _check_file(content, classes, place)
+    for key in overrides:
+        part, _, rest = key.partition(".")
+        name = rest.removeprefix("init_args.").partition(".")[0]
+        _check_part(part, [name] if rest else [], classes, "the command line")
+
+
+def _check_file(content: dict, classes: dict[str, type | None], place: str) -> None:
+    for part, section in content.items():
+        section = section if isinstance(section, dict) else {}
+        _check_part(part, {**section, **(section.get("init_args") or {})}.keys() - {"init_args"}, classes, place)
+        dataset = (section.get("init_args") or {}).get("dataset") if part == "data" else None
+        if dataset:
+            check_names(dataset, ("class_path", "init_args"), "data.dataset.", place)
+            kind = resolve_class(dataset.get("class_path", ""), place)
+            check_names(dataset.get("init_args") or {}, parameters(kind), "data.dataset.", place)
+
+
+def _check_part(part: str, names: Iterable[str], classes: dict[str, type | None], place: str) -> None:
+    check_names([part], ("model", "data", "trainer", "run_dir", "seed_everything", "keep_features", "videos"), "", place)
+    if part == "trainer":
+        from pytorch_lightning import Trainer
+
+        check_names(names, parameters(Trainer), "trainer.", place)
+    elif classes.get(part):
+        check_names(names, ["class_path", *parameters(classes[part])], f"{part}.", place)
+
+
+def _last_class(part: str, files: dict[str, dict]) -> type | None:
+    """The class that the last configuration file names for `model` or `data`."""
+    found = [(content[part]["class_path"], place) for place, content in files.items() if "class_path" in (content.get(part) or {})]
+    return resolve_class(*found[-1]) if found else None
