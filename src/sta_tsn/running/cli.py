@@ -53,7 +53,7 @@ class StageCLI(LightningCLI):
 
     def save_config(self, path: Path) -> None:
         with atomic(path) as temporary:
-            self.parser.save(self.config, str(temporary), skip_check=True, overwrite=True, multifile=False)
+            self.parser.save(self.config, str(temporary), skip_validation=True, overwrite=True, multifile=False)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -108,7 +108,7 @@ def continued_csv_logger(folder: RunFolder) -> CSVLogger:
         step = torch.load(folder.last, map_location="cpu", weights_only=True, mmap=True)["global_step"]
         with open(folder.metrics, newline="") as file:
             rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
-    logger = CSVLogger(str(folder.path.parent), name=folder.path.name, version="")
+    logger = CSVLogger(str(folder.path.parent), name=folder.path.name, version="", flush_logs_every_n_steps=1)
     if rows:
         writer = logger.experiment  # deletes the file; the rows go back in with the first save
         writer.metrics = [{key: value for key, value in row.items() if value} for row in rows]
