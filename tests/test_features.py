@@ -3,7 +3,7 @@ import torch
 
 from sta_tsn.datasets import VideoRecord, VideoSplit
 from sta_tsn.errors import UserError
-from sta_tsn.features import FeatureStore, fit_frame_classifiers, judge_frames
+from sta_tsn.features import FeatureDataModule, FeatureStore, fit_frame_classifiers, judge_frames
 
 
 def test_frame_classifiers_separate_what_is_separable():
@@ -66,3 +66,22 @@ def test_store_is_reused_for_the_same_maker_and_made_anew_for_another(tmp_path, 
         store.read("a/b")
     with pytest.raises(UserError, match="train stage one first"):
         _ = FeatureStore(tmp_path / "absent").about
+
+
+@pytest.mark.parametrize(
+    "iterations, passes, expected",
+    [(3, None, 3), (3, 100, 3), (50, 4, 10)],  # 10 videos in batches of 4: 4 passes are 10 batches
+)
+def test_an_epoch_is_so_many_iterations_or_passes(tmp_path, iterations, passes, expected):
+    from safetensors.torch import save_file
+
+    records = [VideoRecord(f"a/{i}", None, (0,), f"g{i}") for i in range(10)]
+    store = FeatureStore(tmp_path)
+    store.open_for_writing({}, ["x"], VideoSplit(records, [], [], 0), ("train",))
+    for record in records:
+        store.write(record.id, features=torch.ones(1, 3, 2, 4, dtype=torch.half))
+    save_file({"relevant": torch.ones(10, 3, 2, dtype=torch.bool)}, tmp_path / "judgement.safetensors")
+    data = FeatureDataModule(str(tmp_path), batch_size=4, iterations_per_epoch=iterations, max_passes_per_epoch=passes, num_workers=0)
+    batches = list(data.train_dataloader())
+    assert len(batches) == expected
+    assert batches[0]["features"].shape == (4, 1, 3, 2, 4) and batches[0]["relevant"].shape == (4, 3, 2)

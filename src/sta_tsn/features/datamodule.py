@@ -33,14 +33,25 @@ class FeatureDataModule(LightningDataModule):
         features: folder of the feature store.
         batch_size: videos per iteration, over all devices together (the paper's 128).
         iterations_per_epoch: between validations and checkpoints; the paper counts iterations, not epochs.
+        max_passes_per_epoch: an epoch shows no video more often than this; it shortens the schedule where a
+            dataset is there in part only. None: no bound.
         num_workers: processes that read, per device.
         seed: of the order.
     """
 
-    def __init__(self, features: str, batch_size: int = 128, iterations_per_epoch: int = 500, num_workers: int = 2, seed: int = 0):
+    def __init__(
+        self,
+        features: str,
+        batch_size: int = 128,
+        iterations_per_epoch: int = 500,
+        max_passes_per_epoch: int | None = None,
+        num_workers: int = 2,
+        seed: int = 0,
+    ):
         super().__init__()
         self.store, self.batch_size = FeatureStore(features), batch_size
-        self.iterations_per_epoch, self.num_workers, self.seed = iterations_per_epoch, num_workers, seed
+        self.iterations_per_epoch, self.max_passes_per_epoch = iterations_per_epoch, max_passes_per_epoch
+        self.num_workers, self.seed = num_workers, seed
 
     @property
     def classes(self) -> list[str]:
@@ -48,7 +59,10 @@ class FeatureDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         dataset = FeatureDataset(self.store, "train", read_judgement(self.store))
-        return self._loader(dataset, num_draws=self.iterations_per_epoch * self.batch_size)
+        batch_size = min(self.batch_size, len(dataset))
+        passes = self.max_passes_per_epoch
+        num_draws = self.iterations_per_epoch * batch_size
+        return self._loader(dataset, num_draws if passes is None else min(num_draws, passes * len(dataset)), batch_size)
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(FeatureDataset(self.store, "val"))
@@ -56,11 +70,11 @@ class FeatureDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self._loader(FeatureDataset(self.store, "test"), batch_size=8)
 
-    def _loader(self, dataset: FeatureDataset, num_draws: int | None = None, batch_size: int | None = None) -> DataLoader:
+    def _loader(self, dataset: FeatureDataset, num_draws: int | None = None, batch_size: int = 128) -> DataLoader:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return DataLoader(
             dataset,
-            batch_size=batch_size or max(1, self.batch_size // world_size),
+            batch_size=max(1, batch_size // world_size),
             sampler=SeededSampler(len(dataset), self.seed, num_draws, rank, world_size),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

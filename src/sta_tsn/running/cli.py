@@ -1,8 +1,10 @@
 """LightningCLI as this project uses it: any task over any data module, loggers and checkpoints always on."""
 
+import csv
 import logging
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -101,18 +103,28 @@ def checkpoint_callbacks(folder: RunFolder, every_n_epochs: int | None) -> list[
 
 def continued_csv_logger(folder: RunFolder) -> CSVLogger:
     """A CSV logger that keeps the rows of an interrupted run up to the checkpoint it goes on from."""
-    import csv
-
     rows = []
     if folder.metrics.exists() and folder.last.exists():
         step = torch.load(folder.last, map_location="cpu", weights_only=True, mmap=True)["global_step"]
         with open(folder.metrics, newline="") as file:
             rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
     logger = CSVLogger(str(folder.path.parent), name=folder.path.name, version="", flush_logs_every_n_steps=1)
+    writer = logger.experiment  # this deletes the file
+    writer._rewrite_with_new_header = partial(_rewrite_with_new_header, folder.metrics)
     if rows:
-        writer = logger.experiment  # deletes the file; the rows go back in with the first save
         writer.metrics = [{key: value for key, value in row.items() if value} for row in rows]
+        logger.save()
     return logger
+
+
+def _rewrite_with_new_header(path: Path, columns: list[str]) -> None:
+    """Lightning empties the file before it writes the wider rows; a kill in between would lose them all."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    with atomic(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def wandb_logger(folder: RunFolder) -> WandbLogger:
