@@ -22,6 +22,7 @@ class STATSN(nn.Module):
             by default.
 
     Example:
+        >>> import torch
         >>> output = STATSN(5, 64, backbone="resnet18")(torch.rand(2, 3, 10, 3, 224, 224))
         >>> output.scores.shape, output.spatial_weights.shape, output.temporal_weights.shape
         (torch.Size([2, 5]), torch.Size([2, 3, 10, 7, 7]), torch.Size([2, 3, 10]))
