@@ -38,7 +38,7 @@ check-data: $(BIN)/.installed ## count frames that decode, name what is missing 
 evaluate: $(BIN)/.installed ## accuracy from score tables: make evaluate SCORES="a/scores.npz b/scores.npz"
 	$(STA_TSN) evaluate $(SCORES)
 
-explain: $(BIN)/.installed ## attention picture of any video: make explain VIDEO=clip.mp4 CKPT=.../temporal/checkpoints/best.ckpt
+explain: $(BIN)/.installed ## attention picture of any video: make explain VIDEO=clip.mp4 CKPT=.../temporal/checkpoints/last.ckpt
 	$(STA_TSN) explain "$(VIDEO)" "$(CKPT)"
 
 lint: $(BIN)/.installed ## ruff: rules and format

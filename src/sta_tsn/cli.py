@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
     explain = verbs.add_parser("explain", help="class and attention picture of any video, from a checkpoint alone")
     explain.add_argument("video")
-    explain.add_argument("checkpoint", help="a stage-two checkpoint, .../temporal/checkpoints/best.ckpt")
+    explain.add_argument("checkpoint", help="a stage-two checkpoint, .../temporal/checkpoints/last.ckpt")
     explain.add_argument("--out", help="picture to write; <video>_attention.png in the working folder by default")
     explain.set_defaults(run=_explain)
 

@@ -72,11 +72,11 @@ def _masks(output: ActionOutput, size: tuple[int, int]) -> tuple[np.ndarray, str
 def load_sta_tsn(checkpoint: Path) -> TemporalAttentionTSN:
     """A stage-two checkpoint, with its backbone and class names."""
     if not checkpoint.is_file():
-        raise UserError(f"{checkpoint}: no such checkpoint. After make train it is runs/.../temporal/checkpoints/best.ckpt")
+        raise UserError(f"{checkpoint}: no such checkpoint. After make train it is runs/.../temporal/checkpoints/last.ckpt")
     try:
         return TemporalAttentionTSN.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"{checkpoint} is not a checkpoint of stage two (.../temporal/checkpoints/best.ckpt): {error}") from error
+        raise UserError(f"{checkpoint} is not a checkpoint of stage two (.../temporal/checkpoints/last.ckpt): {error}") from error
 
 
 def explain(video: Path, checkpoint: Path, picture: Path) -> None:

@@ -90,11 +90,7 @@ def default_precision(accelerator: str) -> str:
 
 
 def checkpoint_callbacks(folder: RunFolder, every_n_epochs: int | None) -> list[ModelCheckpoint]:
-    """best.ckpt by validation loss, last.ckpt to go on from; each one file, overwritten.
-
-    By loss, because the accuracy of a few dozen validation clips ties and jumps: on JHMDB it chose an early epoch
-    whose loss was half as large again.
-    """
+    """last.ckpt to go on from and to test, best.ckpt by validation loss; each one file, overwritten."""
     common = {"dirpath": str(folder.checkpoints), "enable_version_counter": False}
     best = ModelCheckpoint(filename="best", monitor="val/loss", mode="min", save_on_train_epoch_end=False, **common)
     last = ModelCheckpoint(filename="last", every_n_epochs=every_n_epochs or 1, save_on_train_epoch_end=True, **common)

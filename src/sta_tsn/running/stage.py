@@ -21,7 +21,7 @@ from sta_tsn.video import VideoDataModule
 
 
 def fit_and_test(arguments: list[str]) -> None:
-    """`sta-tsn fit`: train the configured stage, choose its best epoch, test it, write `scores.npz`.
+    """`sta-tsn fit`: train the configured stage, test its last epoch, write `scores.npz`.
 
     Args:
         arguments: LightningCLI's, each as `--name=value`, `--run_dir=FOLDER` among them.

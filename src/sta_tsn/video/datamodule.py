@@ -105,7 +105,7 @@ class VideoDataModule(LightningDataModule):
         batch_size: videos per step, over all devices together.
         test_frames_per_segment: frames of each of three segments in testing (the paper's 10).
         val_frames_per_segment: the same in validation; fewer, to save time. Centre crop.
-        val_share: share of the training clips held out, by group, to choose the best epoch.
+        val_share: share of the training clips held out, by group, to choose settings.
         allow_missing: go on without videos that are absent.
         scales: of the corner crop, relative to the short side.
         num_workers: processes that decode, per device.
