@@ -204,20 +204,14 @@ def test_groups_of_a_folder():
     assert {name: folder._group(Path(name)) for name in names} == names
 
 
-def test_decoders_that_hang_are_killed(damaged, tmp_path):
-    pipe = damaged / "good" / "hangs.avi"
+def test_decoders_that_hang_are_killed(tmp_path):
+    """A pipe that nobody writes to: opening it blocks for ever, in a real child process."""
+    pipe = tmp_path / "hangs.avi"
     os.mkfifo(pipe)
-    record = VideoRecord("good/hangs", pipe, (0,), "x")
-    pipe_size_is_zero = build_manifest([record], tmp_path / "manifest.csv", time_limit_sec=3)
-    assert pipe_size_is_zero[str(pipe.absolute())].reason
     start = time.monotonic()
-    outcome = manifest._outcome(manifest.ManifestRow("x", 1, 1), _Hanging(), 3)
-    assert "took longer than 3 s" in outcome.reason and time.monotonic() - start < 1
-
-
-class _Hanging:
-    def result(self):
-        raise manifest.PebbleTimeout
+    counted = build_manifest([VideoRecord("good/hangs", pipe, (0,), "x")], tmp_path / "manifest.csv", time_limit_sec=4)
+    assert counted[str(pipe)].reason == "decoding took longer than 4 s"
+    assert time.monotonic() - start < 60
 
 
 def test_broken_test_videos_need_permission_and_training_goes_on(tmp_path, mini_ucf101):

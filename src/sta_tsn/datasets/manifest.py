@@ -111,7 +111,7 @@ def probe(path: str) -> dict:
     """Decode a whole file: num_frames, width_px, height_px, fps; `reason` where it is not a whole video."""
     import av
 
-    if Path(path).stat().st_size == 0:
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
         return {"reason": "the file is empty"}
     try:
         with av.open(path) as container:

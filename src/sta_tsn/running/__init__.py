@@ -1,5 +1,5 @@
 """How things are run on a machine, from `make train` down.
 
 `pipeline` walks the rows of Table 2; `stage` takes one row from start to score table; `cli` is the LightningCLI
-that builds its trainer, task and data; `folder` knows a run's files and whether it is done.
+that builds its trainer, task and data, `configuration` checks its keys first; `folder` knows a run's files and whether it is done.
 """

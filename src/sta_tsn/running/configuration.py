@@ -31,7 +31,7 @@ def resolve_class(name: str, place: str) -> type:
     return getattr(room, attribute)
 
 
-def check_names(names: Iterable[str], valid: Iterable[str], prefix: str, place: str) -> None:
+def check_keys(names: Iterable[str], valid: Iterable[str], prefix: str, place: str) -> None:
     """Raise for the first name that is none of the valid ones; `prefix` is `model.`, `data.`, ..."""
     valid = sorted(set(valid) - {"self", "args", "kwargs"})
     for name in names:
@@ -78,19 +78,19 @@ def _check_file(content: dict, classes: dict[str, type | None], place: str) -> N
         _check_part(part, {**section, **(section.get("init_args") or {})}.keys() - {"init_args"}, classes, place)
         dataset = (section.get("init_args") or {}).get("dataset") if part == "data" else None
         if dataset:
-            check_names(dataset, ("class_path", "init_args"), "data.dataset.", place)
+            check_keys(dataset, ("class_path", "init_args"), "data.dataset.", place)
             kind = resolve_class(dataset.get("class_path", ""), place)
-            check_names(dataset.get("init_args") or {}, parameters(kind), "data.dataset.", place)
+            check_keys(dataset.get("init_args") or {}, parameters(kind), "data.dataset.", place)
 
 
 def _check_part(part: str, names: Iterable[str], classes: dict[str, type | None], place: str) -> None:
-    check_names([part], ("model", "data", "trainer", "run_dir", "seed_everything", "keep_features", "videos"), "", place)
+    check_keys([part], ("model", "data", "trainer", "run_dir", "seed_everything", "keep_features", "videos"), "", place)
     if part == "trainer":
         from pytorch_lightning import Trainer
 
-        check_names(names, parameters(Trainer), "trainer.", place)
+        check_keys(names, parameters(Trainer), "trainer.", place)
     elif classes.get(part):
-        check_names(names, ["class_path", *parameters(classes[part])], f"{part}.", place)
+        check_keys(names, ["class_path", *parameters(classes[part])], f"{part}.", place)
 
 
 def _last_class(part: str, files: dict[str, dict]) -> type | None:

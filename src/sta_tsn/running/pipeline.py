@@ -13,8 +13,7 @@ from pathlib import Path
 
 from sta_tsn.datasets import VideoDataset, VideoSplit, build_manifest, prepare_split
 from sta_tsn.errors import ConfigError, UserError, unknown
-from sta_tsn.running.configuration import check_names as check_key_names
-from sta_tsn.running.configuration import parameters, read_yaml, resolve_class
+from sta_tsn.running.configuration import check_keys, parameters, read_yaml, resolve_class
 from sta_tsn.running.folder import RunFolder, stage_fingerprint
 
 
@@ -111,15 +110,20 @@ def check_names(options: TrainOptions) -> None:
         raise ConfigError(f"WEIGHTS={options.weights}: no such file (nor 'imagenet' or 'none').")
 
 
+def data_settings(options: TrainOptions) -> dict:
+    """Arguments of the data module in the experiment's YAML."""
+    return (read_yaml(Path(options.experiments, options.dataset, "backbone.yaml")).get("data") or {}).get("init_args") or {}
+
+
 def open_dataset(options: TrainOptions) -> VideoDataset:
     """The dataset that the experiment's YAML names, at DATA where given."""
     path = Path(options.experiments, options.dataset, "backbone.yaml")
-    section = (read_yaml(path).get("data") or {}).get("init_args", {}).get("dataset")
+    section = data_settings(options).get("dataset")
     if not section or "class_path" not in section:
         raise ConfigError(f"{path} names no data.init_args.dataset.class_path.")
     kind = resolve_class(section["class_path"], str(path))
     arguments = (section.get("init_args") or {}) | ({"root": options.data} if options.data else {})
-    check_key_names(arguments, parameters(kind), "data.dataset.", str(path))
+    check_keys(arguments, parameters(kind), "data.dataset.", str(path))
     return kind(**arguments)
 
 
@@ -128,7 +132,8 @@ def prepare_videos(options: TrainOptions, manifest: Path) -> tuple[VideoSplit, l
     dataset = open_dataset(options)
     official = dataset.records(options.split)
     counted = build_manifest(official.train + official.test, manifest)
-    return prepare_split(dataset, options.split, counted, allow_missing=options.allow_missing), dataset.classes
+    val_share = {key: value for key, value in data_settings(options).items() if key == "val_share"}
+    return prepare_split(dataset, options.split, counted, allow_missing=options.allow_missing, **val_share), dataset.classes
 
 
 def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str) -> list[str]:
