@@ -1,11 +1,14 @@
 """Miniature datasets with real encoded videos, written once per test session; nothing is downloaded."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from sta_tsn.datasets.demo import write_video
 
@@ -67,20 +70,99 @@ def mini_ucf101(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def mini_jhmdb(tmp_path_factory, mini_ucf101) -> Path:
-    """The same clips in JHMDB's layout."""
-    root = tmp_path_factory.mktemp("mini_jhmdb")
-    (root / "splits").mkdir()
+def write_hmdb51_lists(root: Path, mini_ucf101: Path, videos_folder: str, lists_folder: str) -> Path:
+    """The same clips with HMDB51's names and list format."""
+    (root / lists_folder).mkdir()
     for name in CLASSES:
         lines = []
         for path in sorted((mini_ucf101 / "UCF-101" / name).iterdir()):
             group = path.stem.split("_")[2]
-            target = root / "ReCompress_Videos" / name / f"Film{group}_{name}_f_cm_np1_fr_med_0.avi"
+            target = root / videos_folder / name / f"Film{group}_{name}_f_cm_np1_fr_med_0.avi"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
-            lines.append(f"{target.name} {2 if group in ('g01', 'g02') else 1}\n")
-        (root / "splits" / f"{name}_test_split1.txt").write_text("".join(lines))
+            lines.append(f"{target.name} {2 if group in ('g01', 'g02') else 1} \n")
+        (root / lists_folder / f"{name}_test_split1.txt").write_text("".join(lines))
+    return root
+
+
+@pytest.fixture(scope="session")
+def mini_jhmdb(tmp_path_factory, mini_ucf101) -> Path:
+    return write_hmdb51_lists(tmp_path_factory.mktemp("mini_jhmdb"), mini_ucf101, "ReCompress_Videos", "splits")
+
+
+@pytest.fixture(scope="session")
+def mini_hmdb51(tmp_path_factory, mini_ucf101) -> Path:
+    return write_hmdb51_lists(tmp_path_factory.mktemp("mini_hmdb51"), mini_ucf101, "hmdb51_org", "testTrainMulti_7030_splits")
+
+
+@pytest.fixture(scope="session")
+def mini_thumos14(tmp_path_factory, mini_ucf101) -> Path:
+    """Trains on the miniature UCF101; three validation videos, four test videos: two labels, one, background, one."""
+    root = tmp_path_factory.mktemp("mini_thumos14") / "thumos14"
+    shutil.copytree(mini_ucf101, root.parent / "ucf101")
+    lists = root.parent / "ucf101" / "ucfTrainTestlist"
+    for split in (2, 3):
+        for side in ("train", "test"):
+            shutil.copy(lists / f"{side}list01.txt", lists / f"{side}list{split:02d}.txt")
+    labels = {"validation": [(0,), (1, 2), (2,)], "test": [(0, 1), (2,), (), (1,)]}
+    for part, folder in (("validation", "validation"), ("test", "TH14_test_set_mp4")):
+        videos = []
+        for number, own in enumerate(labels[part], 1):
+            video = {"video_name": f"video_{part}_{number:07d}", "frame_rate_FPS": 25.0, "background_video": "NO" if own else "YES"}
+            names = [CLASSES[label] for label in own] or ["Jump"]
+            video |= {"primary_action": names[0], "primary_action_index": (own or (0,))[0] + 1}
+            video["secondary_actions"] = np.array(names[1:], dtype=object)
+            video["secondary_actions_indices"] = np.array([label + 1 for label in own[1:]])
+            videos.append(video)
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            write_video(root / folder / f"{video['video_name']}.mp4", clip((own or (0,))[0], seed=number, num_frames=40))
+        (root / f"{part}_set_meta").mkdir()
+        savemat(root / f"{part}_set_meta" / f"{part}_set.mat", {f"{part}_videos": videos})
+    return root
+
+
+@pytest.fixture(scope="session")
+def mini_kinetics400(tmp_path_factory, mini_ucf101) -> Path:
+    root = tmp_path_factory.mktemp("mini_kinetics400")
+    lines = {"train": [], "val": []}
+    for number, path in enumerate(sorted(mini_ucf101.glob("UCF-101/*/*.avi"))):
+        part = "val" if "_g01_" in path.name else "train"
+        (root / part).mkdir(exist_ok=True)
+        lines[part].append(f"{path.parent.name},id{number},{number},{number + 10},{part}\n")
+        shutil.copy(path, root / part / f"id{number}_{number:06d}_{number + 10:06d}.mp4")  # FFmpeg looks inside, not at the name
+    (root / "annotations").mkdir()
+    for part, rows in lines.items():
+        (root / "annotations" / f"{part}.csv").write_text("label,youtube_id,time_start,time_end,split\n" + "".join(rows))
+    return root
+
+
+@pytest.fixture(scope="session")
+def mini_something_v1(tmp_path_factory) -> Path:
+    """Folders of pictures."""
+    root = tmp_path_factory.mktemp("mini_something_v1")
+    lines = {"train": [], "validation": []}
+    for number in range(12):
+        folder = root / "20bn-something-something-v1" / str(number)
+        folder.mkdir(parents=True)
+        for index, frame in enumerate(clip(number % 3, seed=number), 1):
+            cv2.imwrite(str(folder / f"{index:05d}.jpg"), frame[..., ::-1])
+        lines["validation" if number >= 9 else "train"].append(f"{number};{CLASSES[number % 3]}\n")
+    for part, rows in {**lines, "labels": [f"{name}\n" for name in CLASSES]}.items():
+        (root / f"something-something-v1-{part}.csv").write_text("".join(rows))
+    return root
+
+
+@pytest.fixture(scope="session")
+def mini_something_v2(tmp_path_factory, mini_ucf101) -> Path:
+    root = tmp_path_factory.mktemp("mini_something_v2")
+    lists = {"train": [], "validation": [], "labels": {name: str(label) for label, name in enumerate(CLASSES)}}
+    (root / "20bn-something-something-v2").mkdir()
+    for number, path in enumerate(sorted(mini_ucf101.glob("UCF-101/*/*.avi"))):
+        lists["validation" if "_g01_" in path.name else "train"].append({"id": str(number), "template": path.parent.name})
+        shutil.copy(path, root / "20bn-something-something-v2" / f"{number}.webm")
+    (root / "labels").mkdir()
+    for part, content in lists.items():
+        (root / "labels" / f"{part}.json").write_text(json.dumps(content))
     return root
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sta_tsn.datasets import VideoRecord
-from sta_tsn.video import ClipDataset, SeededSampler, SegmentSampler, center_crop, ten_crops, training_augmentation
+from sta_tsn.video import ClipDataset, SeededSampler, SegmentSampler, center_crop, crop_masks, ten_crops, training_augmentation
 from sta_tsn.video.augment import RGB_SCALES, MultiScaleCornerCrop, corner_offsets, crop_and_resize
 
 
@@ -72,13 +72,26 @@ def test_ten_crops_are_centre_and_corners_and_their_mirrors():
         assert (crop == frame[y : y + 224, x : x + 224]).all()
 
 
+def test_masks_are_cropped_as_the_frames_are():
+    """The mask is a threshold of the picture, so its crop must be the threshold of the picture's crop."""
+    frames = np.stack([gradient(), gradient()[::-1]])
+    masks = frames[..., 0] > 100
+    for ten, crop in ((False, lambda f, s: center_crop(f, s)[None]), (True, ten_crops)):
+        cropped = crop_masks(masks, [1, 0, 1], 224, ten)
+        seen = crop(frames[[1, 0, 1]], 224)[..., 0] > 100
+        assert cropped.shape == seen.shape and cropped.dtype == np.float32
+        assert np.abs(cropped - seen).mean() < 0.01
+    small = crop_masks(masks, [0], 7)
+    assert small.shape == (1, 1, 7, 7) and ((small > 0) & (small < 1)).any()  # shares, not picks
+
+
 def test_clip_dataset_shapes_and_repeatability(index_video):
-    record = VideoRecord("a/b", index_video, (2,), "b", num_frames=50)
+    record = VideoRecord("a/b", index_video, (2, 0), "b", num_frames=50)
     for crop, views in (("augment", 1), ("center", 1), ("ten", 10)):
-        dataset = ClipDataset([record], SegmentSampler(3, 4, training=crop == "augment"), crop, 32)
+        dataset = ClipDataset([record], 4, SegmentSampler(3, 4, training=crop == "augment"), crop, 32)
         sample = dataset[0, 5]
         assert sample["clips"].shape == (views, 3, 4, 3, 32, 32) and sample["clips"].dtype == torch.uint8
-        assert sample["label"] == 2
+        assert sample["labels"].tolist() == [1, 0, 1, 0]
         assert (sample["clips"][:, :, :, 0, 0, 0] == 5 * sample["frame_indices"]).all()
         assert torch.equal(sample["clips"], dataset[0, 5]["clips"])
 

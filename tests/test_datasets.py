@@ -3,37 +3,34 @@ import shutil
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from sta_tsn.datasets import (
+    HMDB51,
     JHMDB,
+    THUMOS14,
     UCF101,
     Demo,
     Folder,
     VideoRecord,
     build_manifest,
+    check_dataset,
     folder,
     hold_out_groups,
     manifest,
     prepare_split,
     read_manifest,
 )
+from sta_tsn.datasets.check import summary
 from sta_tsn.datasets.demo import ACTIONS, render_clip, write_video
-from sta_tsn.errors import DatasetError
+from sta_tsn.errors import DatasetError, VideoReadError
+from sta_tsn.video import VideoReader
 
 
 def everything(dataset, split=1):
-    official = dataset.records(split)
-    return official.train + official.test
-
-
-def test_official_splits_of_ucf101_and_jhmdb(shared_data):
-    """Counts as published by the datasets' authors."""
-    ucf101, jhmdb = UCF101(str(shared_data / "ucf101")), JHMDB(str(shared_data / "jhmdb"))
-    assert (len(ucf101.classes), len(jhmdb.classes)) == (101, 21)
-    counts = [[(len(s.train), len(s.test)) for s in map(dataset.records, (1, 2, 3))] for dataset in (ucf101, jhmdb)]
-    assert counts == [[(9537, 3783), (9586, 3734), (9624, 3696)], [(660, 268), (658, 270), (663, 265)]]
+    return dataset.records(split).videos
 
 
 def test_official_splits_never_divide_a_source_video_of_ucf101(shared_data):
@@ -68,30 +65,72 @@ def test_hold_out_leaves_every_class_a_group():
     assert hold_out_groups(records, 0, seed=1) == (records, [])
 
 
-def test_validation_is_carved_by_group_on_real_lists(shared_data, tmp_path):
-    jhmdb = JHMDB(str(shared_data / "jhmdb"))
-    counted = {str(r.path.absolute()): manifest.ManifestRow(str(r.path), 1, 1, 40) for r in everything(jhmdb)}
-    split = prepare_split(jhmdb, 1, counted)
-    assert len(split.train) + len(split.val) == 660 and len(split.test) == 268
-    assert 40 <= len(split.val) <= 70
-    assert {r.group for r in split.train}.isdisjoint(r.group for r in split.val)
+@pytest.mark.parametrize("kind", [UCF101, HMDB51, JHMDB])
+def test_validation_is_carved_by_group_on_real_lists(shared_data, kind):
+    dataset = kind(str(shared_data / kind.__name__.lower()))
+    counted = {str(r.path.absolute()): manifest.ManifestRow(str(r.path), 1, 1, 40) for r in dataset.listed()}
+    for number in range(1, dataset.num_splits + 1):
+        split = prepare_split(dataset, number, counted)
+        num_train, num_test = dataset.published_splits[number - 1]
+        assert len(split.train) + len(split.val) == num_train and len(split.test) == num_test
+        assert 0.06 * num_train <= len(split.val) <= 0.11 * num_train
+        assert {r.group for r in split.train}.isdisjoint(r.group for r in split.val)
+        assert {r.labels for r in split.train} == {(label,) for label in range(len(dataset.classes))}
 
 
-@pytest.mark.parametrize(
-    "line, complaint",
-    [
-        ("Fly/v_Fly_g01_c01.avi 1", r"trainlist01.txt, line 1: class 'Fly' is not in classInd.txt"),
-        ("Jump/v_Jump_g01_c01.avi 3", "line 1: label 3 for class 'Jump', which classInd.txt numbers 1"),
-        ("../v_Jump_g01_c01.avi 1", "line 1: '../v_Jump_g01_c01.avi' is not <Class>/<clip>.avi"),
-        ("Jump/v_Jump.avi 1", "names no group"),
-        ("", "empty"),
-    ],
-)
-def test_damaged_ucf101_lists(tmp_path, mini_ucf101, line, complaint):
-    shutil.copytree(mini_ucf101 / "ucfTrainTestlist", tmp_path / "ucfTrainTestlist")
-    (tmp_path / "ucfTrainTestlist" / "trainlist01.txt").write_text(line)
-    with pytest.raises(DatasetError, match=complaint):
-        UCF101(str(tmp_path)).records(1)
+def test_an_official_validation_list_is_used_as_it_is(mini_thumos14):
+    dataset = THUMOS14(str(mini_thumos14))
+    counted = {str(r.path.absolute()): manifest.ManifestRow(str(r.path), 1, 1, 40) for r in dataset.listed()}
+    split = prepare_split(dataset, 1, counted)
+    assert (len(split.train), len(split.val), len(split.test)) == (20, 3, 4)
+
+
+def test_labels_out_of_range_are_found_before_training(mini_ucf101, monkeypatch):
+    dataset = UCF101(str(mini_ucf101))
+    monkeypatch.setattr(dataset, "classes", dataset.classes[:2])
+    monkeypatch.setattr("sta_tsn.datasets.ucf101.label_of", lambda name, *rest: ["Jump", "Run", "Sit"].index(name))
+    with pytest.raises(DatasetError, match=r"Sit/.* has labels \(2,\), classes are 0 to 1"):
+        prepare_split(dataset, 1, {})
+
+
+def test_check_data_compares_with_what_is_published(shared_data, tmp_path):
+    hmdb51 = HMDB51(str(shared_data / "hmdb51"))
+    report = check_dataset(hmdb51, build_manifest(hmdb51.listed(), tmp_path / "manifest.csv"))
+    assert report["videos"] == {"listed": 6766, "published": 6766, "present": 5, "readable": 5}
+    assert len(report["missing"]) == 6761 and not report["unreadable"] and not report["duplicates"]
+    assert report["classes"]["label_range"] == [0, 50] and len(report["classes"]["without_readable_video"]) == 46
+    text = summary(report)
+    assert "5 of 6766 present, 5 readable, as published" in text and "split 3: 3570/1530 train/test, as published" in text
+
+
+def test_check_data_names_what_is_wrong(damaged, tmp_path):
+    shutil.copy(damaged / "good" / "fine.avi", damaged / "bad" / "again.avi")
+    dataset = Folder(str(damaged))
+    report = check_dataset(dataset, build_manifest(dataset.listed(), tmp_path / "manifest.csv"))
+    assert report["duplicates"] == [[str(damaged / "bad" / "again.avi"), str(damaged / "good" / "fine.avi")]]
+    assert {Path(path).name for path in report["unreadable"]} == {"empty.avi", "text.avi", "notes.txt", "cut.avi"}
+    assert report["frames"] == {"min": 14, "median": 14, "max": 14, "total": 28} and report["resolutions"] == {"64x48": 2}
+    text = summary(report)
+    assert "empty.avi: the file is empty" in text and "again.avi = " in text
+    before = sorted((path, path.stat().st_mtime_ns) for path in damaged.rglob("*"))
+    check_dataset(dataset, build_manifest(dataset.listed(), tmp_path / "manifest.csv"))
+    assert sorted((path, path.stat().st_mtime_ns) for path in damaged.rglob("*")) == before
+
+
+def test_videos_of_numbered_pictures(mini_something_v1, tmp_path):
+    folder = tmp_path / "video"
+    shutil.copytree(next((mini_something_v1 / "20bn-something-something-v1").iterdir()), folder)
+    assert manifest.probe(str(folder)) == {"num_frames": 14, "width_px": 64, "height_px": 48}
+    frames = VideoReader(folder).read([13, 0, 5])
+    assert frames.shape == (3, 48, 64, 3) and len(VideoReader(folder)) == 14
+    assert (frames[1] == cv2.imread(str(folder / "00001.jpg"))[..., ::-1]).all()
+    (folder / "00003.jpg").write_text("no picture")
+    assert manifest.probe(str(folder))["reason"] == "00003.jpg is not a readable picture"
+    with pytest.raises(VideoReadError, match=r"00003.jpg is not a readable picture"):
+        VideoReader(folder).read([2])
+    (folder / "00003.jpg").unlink()
+    assert manifest.probe(str(folder))["reason"] == "picture 00003 is missing"
+    assert "no numbered pictures" in manifest.probe(str(tmp_path))["reason"]
 
 
 def test_wrong_folders_say_what_was_looked_for(tmp_path, mini_jhmdb):
@@ -101,7 +140,7 @@ def test_wrong_folders_say_what_was_looked_for(tmp_path, mini_jhmdb):
         UCF101(str(mini_jhmdb))
     with pytest.raises(DatasetError, match="splits 1 to 3; SPLIT=4"):
         JHMDB(str(mini_jhmdb)).records(4)
-    with pytest.raises(DatasetError, match="holds 0 class folders"):
+    with pytest.raises(DatasetError, match="holds 0 classes"):
         Folder(str(tmp_path))
 
 

@@ -9,7 +9,9 @@ from sta_tsn.evaluation import ScoreTable
 from sta_tsn.running.folder import RunFolder
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-LAYOUT = {"demo": "mini_ucf101", "ucf101": "mini_ucf101", "jhmdb": "mini_jhmdb", "folder": "mini_folder"}
+LAYOUT = {"demo": "mini_ucf101"} | {
+    name: f"mini_{name}" for name in ("ucf101", "hmdb51", "jhmdb", "thumos14", "kinetics400", "something_v1", "something_v2", "folder")
+}
 STAGE_ONE_ROWS = ("cnn", "sa_cnn", "sa_cnn_tsn")
 
 

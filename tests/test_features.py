@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 from sta_tsn.datasets import VideoRecord, VideoSplit
 from sta_tsn.errors import UserError
@@ -11,9 +12,9 @@ def test_frame_classifiers_separate_what_is_separable():
     labels = torch.arange(4).repeat_interleave(50)
     centres = 3 * torch.eye(4, 6)
     features = 10 + 5 * (centres[labels] + 0.3 * torch.randn(200, 6, generator=generator))
-    weight, bias = fit_frame_classifiers(features, labels, num_classes=5)
+    weight, bias = fit_frame_classifiers(features, one_hot(labels, 5))
     logits = features @ weight.T + bias
-    assert ((logits[:, :4] > 0) == torch.nn.functional.one_hot(labels, 4).bool()).float().mean() > 0.99
+    assert ((logits[:, :4] > 0) == one_hot(labels, 4).bool()).float().mean() > 0.99
     assert (logits[:, 4] == -torch.inf).all()  # no frame of the fifth class: never true
 
 
@@ -22,7 +23,7 @@ def test_positives_are_weighted_up_to_balance():
     generator = torch.Generator().manual_seed(0)
     labels = (torch.arange(1000) % 50 == 0).long()
     features = labels[:, None] * 1.0 + torch.randn(1000, 2, generator=generator)
-    weight, bias = fit_frame_classifiers(features, labels, num_classes=2)
+    weight, bias = fit_frame_classifiers(features, one_hot(labels, 2))
     said_true = (features @ weight[1] + bias[1] > 0).float()
     assert said_true[labels == 1].mean() > 0.6 and said_true[labels == 0].mean() < 0.4
 
@@ -32,8 +33,8 @@ def test_frames_are_judged_by_classifiers_that_did_not_see_their_group():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(40, 3, 2, 200, generator=generator)
     labels = torch.arange(40) % 2
-    out_of_fold = judge_frames(features, labels, [f"group{i}" for i in range(40)], 2)
-    weight, bias = fit_frame_classifiers(features.flatten(0, 2), labels.repeat_interleave(6), 2)
+    out_of_fold = judge_frames(features, one_hot(labels, 2), [f"group{i}" for i in range(40)])
+    weight, bias = fit_frame_classifiers(features.flatten(0, 2), one_hot(labels, 2).repeat_interleave(6, 0))
     seen = torch.einsum("vntd,vd->vnt", features, weight[labels]) + bias[labels][:, None, None] > 0
     assert out_of_fold.shape == (40, 3, 2) and out_of_fold.dtype == torch.bool
     assert seen.float().mean() > 0.95
@@ -46,9 +47,21 @@ def test_irrelevant_frames_are_found():
     labels = torch.arange(60) % 3
     features = 0.5 * torch.randn(60, 3, 4, 8, generator=generator)
     features[:, :, :2] += 2 * torch.eye(3, 8)[labels][:, None, None]
-    relevant = judge_frames(features, labels, [f"group{i}" for i in range(60)], 3)
+    relevant = judge_frames(features, one_hot(labels, 3), [f"group{i}" for i in range(60)])
     assert relevant[:, :, :2].float().mean() > 0.9
     assert relevant[:, :, 2:].float().mean() < 0.6  # with balanced classes, a frame that says nothing is even odds
+
+
+def test_frames_of_a_multi_label_video_may_show_any_of_its_classes():
+    generator = torch.Generator().manual_seed(0)
+    shown = torch.arange(60) % 3
+    features = 2 * torch.eye(3, 8)[shown][:, None, None] + 0.3 * torch.randn(60, 3, 4, 8, generator=generator)
+    features[0, 0] = 2 * torch.eye(3, 8)[1]  # video 0 shows class 1 in its first segment, class 0 in the others
+    labels = one_hot(shown, 3)
+    groups = [f"group{i}" for i in range(60)]
+    assert not judge_frames(features, labels, groups)[0, 0].any()
+    labels[0, 1] = 1
+    assert judge_frames(features, labels, groups)[0].all()
 
 
 def test_store_is_reused_for_the_same_maker_and_made_anew_for_another(tmp_path, capsys):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable, confusion_matrix, mean_average_precision, mean_class_accuracy, micro_accuracy, per_class_accuracy
@@ -43,12 +44,31 @@ def average_precision_by_hand(scores, labels) -> float:
 
 
 def test_mean_average_precision_is_equation_15_to_18():
+    """By hand and by scikit-learn, on 200 tables without ties."""
     generator = np.random.default_rng(0)
-    for _ in range(50):
+    for _ in range(200):
         scores, labels = generator.normal(0, 30, (40, 6)), generator.random((40, 6)) < 0.2
         labels[:, 0] = False  # a class without positives is left out
         expected = np.mean([average_precision_by_hand(scores[:, k], labels[:, k]) for k in range(1, 6) if labels[:, k].any()])
-        assert mean_average_precision(torch.from_numpy(scores), torch.from_numpy(labels)) == pytest.approx(expected, abs=1e-6)
+        by_sklearn = np.mean([average_precision_score(labels[:, k], scores[:, k]) for k in range(1, 6) if labels[:, k].any()])
+        found = mean_average_precision(torch.from_numpy(scores), torch.from_numpy(labels))
+        assert found == pytest.approx(expected, abs=1e-9) and found == pytest.approx(by_sklearn, abs=1e-9)
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_equal_scores_share_a_rank():
+    """Class 0: the two best videos tie, one of them is positive (P = 1/2); the other positive is last (P = 2/4)."""
+    scores = torch.tensor([[0.9], [0.9], [0.5], [0.1]])
+    labels = torch.tensor([[1], [0], [0], [1]])
+    assert mean_average_precision(scores, labels) == pytest.approx((1 / 2 + 2 / 4) / 2, abs=1e-9)
+    assert mean_average_precision(torch.ones(4, 1), labels) == pytest.approx(1 / 2, abs=1e-9)
+
+
+def test_background_videos_are_negatives_of_map_only():
+    scores = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.7]])
+    labels = torch.tensor([[0, 0], [1, 0], [0, 1]])
+    assert micro_accuracy(scores, labels) == 1
+    assert mean_average_precision(scores, labels) == pytest.approx((1 / 2 + 1) / 2, abs=1e-9)
 
 
 def test_score_tables_survive_the_disk(tmp_path):
@@ -58,7 +78,7 @@ def test_score_tables_survive_the_disk(tmp_path):
     assert loaded.ids == table.ids and loaded.classes == table.classes and loaded.protocol == table.protocol
     assert torch.equal(loaded.scores, SCORES) and torch.equal(loaded.labels, LABELS)
     assert torch.equal(loaded.temporal_weights, table.temporal_weights)
-    assert loaded.summary == {"micro accuracy %": 75, "mean-class accuracy %": 83.33, "videos": 4}
+    assert loaded.summary == {"micro accuracy %": 75, "mean-class accuracy %": 83.33, "mAP %": 70.83, "videos": 4}
     with pytest.raises(UserError, match="has not been tested"):
         ScoreTable.load(tmp_path / "absent.npz")
     with pytest.raises(UserError, match="twice"):

@@ -68,10 +68,10 @@ def test_stage_two_loss_is_equation_14(temporal, monkeypatch):
     monkeypatch.setattr(temporal, "log_training", lambda loss, scores, labels, **terms: logged.update(terms, scores=scores))
     temporal.eval()
     relevant = torch.rand(4, 3, 5) > 0.5
-    batch = {"features": torch.rand(4, 1, 3, 5, 96).half(), "label": torch.tensor([0, 1, 2, 0]), "relevant": relevant}
+    batch = {"features": torch.rand(4, 1, 3, 5, 96).half(), "labels": torch.eye(3)[[0, 1, 2, 0]], "relevant": relevant}
     loss = temporal.training_step(batch)
     torch.testing.assert_close(loss, logged["loss_ce"] + logged["loss_mse"])
-    torch.testing.assert_close(logged["loss_ce"], nn.functional.cross_entropy(logged["scores"], batch["label"]))
+    torch.testing.assert_close(logged["loss_ce"], nn.functional.cross_entropy(logged["scores"], torch.tensor([0, 1, 2, 0])))
     assert logged["share_judged_false"] == pytest.approx((~relevant).float().mean().item())
     assert logged["loss_mse"] > 0
     temporal.temporal_regularization = False

@@ -12,6 +12,7 @@ import csv
 import math
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import av
@@ -19,6 +20,7 @@ import cv2
 import numpy as np
 
 from sta_tsn.artefacts import atomic
+from sta_tsn.datasets.records import VideoRecord
 from sta_tsn.datasets.ucf101 import UCF101
 from sta_tsn.errors import DatasetError
 
@@ -50,9 +52,29 @@ ACTIONS = {
 class Demo(UCF101):
     """UCF101's layout under `root`, rendered on first use. See `VideoDataset`."""
 
+    published_videos = 120
+    published_splits = ((84, 36),) * 3
+
     def __init__(self, root: str = "data/demo"):
         render_demo(Path(root).expanduser())
         super().__init__(root)
+
+    def key_frames(self, record: VideoRecord) -> np.ndarray:
+        frames, truth = np.arange(record.num_frames), self._ground_truth[record.id]
+        return (frames >= truth["first_frame"]) & (frames <= truth["last_frame"])
+
+    def actor_mask(self, record: VideoRecord) -> np.ndarray:
+        """The action's rectangle, empty outside its window."""
+        truth = self._ground_truth[record.id]
+        mask = np.zeros((record.num_frames, HEIGHT_PX, WIDTH_PX), bool)
+        rows, columns = (slice(max(0, truth[a]), truth[a] + truth[b]) for a, b in (("y_px", "height_px"), ("x_px", "width_px")))
+        mask[self.key_frames(record), rows, columns] = True
+        return mask
+
+    @cached_property
+    def _ground_truth(self) -> dict[str, dict[str, int]]:
+        with open(self.require("ground_truth.csv"), newline="") as file:
+            return {row.pop("id"): {key: int(value) for key, value in row.items()} for row in csv.DictReader(file)}
 
 
 def render_demo(root: Path, seed: int = 0) -> None:

@@ -1,44 +1,45 @@
-"""JHMDB: 21 classes, 928 clips of 320x240 and 15 to 40 frames, three official splits.
+"""JHMDB: 21 classes, 928 clips of 320x240 and 15 to 40 frames cut from HMDB51, three official splits, puppet masks.
 
-Splits by the dataset's authors (660/268, 658/270, 663/265 train/test): one list per class and split, each
-line `<clip>.avi 1` (train) or `2` (test). Group = the HMDB51 source video, the file name without its
-trailing `_<class>_<visibility>_..._<number>`. Citation: Jhuang, Gall, Zuffi, Schmid, Black, "Towards
-Understanding Action Recognition", ICCV 2013. Page, archives JHMDB_video.zip and splits.zip, and licence:
-http://jhmdb.is.tue.mpg.de
+Layout: `ReCompress_Videos/<class>/<clip>.avi`, `splits/<class>_test_split{1,2,3}.txt` (HMDB51's list format,
+without unused clips) and, for scoring spatial attention, `puppet_mask/<class>/<clip>/puppet_mask.mat`
+(`part_mask` uint8 (240, 320, frames), 1 = the actor). Splits by the dataset's authors: 660/268, 658/270, 663/265.
+Citation: Jhuang, Gall, Zuffi, Schmid, Black, "Towards Understanding Action Recognition", ICCV 2013. Page and
+licence: http://jhmdb.is.tue.mpg.de
 """
 
-from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord
+import numpy as np
+
+from sta_tsn.datasets.hmdb51 import HMDB51
+from sta_tsn.datasets.records import VideoRecord
 from sta_tsn.errors import DatasetError
 
 
-class JHMDB(VideoDataset):
+class JHMDB(HMDB51):
     """See `VideoDataset`."""
 
-    layout = "  ReCompress_Videos/<class>/<clip>.avi\n  splits/<class>_test_split{1,2,3}.txt"
-    num_splits = 3
+    layout = (
+        "  ReCompress_Videos/<class>/<clip>.avi\n  splits/<class>_test_split{1,2,3}.txt\n"
+        "  puppet_mask/<class>/<clip>/puppet_mask.mat (to score attention)"
+    )
+    published_videos = 928
+    published_splits = ((660, 268), (658, 270), (663, 265))
+    videos_folder, lists_folder = "ReCompress_Videos", "splits"
 
-    def _read_classes(self) -> list[str]:
-        suffix = "_test_split1.txt"
-        classes = sorted(path.name.removesuffix(suffix) for path in self.require("splits").glob(f"*{suffix}"))
-        if not classes:
-            raise DatasetError(f"JHMDB: no *{suffix} in {(self.root / 'splits').resolve()}.\n{self._remedy()}")
-        return classes
+    def actor_mask(self, record: VideoRecord) -> np.ndarray | None:
+        """The puppet mask; None where the masks were not unpacked.
 
-    def records(self, split: int) -> OfficialSplit:
-        self.check_split(split)
-        sides: dict[str, list[VideoRecord]] = {"1": [], "2": []}
-        for label, folder in enumerate(self.classes):
-            path = self.require(f"splits/{folder}_test_split{split}.txt")
-            for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-                if not line.strip():
-                    continue
-                name, _, side = line.strip().rpartition(" ")
-                if side not in sides or "/" in name or not name:
-                    raise DatasetError(f"{path}, line {number}: {line!r} is not '<clip>.avi 1' or '<clip>.avi 2'")
-                sides[side].append(self._record(folder, label, name))
-        return OfficialSplit(train=sides["1"], test=sides["2"])
+        Raises:
+            DatasetError: the file cannot be read, or does not fit the video's frames.
+        """
+        from scipy.io import loadmat
 
-    def _record(self, folder: str, label: int, name: str) -> VideoRecord:
-        stem = name.rpartition(".")[0]
-        group = stem.rpartition(f"_{folder}_")[0] or stem
-        return VideoRecord(f"{folder}/{stem}", self.root / "ReCompress_Videos" / folder / name, (label,), group)
+        path = self.root / "puppet_mask" / record.id / "puppet_mask.mat"
+        if not path.exists():
+            return None
+        try:
+            mask = np.moveaxis(loadmat(path)["part_mask"], -1, 0) > 0
+        except (KeyError, ValueError, TypeError, OSError, EOFError, np.exceptions.AxisError) as error:
+            raise DatasetError(f"{path}: no puppet mask can be read from it ({error}); unpack puppet_mask.zip again") from error
+        if record.num_frames and len(mask) != record.num_frames:
+            raise DatasetError(f"{path}: {len(mask)} masks for {record.num_frames} frames that decode")
+        return mask

@@ -17,6 +17,8 @@ from sta_tsn.artefacts import atomic
 from sta_tsn.datasets.records import VideoRecord
 
 TIME_LIMIT_SEC = 60.0
+BYTES_PER_SEC = 1e6  # on top: an untrimmed video of THUMOS14 takes its time
+TOOK_LONGER = "decoding took longer than"
 SECONDS_BETWEEN_WRITES = 20.0
 NO_VIDEO_FORMATS = ("tty", "image2", "gif")  # FFmpeg plays text files and pictures, too
 EXACT_DURATION_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # AVI's and MPEG's is not
@@ -49,15 +51,21 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
     return {row.path: row for row in rows}
 
 
-def build_manifest(records: list[VideoRecord], path: str | os.PathLike, time_limit_sec: float = TIME_LIMIT_SEC) -> Manifest:
+def build_manifest(
+    records: list[VideoRecord], path: str | os.PathLike, time_limit_sec: float = TIME_LIMIT_SEC, retry_slow: bool = False
+) -> Manifest:
     """Count the frames of every record's file that exists; reuse what `path` already knows.
 
     Args:
         records: videos to look at; absent files are passed over (they are the split's business).
         path: the manifest's CSV file, read first and rewritten.
-        time_limit_sec: per file; a decoder that hangs longer is killed and the file named with that reason.
+        time_limit_sec: per file, and a second more per megabyte; a decoder that hangs longer is killed and the file
+            named with that reason.
+        retry_slow: look again at files that took longer than the limit; a busy machine may have been at fault.
     """
     known = read_manifest(path)
+    if retry_slow:
+        known = {file: row for file, row in known.items() if not row.reason.startswith(TOOK_LONGER)}
     todo, gone = [], False
     for file in sorted({str(record.path.absolute()) for record in records}):
         try:
@@ -83,10 +91,11 @@ def _count_all(todo: list[ManifestRow], known: Manifest, path, time_limit_sec: f
     context = multiprocessing.get_context("spawn")  # a forked decoder can inherit a locked lock and hang
     last_write = time.monotonic()
     with ProcessPool(max_workers=workers, context=context) as pool:
-        futures = [(row, pool.schedule(probe, [row.path], timeout=time_limit_sec)) for row in todo]
+        limits = [time_limit_sec + row.size_bytes / BYTES_PER_SEC for row in todo]
+        futures = [(row, limit, pool.schedule(probe, [row.path], timeout=limit)) for row, limit in zip(todo, limits, strict=True)]
         try:
-            for row, future in track(futures, description="Counting frames that decode"):
-                known[row.path] = _outcome(row, future, time_limit_sec)
+            for row, limit, future in track(futures, description="Counting frames that decode"):
+                known[row.path] = _outcome(row, future, limit)
                 if time.monotonic() - last_write > SECONDS_BETWEEN_WRITES:
                     _write(path, known)
                     last_write = time.monotonic()
@@ -97,19 +106,25 @@ def _count_all(todo: list[ManifestRow], known: Manifest, path, time_limit_sec: f
             _write(path, known)
 
 
-def _outcome(row: ManifestRow, future, time_limit_sec: float) -> ManifestRow:
+def _outcome(row: ManifestRow, future, limit_sec: float) -> ManifestRow:
     try:
         found = future.result()
     except PebbleTimeout:
-        found = {"reason": f"decoding took longer than {time_limit_sec:g} s"}
+        found = {"reason": f"{TOOK_LONGER} {limit_sec:.3g} s"}
     except Exception as error:  # a decoder that crashed its process, too
         found = {"reason": f"the decoder failed: {type(error).__name__} {error}"}
     return ManifestRow(**{**asdict(row), **found})
 
 
 def probe(path: str) -> dict:
-    """Decode a whole file: num_frames, width_px, height_px, fps; `reason` where it is not a whole video."""
+    """Decode a whole file: num_frames, width_px, height_px, fps; `reason` where it is not a whole video.
+
+    A folder is a video of numbered pictures, 00001.jpg and so on.
+    """
     import av
+
+    if Path(path).is_dir():
+        return _probe_pictures(Path(path))
 
     if Path(path).is_file() and Path(path).stat().st_size == 0:
         return {"reason": "the file is empty"}
@@ -133,6 +148,27 @@ def probe(path: str) -> dict:
     if kind in EXACT_DURATION_FORMATS and frames < 0.9 * expected - 2:
         return {**found, "reason": f"truncated: {frames} of about {expected:.0f} frames decode"}
     return found
+
+
+def numbered_pictures(folder: Path) -> list[Path]:
+    """The frames of a video that is stored as pictures, in order."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png") and path.stem.isdigit())
+
+
+def _probe_pictures(folder: Path) -> dict:
+    import cv2
+
+    pictures = numbered_pictures(folder)
+    if not pictures:
+        return {"reason": "the folder holds no numbered pictures (00001.jpg, ...)"}
+    numbers = [int(path.stem) for path in pictures]
+    if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        return {"reason": f"picture {next(n for n in range(numbers[0], numbers[-1]) if n not in numbers):05d} is missing"}
+    for path in pictures:
+        picture = cv2.imread(str(path))
+        if picture is None:
+            return {"reason": f"{path.name} is not a readable picture"}
+    return {"num_frames": len(pictures), "width_px": picture.shape[1], "height_px": picture.shape[0]}
 
 
 def _riff_bytes_missing(path: str) -> int:

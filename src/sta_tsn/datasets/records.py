@@ -14,8 +14,9 @@ from sta_tsn.errors import DatasetError
 class VideoRecord:
     """One video as the official lists name it; whether it decodes is the manifest's business.
 
-    id: unique, `<class>/<file stem>`. path: where the file should be. labels: class indices, 0-based.
-    group: the source video it was cut from; clips of one group never sit on two sides of a split.
+    id: unique, `<class>/<file stem>`. path: where the file (or folder of numbered pictures) should be.
+    labels: class indices, 0-based; several for a multi-label video, none for one that shows no class.
+    group: the source video it was cut from; clips of one group never sit on both sides of validation.
     num_frames: frames that decode, 0 until the manifest has counted them.
     """
 
@@ -28,12 +29,32 @@ class VideoRecord:
 
 @dataclass(frozen=True)
 class OfficialSplit:
+    """The lists of one split. `val` where the dataset has an official one; else it is carved out of `train`.
+
+    Raises:
+        DatasetError: a video is on two sides.
+    """
+
     train: list[VideoRecord]
     test: list[VideoRecord]
+    val: list[VideoRecord] | None = None
+
+    def __post_init__(self):
+        sides = Counter(record.id for side in (self.train, self.test, self.val or []) for record in side)
+        twice = [name for name, count in sides.items() if count > 1]
+        if twice:
+            raise DatasetError(f"{len(twice)} videos are on two sides of the split (or twice on one): {', '.join(twice[:5])}")
+
+    @property
+    def videos(self) -> list[VideoRecord]:
+        return [*self.train, *(self.val or []), *self.test]
 
 
 class VideoDataset(ABC):
-    """A dataset on disk. Subclasses set `layout` (shown when something is missing) and `num_splits`.
+    """A dataset on disk.
+
+    Subclasses set `layout` (shown when something is missing) and `num_splits`; where they are published,
+    `published_videos` (in all) and `published_splits` (train, test of each split).
 
     Args:
         root: folder in the layout that the official archives unpack to.
@@ -44,6 +65,8 @@ class VideoDataset(ABC):
 
     layout: str
     num_splits: int = 1
+    published_videos: int | None = None
+    published_splits: tuple[tuple[int, int], ...] = ()
 
     def __init__(self, root: str):
         self.root = Path(root).expanduser()
@@ -61,6 +84,19 @@ class VideoDataset(ABC):
     @abstractmethod
     def records(self, split: int) -> OfficialSplit:
         """The official split (1-based), every listed video, whether its file is there or not."""
+
+    def listed(self) -> list[VideoRecord]:
+        """Every video that any split names, once."""
+        videos = {record.id: record for split in range(1, self.num_splits + 1) for record in self.records(split).videos}
+        return list(videos.values())
+
+    def key_frames(self, record: VideoRecord) -> np.ndarray | None:
+        """Ground truth for temporal attention: bool (num_frames,), True where the action happens; None where unknown."""
+        return None
+
+    def actor_mask(self, record: VideoRecord) -> np.ndarray | None:
+        """Ground truth for spatial attention: bool (num_frames, H, W) in the video's pixels; None where unknown."""
+        return None
 
     def require(self, relative: str) -> Path:
         """A file or folder that the layout promises."""

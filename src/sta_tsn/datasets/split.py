@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from sta_tsn.artefacts import fingerprint
 from sta_tsn.datasets.manifest import Manifest
-from sta_tsn.datasets.records import VideoDataset, VideoRecord, hold_out_groups
+from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord, hold_out_groups
 from sta_tsn.errors import DatasetError
 
 
@@ -32,7 +32,7 @@ def prepare_split(
     allow_missing: bool = False,
     say: Callable[[str], None] = print,
 ) -> VideoSplit:
-    """Check an official split against the manifest and carve validation out of training, by group.
+    """Check an official split against the manifest; where it has no validation list, carve one out of training, by group.
 
     Args:
         split: 1-based official split.
@@ -45,8 +45,11 @@ def prepare_split(
             `allow_missing` does not permit it.
     """
     official = dataset.records(split)
+    _check_labels(dataset, split, official)
     train, train_lost = _usable(official.train, manifest)
+    val, val_lost = _usable(official.val or [], manifest)
     test, test_lost = _usable(official.test, manifest)
+    train_lost += val_lost
     absent = [r for r in train_lost + test_lost if str(r.path.absolute()) not in manifest]
     if absent and not allow_missing:
         raise DatasetError(_missing_message(dataset, split, absent, official))
@@ -61,9 +64,10 @@ def prepare_split(
     if broken:
         say(f"Left out, because they do not decode: {len(broken)} videos.\n{_listing(broken)}")
     if absent:
-        say(f"ALLOW_MISSING: {len(absent)} of {len(official.train) + len(official.test)} listed videos are absent.")
+        say(f"ALLOW_MISSING: {len(absent)} of {len(official.videos)} listed videos are absent.")
     _check_classes(dataset, split, train, test, allow_missing, say)
-    train, val = hold_out_groups(train, val_share, seed=split)
+    if not val:
+        train, val = hold_out_groups(train, val_share, seed=split)
     return VideoSplit(train, val, test, num_test_missing=len(test_lost))
 
 
@@ -78,11 +82,21 @@ def _usable(records: list[VideoRecord], manifest: Manifest) -> tuple[list[VideoR
     return usable, lost
 
 
-def _missing_message(dataset: VideoDataset, split: int, absent: list[VideoRecord], official) -> str:
-    listed = len(official.train) + len(official.test)
+def _check_labels(dataset: VideoDataset, split: int, official: OfficialSplit) -> None:
+    """Wrong labels are found here, on the CPU: on a GPU they end in a device-side assert without a name."""
+    name, last = f"{dataset.name} split {split}", len(dataset.classes) - 1
+    for record in official.videos:
+        if not all(0 <= label <= last for label in record.labels):
+            raise DatasetError(f"{name}: {record.id} has labels {record.labels}, classes are 0 to {last}.")
+    unlabelled = [record.id for record in official.train + (official.val or []) if not record.labels]
+    if unlabelled:
+        raise DatasetError(f"{name}: {len(unlabelled)} videos to learn from have no label: {', '.join(unlabelled[:5])}")
+
+
+def _missing_message(dataset: VideoDataset, split: int, absent: list[VideoRecord], official: OfficialSplit) -> str:
     names = "\n".join(f"  {r.path}" for r in absent[:5])
     return (
-        f"{dataset.name} split {split} lists {listed} videos, {len(absent)} of them are not in {dataset.root.resolve()}:\n"
+        f"{dataset.name} split {split} lists {len(official.videos)} videos, {len(absent)} of them are not in {dataset.root.resolve()}:\n"
         f"{names}\n  {'...' if len(absent) > 5 else ''}\n"
         f"Unpack the archives so that the layout is\n{dataset.layout}\nor set ALLOW_MISSING=1 to go on with what is there."
     )

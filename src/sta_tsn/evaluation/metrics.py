@@ -1,5 +1,8 @@
 """The paper's measures, from class scores (V, K) and multi-hot labels (V, K), by torchmetrics."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_average_precision, multiclass_accuracy, multiclass_confusion_matrix
@@ -33,8 +36,9 @@ def confusion_matrix(scores: Tensor, labels: Tensor) -> Tensor:
 def mean_average_precision(scores: Tensor, labels: Tensor) -> float:
     """Eq 15-18: mean over the classes that have a positive video of AP = sum P(v) rel(v) / sum rel(v).
 
-    Equal scores share one rank. Scores are replaced by their ranks first: torchmetrics passes values outside
-    [0, 1] through a float32 sigmoid that would merge distinct ones.
+    Equal scores share one rank. A video without labels counts as a negative of every class. Scores are replaced by
+    their ranks first: torchmetrics passes values outside [0, 1] through a float32 sigmoid that would merge distinct
+    ones. Exact to float64.
     """
     labels = labels.bool()
     columns = [k for k in range(scores.shape[1]) if labels[:, k].any()]
@@ -43,8 +47,19 @@ def mean_average_precision(scores: Tensor, labels: Tensor) -> float:
     precisions = []
     for k in columns:
         values, ranks = scores[:, k].unique(return_inverse=True)  # ascending
-        precisions.append(binary_average_precision((ranks.double() + 1) / (len(values) + 1), labels[:, k].long()))
-    return float(torch.stack(precisions).double().mean())
+        with _float64_by_default():  # torchmetrics divides integer counts, to whatever the default type is
+            precisions.append(binary_average_precision((ranks.double() + 1) / (len(values) + 1), labels[:, k].long()))
+    return float(torch.stack(precisions).mean())
+
+
+@contextmanager
+def _float64_by_default() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _top_and_target(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.errors import UserError
-from sta_tsn.evaluation.metrics import mean_class_accuracy, micro_accuracy
+from sta_tsn.evaluation.metrics import mean_average_precision, mean_class_accuracy, micro_accuracy
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class ScoreTable:
 
     @property
     def summary(self) -> dict:
-        """Accuracy in % by both definitions, and N."""
-        micro, mean_class = (100 * measure(self.scores, self.labels) for measure in (micro_accuracy, mean_class_accuracy))
-        return {"micro accuracy %": round(micro, 2), "mean-class accuracy %": round(mean_class, 2), "videos": len(self.ids)}
+        """Accuracy in % by both definitions, mAP in %, and N."""
+        measures = {"micro accuracy %": micro_accuracy, "mean-class accuracy %": mean_class_accuracy, "mAP %": mean_average_precision}
+        return {name: round(100 * measure(self.scores, self.labels), 2) for name, measure in measures.items()} | {"videos": len(self.ids)}
 
     def save(self, path: str | os.PathLike) -> None:
         arrays = {"ids": np.array(self.ids), "scores": self.scores.numpy(), "labels": self.labels.numpy()}

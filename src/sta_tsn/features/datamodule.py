@@ -7,14 +7,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from sta_tsn.features.frame_classifiers import read_judgement
 from sta_tsn.features.store import FeatureStore
-from sta_tsn.video import SeededSampler
+from sta_tsn.video import SeededSampler, multi_hot
 
 
 class FeatureDataset(Dataset):
-    """Items {features fp16 (V, N, T, D), label, index} and, for training videos, `relevant` bool (N, T)."""
+    """Items {features fp16 (V, N, T, D), labels float (K,), index} and, for training videos, `relevant` bool (N, T)."""
 
     def __init__(self, store: FeatureStore, part: str, relevant: Tensor | None = None):
-        self.store, self.videos, self.relevant = store, store.about["videos"][part], relevant
+        about = store.about
+        self.store, self.videos, self.num_classes, self.relevant = store, about["videos"][part], len(about["classes"]), relevant
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -22,7 +23,8 @@ class FeatureDataset(Dataset):
     def __getitem__(self, item: tuple[int, int]) -> dict:
         index, _ = item
         video = self.videos[index]
-        sample = {"features": self.store.read(video["id"])["features"], "label": video["labels"][0], "index": index}
+        labels = multi_hot(video["labels"], self.num_classes)
+        sample = {"features": self.store.read(video["id"])["features"], "labels": labels, "index": index}
         return sample if self.relevant is None else {**sample, "relevant": self.relevant[index]}
 
 

@@ -1,9 +1,9 @@
 """Which training frames show their video's action: K one-vs-rest classifiers, judged out of fold (Eq 13).
 
 The paper trains as many binary classifiers as classes on the frozen features and asks the classifier of the
-video's own class. Readings: logistic regression with positives weighted up to balance, target = the video's
-label for all its frames; each video is judged by classifiers that did not see its group (5 folds), else nearly
-every training frame is "true" and the regularization is dead.
+video's own class (of any of its classes, in a multi-label video). Readings: logistic regression with positives
+weighted up to balance, target = the video's labels for all its frames; each video is judged by classifiers that
+did not see its group (5 folds), else nearly every training frame is "true" and the regularization is dead.
 """
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.features.store import FeatureStore
+from sta_tsn.video import multi_hot
 
 NUM_FOLDS = 5
 L2_PENALTY = 1e-3
@@ -21,20 +22,21 @@ MAX_ITERATIONS = 60
 JUDGEMENT_FILE = "judgement.safetensors"
 
 
-def fit_frame_classifiers(features: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+def fit_frame_classifiers(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """K balanced one-vs-rest logistic regressions by L-BFGS, all at once.
 
     Args:
         features: (M, D) of M frames, any scale (they are standardised inside).
-        labels: (M,) class of each frame's video.
+        labels: (M, K), 1 for the classes of each frame's video.
 
     Returns:
         weights (K, D) and biases (K,) for features as given. A class without frames gets bias -inf: never true.
     """
     mean, std = features.mean(0), features.std(0).clamp(min=1e-6)
-    inputs, targets = (features - mean) / std, F.one_hot(labels, num_classes).to(features.dtype)
+    inputs, targets = (features - mean) / std, labels.to(features.dtype)
     positives = targets.sum(0)
     pos_weight = (len(targets) - positives) / positives.clamp(min=1)
+    num_classes = labels.shape[1]
     weight = torch.zeros(num_classes, features.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(num_classes, device=features.device, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=MAX_ITERATIONS, line_search_fn="strong_wolfe")
@@ -52,12 +54,12 @@ def fit_frame_classifiers(features: Tensor, labels: Tensor, num_classes: int) ->
     return weight, bias
 
 
-def judge_frames(features: Tensor, labels: Tensor, groups: list[str], num_classes: int) -> Tensor:
-    """bool (V, N, T): whether the classifier of the video's class, fitted on other groups, says true (> 0.5).
+def judge_frames(features: Tensor, labels: Tensor, groups: list[str]) -> Tensor:
+    """bool (V, N, T): whether the classifier of one of the video's classes, fitted on other groups, says true (> 0.5).
 
     Args:
         features: (V, N, T, D) of V training videos.
-        labels: (V,).
+        labels: (V, K), 1 for the classes of each video.
         groups: source of each video; one group is in one fold.
     """
     names, group_of_video = np.unique(groups, return_inverse=True)
@@ -67,11 +69,11 @@ def judge_frames(features: Tensor, labels: Tensor, groups: list[str], num_classe
     frames_per_video = features.shape[1] * features.shape[2]
     for fold in folds.unique():
         seen, unseen = folds != fold, folds == fold
-        frame_labels = labels[seen].repeat_interleave(frames_per_video)
-        weight, bias = fit_frame_classifiers(features[seen].flatten(0, 2), frame_labels, num_classes)
-        own_weight, own_bias = weight[labels[unseen]], bias[labels[unseen]]
-        logits = torch.einsum("vntd,vd->vnt", features[unseen], own_weight) + own_bias[:, None, None]
-        relevant[unseen] = logits > 0  # sigmoid > 0.5
+        frame_labels = labels[seen].repeat_interleave(frames_per_video, 0)
+        weight, bias = fit_frame_classifiers(features[seen].flatten(0, 2), frame_labels)
+        logits = F.linear(features[unseen], weight, bias)  # (v, N, T, K)
+        of_own_classes = labels[unseen].bool()[:, None, None, :]
+        relevant[unseen] = ((logits > 0) & of_own_classes).any(-1)  # sigmoid > 0.5
     return relevant
 
 
@@ -84,8 +86,8 @@ def judge_videos(store: FeatureStore, device: torch.device) -> None:
     videos = about["videos"]["train"]
     print(f"Judging the frames of {len(videos)} training videos, {NUM_FOLDS} folds ...", flush=True)
     features = torch.stack([store.read(video["id"])["features"][0] for video in videos]).to(device).float()
-    labels = torch.tensor([video["labels"][0] for video in videos], device=device)
-    relevant = judge_frames(features, labels, [video["group"] for video in videos], len(about["classes"])).cpu()
+    labels = torch.stack([multi_hot(video["labels"], len(about["classes"])) for video in videos]).to(device)
+    relevant = judge_frames(features, labels, [video["group"] for video in videos]).cpu()
     print(f"Judged false: {(~relevant).float().mean():.1%} of {relevant.numel()} frames", flush=True)
     with atomic(path) as temporary:
         save_file({"relevant": relevant}, temporary)

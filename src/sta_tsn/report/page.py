@@ -96,7 +96,8 @@ def draw_attention(checkpoint: Path, test_videos: list[VideoRecord], folder: Pat
     for number, index in enumerate(sorted(chosen), 1):
         record = test_videos[index]
         frames, indices, output = explain_video(task.model, record.path, record.num_frames)
-        said, true = task.classes[int(output.scores.argmax())], task.classes[record.labels[0]]
+        said = task.classes[int(output.scores.argmax())]
+        true = " and ".join(task.classes[label] for label in record.labels) or "no class (background)"
         name = f"attention_{number}.png"
         attention_figure(frames, indices, output, f"{record.id}: {true}, taken for {said}", folder / name)
         figures.append((name, f"Attention (Fig 6), {record.id}; crops, α laid over them, β with frame numbers"))

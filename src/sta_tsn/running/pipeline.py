@@ -11,7 +11,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sta_tsn.datasets import VideoDataset, VideoSplit, build_manifest, prepare_split
+from sta_tsn.artefacts import write_json
+from sta_tsn.datasets import VideoDataset, VideoSplit, build_manifest, check_dataset, prepare_split
+from sta_tsn.datasets.check import summary
 from sta_tsn.errors import ConfigError, UserError, unknown
 from sta_tsn.running.configuration import check_keys, parameters, read_yaml, resolve_class
 from sta_tsn.running.folder import RunFolder, stage_fingerprint
@@ -130,8 +132,7 @@ def open_dataset(options: TrainOptions) -> VideoDataset:
 def prepare_videos(options: TrainOptions, manifest: Path) -> tuple[VideoSplit, list[str]]:
     """Count frames once, and say what is wrong with the data before any training starts."""
     dataset = open_dataset(options)
-    official = dataset.records(options.split)
-    counted = build_manifest(official.train + official.test, manifest)
+    counted = build_manifest(dataset.records(options.split).videos, manifest)
     val_share = {key: value for key, value in data_settings(options).items() if key == "val_share"}
     return prepare_split(dataset, options.split, counted, allow_missing=options.allow_missing, **val_share), dataset.classes
 
@@ -163,26 +164,10 @@ def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str
 
 
 def check_data(options: TrainOptions) -> None:
-    """`make check-data`: make the manifest, and print what of the split is usable. Deletes nothing."""
+    """`make check-data`: count frames, compare with what is published, write check.json. Deletes nothing."""
     check_names(options)
     dataset = open_dataset(options)
-    official = dataset.records(options.split)
-    path = Path(options.runs, options.dataset, "manifest.csv")
-    manifest = build_manifest(official.train + official.test, path)
-    for side, records in (("train", official.train), ("test", official.test)):
-        rows = [manifest.get(str(record.path.absolute())) for record in records]
-        readable = [row for row in rows if row and not row.reason]
-        frames = sorted(row.num_frames for row in readable) or [0]
-        print(
-            f"{options.dataset} split {options.split}, {side}: {len(records)} listed, {len(rows) - rows.count(None)} present, "
-            f"{len(readable)} readable; {frames[0]} to {frames[-1]} frames, median {frames[len(frames) // 2]}"
-        )
-        absent = [record.path for record, row in zip(records, rows, strict=True) if row is None]
-        for absent_path in absent[:5]:
-            print(f"  missing: {absent_path}")
-        if len(absent) > 5:
-            print(f"  ... and {len(absent) - 5} more")
-        for row in rows:
-            if row and row.reason:
-                print(f"  {row.path}: {row.reason}")
-    print(f"Manifest: {path.resolve()}")
+    folder = Path(options.runs, options.dataset)
+    report = check_dataset(dataset, build_manifest(dataset.listed(), folder / "manifest.csv", retry_slow=True))
+    write_json(folder / "check.json", report)
+    print(f"{summary(report)}\nEvery name: {(folder / 'check.json').resolve()}\nFrame counts: {(folder / 'manifest.csv').resolve()}")

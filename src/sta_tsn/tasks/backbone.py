@@ -4,10 +4,9 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from sta_tsn.models import TSN
-from sta_tsn.tasks.recognition import ActionRecognition
+from sta_tsn.tasks.recognition import ActionRecognition, classification_loss
 
 
 class SpatialAttentionBackbone(ActionRecognition):
@@ -68,12 +67,12 @@ class SpatialAttentionBackbone(ActionRecognition):
 
     def training_step(self, batch: dict) -> torch.Tensor:
         scores = self.model(batch["clips"].squeeze(1)).scores
-        loss = F.cross_entropy(scores, batch["label"])
-        self.log_training(loss, scores, batch["label"])
+        loss = classification_loss(scores, batch["labels"])
+        self.log_training(loss, scores, batch["labels"])
         return loss
 
     def validation_step(self, batch: dict) -> None:
-        self.log_validation(self.model(batch["clips"].squeeze(1)).scores, batch["label"])
+        self.log_validation(self.model(batch["clips"].squeeze(1)).scores, batch["labels"])
 
     def predict_step(self, batch: dict) -> dict:
         """Features (B, V, N, T, D) and alpha (B, V, N, T, H, W) or None; one pass per crop position."""

@@ -12,6 +12,9 @@ from sta_tsn.models import ActionOutput
 class ActionRecognition(LightningModule):
     """Trains `model`; subclasses say how a training batch becomes a loss and what the optimiser is.
 
+    A batch's `labels` (B, K) are 1 for each class of a video. Readings for videos with several: the target of the
+    cross entropy gives each the same share, and a top class among them is right.
+
     Testing reads stored features (B, V, N, T, D), V crops: the class scores of all crops are averaged.
     After `trainer.test`, `test_outputs` holds for every video, on every process, its position among the test
     videos, scores (K,) and beta (N, T) of the centre crop (absent in stage one).
@@ -43,14 +46,14 @@ class ActionRecognition(LightningModule):
         torch.manual_seed(self._first_seed + 1000 * self.global_step + self.global_rank)
 
     def log_training(self, loss: Tensor, scores: Tensor, labels: Tensor, **terms: Tensor) -> None:
-        self.train_accuracy(scores, labels)
+        self.train_accuracy(*top_and_true_class(scores, labels))
         self.log("train/loss", loss, prog_bar=True)
         self.log_dict({f"train/{name}": value for name, value in terms.items()})
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
 
     def log_validation(self, scores: Tensor, labels: Tensor) -> None:
-        self.val_accuracy(scores, labels)
-        self.log("val/loss", F.cross_entropy(scores, labels), batch_size=len(labels), sync_dist=True)
+        self.val_accuracy(*top_and_true_class(scores, labels))
+        self.log("val/loss", classification_loss(scores, labels), batch_size=len(labels), sync_dist=True)
         self.log("val/accuracy", self.val_accuracy, on_step=False, on_epoch=True, prog_bar=True)
 
     def on_test_epoch_start(self) -> None:
@@ -71,3 +74,15 @@ class ActionRecognition(LightningModule):
             parts: list[dict] = [{}] * self.trainer.world_size
             torch.distributed.all_gather_object(parts, self.test_outputs)
             self.test_outputs = {index: output for part in parts for index, output in part.items()}
+
+
+def classification_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of (B, K) scores with multi-hot labels, every class of a video with the same share."""
+    return F.cross_entropy(scores, labels / labels.sum(1, keepdim=True))
+
+
+def top_and_true_class(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Top class (B,), and the class it should be: itself when it is one of the labels, else the first of them."""
+    top = scores.argmax(1)
+    hit = labels.gather(1, top[:, None]).squeeze(1) > 0
+    return top, torch.where(hit, top, labels.argmax(1))

@@ -1,10 +1,9 @@
 """Stage two: the LSTM attention over key frames, trained on the frozen features of stage one."""
 
 import torch
-from torch.nn import functional as F
 
 from sta_tsn.models import STATSN, temporal_attention_regularization
-from sta_tsn.tasks.recognition import ActionRecognition
+from sta_tsn.tasks.recognition import ActionRecognition, classification_loss
 
 
 class TemporalAttentionTSN(ActionRecognition):
@@ -66,18 +65,18 @@ class TemporalAttentionTSN(ActionRecognition):
 
     def training_step(self, batch: dict) -> torch.Tensor:
         output = self.model.classify(batch["features"].squeeze(1).float())
-        cross_entropy = F.cross_entropy(output.scores, batch["label"])
+        cross_entropy = classification_loss(output.scores, batch["labels"])
         regularization = temporal_attention_regularization(output.temporal_weights, batch["relevant"])
         loss = cross_entropy + regularization if self.temporal_regularization else cross_entropy
         judged_false = (~batch["relevant"]).float().mean()
         self.log_training(
-            loss, output.scores, batch["label"],
+            loss, output.scores, batch["labels"],
             loss_ce=cross_entropy, loss_mse=regularization, share_judged_false=judged_false,
         )  # fmt: skip
         return loss
 
     def validation_step(self, batch: dict) -> None:
-        self.log_validation(self.model.classify(batch["features"].squeeze(1).float()).scores, batch["label"])
+        self.log_validation(self.model.classify(batch["features"].squeeze(1).float()).scores, batch["labels"])
 
     def configure_optimizers(self) -> dict:
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]

@@ -5,6 +5,8 @@ pixels, so cropping and resizing are one cv2 call. Sizes are relative to 256: a 
 crops 224 of 256, one with S px crops the same share.
 """
 
+from collections.abc import Sequence
+
 import albumentations as A
 import cv2
 import numpy as np
@@ -24,7 +26,8 @@ def crop_and_resize(image: np.ndarray, box: Box, size_px: int) -> np.ndarray:
     right, bottom = max(left + 1, round((x + width) * scale_x)), max(top + 1, round((y + height) * scale_y))
     region = image[top:bottom, left:right]
     shrinks = region.shape[0] > size_px and region.shape[1] > size_px
-    return cv2.resize(region, (size_px, size_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    resized = cv2.resize(region, (size_px, size_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return resized.reshape(size_px, size_px, image.shape[2])  # OpenCV drops a single channel
 
 
 class MultiScaleCornerCrop(A.DualTransform):
@@ -80,3 +83,17 @@ def ten_crops(frames: np.ndarray, size_px: int) -> np.ndarray:
     boxes = [(i * x, j * y, CROP_PX, CROP_PX) for i, j in corners]
     crops = np.stack([[crop_and_resize(frame, box, size_px) for frame in frames] for box in boxes])
     return np.concatenate([crops, crops[:, :, :, ::-1]])
+
+
+def crop_masks(masks: np.ndarray, frame_indices: Sequence[int], size_px: int, ten: bool = False) -> np.ndarray:
+    """Ground truth as the network sees the frames: bool (T, H, W) -> float32 (V, n, size, size), each pixel's share inside.
+
+    Args:
+        masks: of every frame, see `VideoDataset.actor_mask`.
+        frame_indices: the n sampled frames.
+        ten: V = 10 views in the order of `ten_crops`; else V = 1, the centre crop.
+    """
+    sampled = masks[np.asarray(frame_indices)].astype(np.float32)[..., None]
+    if not ten:
+        return center_crop(sampled, size_px)[None, ..., 0]
+    return ten_crops(sampled, size_px)[..., 0]

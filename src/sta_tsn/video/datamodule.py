@@ -1,6 +1,6 @@
 """From a dataset's split to batches of uint8 clips; everything after this runs on the device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import cv2
@@ -21,18 +21,21 @@ class ClipDataset(Dataset):
     """Videos as clips of sampled frames.
 
     An item is asked for by (index, seed) and holds `clips` uint8 (V, N, T, C, S, S) with V = 10 views for ten
-    crops and 1 otherwise, `label`, `index` (position in `records`) and `frame_indices` (N, T).
+    crops and 1 otherwise, `labels` float (K,), 1 for each of the video's classes, `index` (position in `records`)
+    and `frame_indices` (N, T).
 
     Args:
         records: videos with their frame counts.
+        num_classes: K.
         sampler: which frames.
         crop: `augment` (TSN's random crop and flip), `center` or `ten`.
         size_px: S, the backbone's input size.
         scales: of the augmentation.
     """
 
-    def __init__(self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop, size_px: int, scales=RGB_SCALES):
-        self.records, self.sampler, self.crop, self.size_px = records, sampler, crop, size_px
+    def __init__(self, records: list[VideoRecord], num_classes: int, sampler: SegmentSampler, crop: Crop, size_px: int, scales=RGB_SCALES):
+        self.records, self.num_classes = records, num_classes
+        self.sampler, self.crop, self.size_px = sampler, crop, size_px
         self.augment = training_augmentation(size_px, scales)
 
     def __len__(self) -> int:
@@ -46,7 +49,8 @@ class ClipDataset(Dataset):
         views = self._crop(frames, seed)
         clips = torch.from_numpy(np.ascontiguousarray(np.moveaxis(views, -1, 2)))
         clips = clips.unflatten(1, tuple(frame_indices.shape))
-        return {"clips": clips, "label": record.labels[0], "index": index, "frame_indices": frame_indices}
+        labels = multi_hot(record.labels, self.num_classes)
+        return {"clips": clips, "labels": labels, "index": index, "frame_indices": frame_indices}
 
     def _crop(self, frames: np.ndarray, seed: int) -> np.ndarray:
         if self.crop == "ten":
@@ -55,6 +59,13 @@ class ClipDataset(Dataset):
             return center_crop(frames, self.size_px)[None]
         self.augment.set_random_seed(seed)
         return self.augment(images=frames)["images"][None]
+
+
+def multi_hot(labels: Sequence[int], num_classes: int) -> torch.Tensor:
+    """float (K,): 1 at each of `labels`."""
+    vector = torch.zeros(num_classes)
+    vector[list(labels)] = 1
+    return vector
 
 
 class SeededSampler(Sampler[tuple[int, int]]):
@@ -105,7 +116,8 @@ class VideoDataModule(LightningDataModule):
         batch_size: videos per step, over all devices together.
         test_frames_per_segment: frames of each of three segments in testing (the paper's 10).
         val_frames_per_segment: the same in validation; fewer, to save time. Centre crop.
-        val_share: share of the training clips held out, by group, to choose settings.
+        val_share: share of the training clips held out, by group, to choose settings, where the dataset has no
+            validation list of its own.
         allow_missing: go on without videos that are absent.
         scales: of the corner crop, relative to the short side.
         num_workers: processes that decode, per device.
@@ -142,8 +154,7 @@ class VideoDataModule(LightningDataModule):
         return self.dataset.classes
 
     def prepare_data(self) -> None:
-        official = self.dataset.records(self.split)
-        build_manifest(official.train + official.test, self.manifest)
+        build_manifest(self.dataset.records(self.split).videos, self.manifest)
 
     def setup(self, stage: str | None = None) -> None:
         if self.videos is None:
@@ -170,7 +181,7 @@ class VideoDataModule(LightningDataModule):
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         size_px = trainer.lightning_module.model.input_px if trainer else 224
         return DataLoader(
-            ClipDataset(records, sampler, crop, size_px, self.scales),
+            ClipDataset(records, len(self.classes), sampler, crop, size_px, self.scales),
             batch_size=batch_size or max(1, self.batch_size // world_size),
             sampler=SeededSampler(len(records), self.seed, num_draws, rank, world_size),
             num_workers=self.num_workers,

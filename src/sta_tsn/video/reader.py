@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from functools import cache, cached_property
+from pathlib import Path
 
 import numpy as np
 
+from sta_tsn.datasets.manifest import numbered_pictures, probe
 from sta_tsn.errors import VideoReadError
 
 
@@ -12,7 +14,7 @@ class VideoReader:
     """Opens nothing until asked, and keeps nothing open: decord's readers leak and do not survive a fork.
 
     Args:
-        path: a video file in any container and codec that FFmpeg knows.
+        path: a video file in any container and codec that FFmpeg knows, or a folder of numbered pictures.
 
     `len(reader)` counts the frames that decode (container headers lie) by decoding the file once; a dataset
     has that number from its manifest.
@@ -29,8 +31,6 @@ class VideoReader:
 
     @cached_property
     def _num_frames(self) -> int:
-        from sta_tsn.datasets.manifest import probe
-
         try:
             found = probe(self.path)
         except OSError as error:
@@ -50,6 +50,8 @@ class VideoReader:
         return self._read(wanted.tolist())[order]
 
     def _read(self, ascending: list[int]) -> np.ndarray:
+        if Path(self.path).is_dir():
+            return _read_pictures(self.path, ascending)
         if _has_decord() and _seeks_are_exact(self.path):
             try:
                 return _read_decord(self.path, ascending)
@@ -112,6 +114,19 @@ def _read_pyav(path: str, indices: list[int]) -> np.ndarray:
     except (av.FFmpegError, ValueError) as error:
         raise VideoReadError(path, f"PyAV cannot decode it: {error}") from error
     raise _too_short(path, indices[-1], number + 1)
+
+
+def _read_pictures(path: str, indices: list[int]) -> np.ndarray:
+    import cv2
+
+    files = numbered_pictures(Path(path))
+    if indices[-1] >= len(files):
+        raise _too_short(path, indices[-1], len(files))
+    pictures = [cv2.imread(str(files[index])) for index in indices]
+    for index, picture in zip(indices, pictures, strict=True):
+        if picture is None:
+            raise VideoReadError(path, f"{files[index].name} is not a readable picture")
+    return np.stack(pictures)[..., ::-1]
 
 
 def _too_short(path: str, index: int, num_frames: int) -> VideoReadError:

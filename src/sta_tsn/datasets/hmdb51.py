@@ -1,0 +1,58 @@
+"""HMDB51: 51 classes, 6,766 clips of height 240 at 30 fps, three official splits of 70 training and 30 test clips a class.
+
+Layout: `hmdb51_org/<class>/<clip>.avi` (hmdb51_org.rar holds one .rar a class) and
+`testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt`, each line `<clip>.avi 1` (train), `2` (test) or `0`
+(unused in this split). Names hold `!`, `(`, `&`, `+` and the like. Splits by the dataset's authors: 3570/1530
+three times. Group = the source video: the file name without its trailing `_<class>_<visibility>_..._<number>`.
+Citation: Kuehne, Jhuang, Garrote, Poggio, Serre, "HMDB: A Large Video Database for Human Motion Recognition",
+ICCV 2011. Page and licence (CC BY 4.0): https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database
+"""
+
+from sta_tsn.datasets.lists import inside, read_lines, without_repeats
+from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord
+from sta_tsn.errors import DatasetError
+
+
+class HMDB51(VideoDataset):
+    """See `VideoDataset`. `videos_folder` and `lists_folder` lie below `root`."""
+
+    layout = "  hmdb51_org/<class>/<clip>.avi\n  testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt"
+    num_splits = 3
+    published_videos = 6766
+    published_splits = ((3570, 1530),) * 3
+    videos_folder, lists_folder = "hmdb51_org", "testTrainMulti_7030_splits"
+
+    def _read_classes(self) -> list[str]:
+        suffix = "_test_split1.txt"
+        classes = sorted(path.name.removesuffix(suffix) for path in self.require(self.lists_folder).glob(f"*{suffix}"))
+        if not classes:
+            raise DatasetError(f"{self.name}: no *{suffix} in {(self.root / self.lists_folder).resolve()}.\n{self._remedy()}")
+        return classes
+
+    def records(self, split: int) -> OfficialSplit:
+        sides = self._read_split(split)
+        return OfficialSplit(train=sides["1"], test=sides["2"])
+
+    def listed(self) -> list[VideoRecord]:
+        """Every clip, those that a split leaves unused too."""
+        return [record for side in self._read_split(1).values() for record in side]
+
+    def _read_split(self, split: int) -> dict[str, list[VideoRecord]]:
+        self.check_split(split)
+        sides: dict[str, list[VideoRecord]] = {"0": [], "1": [], "2": []}
+        for label, folder in enumerate(self.classes):
+            entries = []
+            for place, line in read_lines(self.require(f"{self.lists_folder}/{folder}_test_split{split}.txt")):
+                name, _, side = line.rpartition(" ")
+                if side not in sides or "/" in inside(name.strip(), place):
+                    raise DatasetError(f"{place}: {line!r} is not '<clip>.avi' and 1 (train), 2 (test) or 0 (unused)")
+                record = self._record(folder, label, name.strip())
+                sides[side].append(record)
+                entries.append((place, record))
+            without_repeats(entries)
+        return sides
+
+    def _record(self, folder: str, label: int, name: str) -> VideoRecord:
+        stem = name.rpartition(".")[0]
+        group = stem.rpartition(f"_{folder}_")[0] or stem
+        return VideoRecord(f"{folder}/{stem}", self.root / self.videos_folder / folder / name, (label,), group)

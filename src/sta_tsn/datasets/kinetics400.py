@@ -1,0 +1,51 @@
+"""Kinetics-400: 400 classes, about 240,000 training and 20,000 validation clips of 10 s, cut from YouTube.
+
+Layout: `annotations/train.csv`, `val.csv` (columns label, youtube_id, time_start, time_end, split) and the clips
+`train/` and `val/` as `<youtube_id>_<start>_<end>.mp4` with six-digit seconds, flat as CVDF's archives unpack
+or in class folders. One split by the dataset's authors; as everywhere in the field, models are tested on its
+validation part, and validation is carved out of training. Group = the YouTube video. What is counted is what the
+annotation files list: videos vanish from YouTube, so copies differ. Citation: Kay, Carreira et al., "The Kinetics
+Human Action Video Dataset", arXiv 1705.06950, 2017. Archives and licence (CC BY 4.0 for the annotations):
+https://github.com/cvdfoundation/kinetics-dataset
+"""
+
+from functools import cache
+from pathlib import Path
+
+from sta_tsn.datasets.lists import inside, label_of, read_table, without_repeats
+from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord
+from sta_tsn.errors import DatasetError
+
+COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+
+
+class Kinetics400(VideoDataset):
+    """See `VideoDataset`."""
+
+    layout = "  annotations/train.csv, val.csv\n  {train,val}/<youtube_id>_<start>_<end>.mp4, or {train,val}/<class>/..."
+
+    def _read_classes(self) -> list[str]:
+        return sorted({row["label"] for _, row in read_table(self.require("annotations/train.csv"), COLUMNS)})
+
+    def records(self, split: int) -> OfficialSplit:
+        self.check_split(split)
+        return OfficialSplit(train=self._read_part("train"), test=self._read_part("val"))
+
+    def _read_part(self, part: str) -> list[VideoRecord]:
+        rows = read_table(self.require(f"annotations/{part}.csv"), COLUMNS)
+        return without_repeats((place, self._record(part, row, place)) for place, row in rows)
+
+    def _record(self, part: str, row: dict[str, str], place: str) -> VideoRecord:
+        label = label_of(row["label"], self.classes, place, "annotations/train.csv")
+        try:
+            file = f"{inside(row['youtube_id'], place)}_{int(float(row['time_start'])):06d}_{int(float(row['time_end'])):06d}.mp4"
+        except ValueError as error:
+            raise DatasetError(f"{place}: {row['time_start']!r} to {row['time_end']!r} are not seconds") from error
+        path = files_by_name(self.root / part).get(file, self.root / part / file)
+        return VideoRecord(f"{part}/{path.stem}", path, (label,), group=row["youtube_id"])
+
+
+@cache
+def files_by_name(folder: Path) -> dict[str, Path]:
+    """Where each .mp4 below `folder` lies, at any depth."""
+    return {path.name: path for path in folder.rglob("*.mp4")}

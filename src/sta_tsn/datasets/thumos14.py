@@ -1,0 +1,130 @@
+"""THUMOS14 (recognition): trains on all of UCF101, selects on 1,010 and tests on 1,574 untrimmed videos, multi-label.
+
+Layout: `validation/video_validation_*.mp4`, `TH14_test_set_mp4/video_test_*.mp4`, the labels in
+`validation_set_meta/validation_set.mat` and `test_set_meta/test_set.mat`, and, as ground truth for key frames of
+20 classes, `TH14_Temporal_annotations_{validation,test}/annotation/<Class>_{val,test}.txt` with lines `<video>
+<start> <end>` in seconds. A video's labels are its primary and secondary actions; 480 of the test videos are
+background: they have no label (the primary action in the file is the one they resemble), are left out of accuracy
+and count as negatives in mAP. Split by the challenge's organisers. Citation: Jiang, Liu, Roshan Zamir, Toderici,
+Laptev, Shah, Sukthankar, "THUMOS Challenge: Action Recognition with a Large Number of Classes", 2014. Page and
+terms: https://www.crcv.ucf.edu/THUMOS14
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from sta_tsn.datasets.lists import label_of, read_lines, without_repeats
+from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord
+from sta_tsn.datasets.ucf101 import UCF101
+from sta_tsn.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """When a video shows a class. `label` is 0-based, None for an ambiguous instance."""
+
+    label: int | None
+    start_sec: float
+    end_sec: float
+
+
+class THUMOS14(VideoDataset):
+    """See `VideoDataset`.
+
+    Args:
+        root: folder of THUMOS14.
+        ucf101: folder of UCF101, whose clips are the training set; `ucf101` beside `root` where None.
+    """
+
+    layout = (
+        "  validation/video_validation_*.mp4, TH14_test_set_mp4/video_test_*.mp4\n"
+        "  validation_set_meta/validation_set.mat, test_set_meta/test_set.mat\n"
+        "  TH14_Temporal_annotations_{validation,test}/annotation/*.txt (to score attention)\n"
+        "and UCF101 in ../ucf101, or where data.dataset.init_args.ucf101 says"
+    )
+    published_videos = 13_320 + 1010 + 1574
+    published_splits = ((13_320, 1574),)
+
+    def __init__(self, root: str, ucf101: str | None = None):
+        self._ucf101_root = ucf101
+        super().__init__(root)
+
+    def _read_classes(self) -> list[str]:
+        self.ucf101 = UCF101(self._ucf101_root or str(self.root.resolve().parent / "ucf101"))
+        return self.ucf101.classes
+
+    def records(self, split: int) -> OfficialSplit:
+        self.check_split(split)
+        val = self._read_set("validation_set_meta/validation_set.mat", "validation_videos", "validation")
+        test = self._read_set("test_set_meta/test_set.mat", "test_videos", "TH14_test_set_mp4")
+        return OfficialSplit(train=self.ucf101.listed(), val=val, test=test)
+
+    def key_frames(self, record: VideoRecord) -> np.ndarray | None:
+        """Frames inside an interval of one of the video's classes; ambiguous instances count as none."""
+        intervals = [interval for interval in self.intervals.get(record.path.stem, ()) if interval.label in record.labels]
+        if not intervals:
+            return None
+        times = (np.arange(record.num_frames) + 0.5) / self._fps[record.path.stem]
+        return np.any([(times >= one.start_sec) & (times <= one.end_sec) for one in intervals], axis=0)
+
+    @cached_property
+    def intervals(self) -> dict[str, list[Interval]]:
+        """Annotated instances by video name; {} where the annotations were not unpacked."""
+        found: dict[str, list[Interval]] = {}
+        for part, suffix in (("validation", "_val"), ("test", "_test")):
+            folder = self.root / f"TH14_Temporal_annotations_{part}" / "annotation"
+            for path in sorted(folder.glob(f"*{suffix}.txt")):
+                name = path.stem.removesuffix(suffix)
+                label = None if name == "Ambiguous" else label_of(name, self.classes, str(path), "UCF101's classInd.txt")
+                for place, line in read_lines(path):
+                    video, interval = _interval(line, label, place)
+                    found.setdefault(video, []).append(interval)
+        return found
+
+    @cached_property
+    def _fps(self) -> dict[str, float]:
+        files = (("validation_set_meta/validation_set.mat", "validation_videos"), ("test_set_meta/test_set.mat", "test_videos"))
+        return {video["video_name"]: float(video["frame_rate_FPS"]) for file in files for video in self._load(*file)}
+
+    def _load(self, relative: str, variable: str) -> list[dict]:
+        from scipy.io import loadmat
+
+        path = self.require(relative)
+        try:
+            videos = np.atleast_1d(loadmat(path, simplify_cells=True)[variable]).tolist()
+            assert all("video_name" in video and "primary_action" in video for video in videos)
+        except Exception as error:  # scipy raises anything from KeyError to struct.error on a damaged file
+            raise DatasetError(f"{path}: no list {variable!r} can be read from it ({error}); unpack the archive again") from error
+        return videos
+
+    def _read_set(self, relative: str, variable: str, folder: str) -> list[VideoRecord]:
+        entries = []
+        for number, video in enumerate(self._load(relative, variable), 1):
+            place, name = f"{self.root / relative}, video {number}", video["video_name"]
+            path = self.root / folder / f"{name}.mp4"
+            entries.append((place, VideoRecord(f"{folder}/{name}", path, self._labels(video, place), group=name)))
+        return without_repeats(entries)
+
+    def _labels(self, video: dict, place: str) -> tuple[int, ...]:
+        """0-based, primary first; the file's indices are 1-based and must agree with its names."""
+        if video.get("background_video") == "YES":
+            return ()
+        names = [video["primary_action"], *np.atleast_1d(video["secondary_actions"])]
+        numbers = [video["primary_action_index"], *np.atleast_1d(video["secondary_actions_indices"])]
+        labels = [label_of(str(name), self.classes, place, "UCF101's classInd.txt") for name in names]
+        if [label + 1 for label in labels] != [int(number) for number in numbers]:
+            raise DatasetError(f"{place}: classes {[str(name) for name in names]} with indices {[int(n) for n in numbers]}")
+        return tuple(dict.fromkeys(labels))
+
+
+def _interval(line: str, label: int | None, place: str) -> tuple[str, Interval]:
+    try:
+        video, start, end = line.split()
+        interval = Interval(label, float(start), float(end))
+    except ValueError as error:
+        raise DatasetError(f"{place}: {line!r} is not '<video> <start> <end>' in seconds") from error
+    if not 0 <= interval.start_sec <= interval.end_sec:
+        raise DatasetError(f"{place}: {line!r} ends before it starts")
+    return video, interval
