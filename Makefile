@@ -19,11 +19,11 @@ train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES)
                 $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check-data evaluate explain lint format
+.PHONY: help train test data check-data evaluate explain lint format
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
-	@echo; echo "  Variables: DATASET=demo|ucf101|jhmdb|folder DATA=path SPLIT=1 BACKBONE=timm name WEIGHTS=imagenet|none|file"
+	@echo; echo "  Variables: DATASET=demo|ucf101|hmdb51|jhmdb|thumos14|kinetics400|something_v1|something_v2|folder DATA=path SPLIT=1 BACKBONE=timm name WEIGHTS=imagenet|none|file"
 	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 MODALITY=rgb MODEL=sta_tsn"
 
 train: $(BIN)/.installed ## train and test the four rows of Table 2, write the report
@@ -32,7 +32,10 @@ train: $(BIN)/.installed ## train and test the four rows of Table 2, write the r
 test: $(BIN)/.installed ## the project's tests
 	$(BIN)/python -m pytest
 
-check-data: $(BIN)/.installed ## count frames that decode, name what is missing or broken
+data: $(BIN)/.installed ## download and unpack a dataset (asks nothing of the network otherwise)
+	$(STA_TSN) data $(data_options)
+
+check-data: $(BIN)/.installed ## compare with what is published; name what is missing or broken
 	$(STA_TSN) check-data $(data_options)
 
 evaluate: $(BIN)/.installed ## accuracy from score tables: make evaluate SCORES="a/scores.npz b/scores.npz"

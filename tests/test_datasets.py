@@ -100,7 +100,7 @@ def test_check_data_compares_with_what_is_published(shared_data, tmp_path):
     assert len(report["missing"]) == 6761 and not report["unreadable"] and not report["duplicates"]
     assert report["classes"]["label_range"] == [0, 50] and len(report["classes"]["without_readable_video"]) == 46
     text = summary(report)
-    assert "5 of 6766 present, 5 readable, as published" in text and "split 3: 3570/1530 train/test, as published" in text
+    assert "6766 listed, as published; 5 present, 5 readable" in text and "split 3: 3570/1530 train/test, as published" in text
 
 
 def test_check_data_names_what_is_wrong(damaged, tmp_path):

@@ -41,13 +41,18 @@ def fingerprint(content) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def file_fingerprint(path: str | os.PathLike) -> str:
-    """12 hex digits of the file's bytes."""
+def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
+    """Hex digits of the file's bytes (hashlib.file_digest, for Python 3.10 too)."""
+    digest = hashlib.new(algorithm)
     with open(path, "rb") as file:
-        digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()
+
+
+def file_fingerprint(path: str | os.PathLike) -> str:
+    """12 hex digits of the file's bytes."""
+    return file_digest(path)[:12]
 
 
 @cache

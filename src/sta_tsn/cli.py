@@ -46,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=_train)
 
+    data = verbs.add_parser("data", help="download and unpack a dataset's archives (resumable, checksummed)")
+    _add_data_options(data)
+    data.set_defaults(run=_data)
+
     check = verbs.add_parser("check-data", help="count the frames that decode; name what is missing or broken")
     _add_data_options(check)
     check.set_defaults(run=_check_data)
@@ -66,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_data_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", default="demo", help="demo, ucf101, jhmdb or folder (a folder of experiments/)")
+    parser.add_argument("--dataset", default="demo", help="a folder of experiments/: demo, ucf101, hmdb51, jhmdb, thumos14, folder, ...")
     parser.add_argument("--data", help="the dataset's folder; the experiment's YAML says the default")
     parser.add_argument("--split", type=int, default=1, help="official split, from 1")
     parser.add_argument("--runs", default="runs", help="where everything is written")
@@ -75,13 +79,20 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from sta_tsn.running.pipeline import TrainOptions, train
+    from sta_tsn.running.data import TrainOptions
+    from sta_tsn.running.pipeline import train
 
     train(_as(TrainOptions, options))
 
 
+def _data(options: argparse.Namespace) -> None:
+    from sta_tsn.running.data import TrainOptions, download_data
+
+    download_data(_as(TrainOptions, options))
+
+
 def _check_data(options: argparse.Namespace) -> None:
-    from sta_tsn.running.pipeline import TrainOptions, check_data
+    from sta_tsn.running.data import TrainOptions, check_data
 
     check_data(_as(TrainOptions, options))
 

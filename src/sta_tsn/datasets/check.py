@@ -88,11 +88,11 @@ def summary(report: dict) -> str:
     videos, classes = report["videos"], report["classes"]
     lines = [f"{report['dataset']} in {report['root']}"]
     published = _published(videos["listed"], videos["published"])
-    lines.append(f"  videos: {videos['present']} of {videos['listed']} present, {videos['readable']} readable{published}")
+    lines.append(f"  videos: {videos['listed']} listed{published}; {videos['present']} present, {videos['readable']} readable")
     for number, split in enumerate(report["splits"], 1):
         sides = "/".join(str(split[side]) for side in ("train", "val", "test") if split[side] or side != "val")
         ok = _published((split["train"], split["test"]), (split["published_train"], split["published_test"]))
-        shared = f"; {split['groups_on_both_sides']} groups are on both sides" if split["groups_on_both_sides"] else ""
+        shared = f"; {split['groups_on_both_sides']} source videos (by name) on both sides" if split["groups_on_both_sides"] else ""
         lines.append(f"  split {number}: {sides}{' train/val/test' if split['val'] else ' train/test'}{ok}{shared}")
     (low, high), (fewest, most) = classes["label_range"], classes["videos_per_class"]
     lines.append(f"  classes: {classes['number']}, labels {low} to {high}, {fewest} to {most} listed videos each")

@@ -9,8 +9,10 @@ ICCV 2011. Page and licence (CC BY 4.0): https://serre-lab.clps.brown.edu/resour
 """
 
 from sta_tsn.datasets.lists import inside, read_lines, without_repeats
-from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord
+from sta_tsn.datasets.records import Archive, OfficialSplit, VideoDataset, VideoRecord
 from sta_tsn.errors import DatasetError
+
+UPLOADS = "https://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
 
 
 class HMDB51(VideoDataset):
@@ -20,6 +22,11 @@ class HMDB51(VideoDataset):
     num_splits = 3
     published_videos = 6766
     published_splits = ((3570, 1530),) * 3
+    page = "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database"
+    archives = (  # checksums as torchvision and DeepMind's HMDB loader have them
+        Archive(f"{UPLOADS}/test_train_splits.rar", "md5:15e67781e70dcfbdce2d7dbb9b3344b5"),
+        Archive(f"{UPLOADS}/hmdb51_org.rar", "md5:517d6f1f19f215c45cdd4d25356be1fb", "hmdb51_org"),
+    )
     videos_folder, lists_folder = "hmdb51_org", "testTrainMulti_7030_splits"
 
     def _read_classes(self) -> list[str]:

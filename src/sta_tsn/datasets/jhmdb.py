@@ -10,7 +10,7 @@ licence: http://jhmdb.is.tue.mpg.de
 import numpy as np
 
 from sta_tsn.datasets.hmdb51 import HMDB51
-from sta_tsn.datasets.records import VideoRecord
+from sta_tsn.datasets.records import Archive, VideoRecord
 from sta_tsn.errors import DatasetError
 
 
@@ -24,6 +24,8 @@ class JHMDB(HMDB51):
     published_videos = 928
     published_splits = ((660, 268), (658, 270), (663, 265))
     videos_folder, lists_folder = "ReCompress_Videos", "splits"
+    page = "http://jhmdb.is.tue.mpg.de"
+    archives = tuple(Archive(f"http://files.is.tue.mpg.de/jhmdb/{name}.zip") for name in ("splits", "JHMDB_video", "puppet_mask"))
 
     def actor_mask(self, record: VideoRecord) -> np.ndarray | None:
         """The puppet mask; None where the masks were not unpacked.

@@ -22,6 +22,11 @@ COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 class Kinetics400(VideoDataset):
     """See `VideoDataset`."""
 
+    page = "https://github.com/cvdfoundation/kinetics-dataset"
+    by_hand = (
+        "  annotations/train.csv and val.csv (https://s3.amazonaws.com/kinetics/400/annotations/)\n"
+        "  the videos, 450 GB in 300 archives: the scripts on the page fetch and unpack them"
+    )
     layout = "  annotations/train.csv, val.csv\n  {train,val}/<youtube_id>_<start>_<end>.mp4, or {train,val}/<class>/..."
 
     def _read_classes(self) -> list[str]:

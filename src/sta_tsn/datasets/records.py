@@ -28,6 +28,22 @@ class VideoRecord:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A file that the dataset's authors offer.
+
+    checksum: `md5:...` or `sha256:...`; empty where none is published. folder: below the dataset's root, to unpack into.
+    """
+
+    url: str
+    checksum: str = ""
+    folder: str = "."
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
 class OfficialSplit:
     """The lists of one split. `val` where the dataset has an official one; else it is carved out of `train`.
 
@@ -54,7 +70,8 @@ class VideoDataset(ABC):
     """A dataset on disk.
 
     Subclasses set `layout` (shown when something is missing) and `num_splits`; where they are published,
-    `published_videos` (in all) and `published_splits` (train, test of each split).
+    `published_videos` (in all) and `published_splits` (train, test of each split); for `make data` the `archives`,
+    the dataset's web `page`, and `by_hand`: what cannot be fetched without a person, and where to put it.
 
     Args:
         root: folder in the layout that the official archives unpack to.
@@ -67,6 +84,9 @@ class VideoDataset(ABC):
     num_splits: int = 1
     published_videos: int | None = None
     published_splits: tuple[tuple[int, int], ...] = ()
+    archives: tuple[Archive, ...] = ()
+    page: str = ""
+    by_hand: str = ""
 
     def __init__(self, root: str):
         self.root = Path(root).expanduser()

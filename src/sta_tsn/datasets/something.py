@@ -19,10 +19,14 @@ from sta_tsn.datasets.lists import inside, label_of, read_json_list, read_lines,
 from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord
 from sta_tsn.errors import DatasetError
 
+PAGE = "https://www.qualcomm.com/developer/software/something-something-v-2-dataset"
+
 
 class SomethingV1(VideoDataset):
     """See `VideoDataset`. A video's path is its folder of pictures."""
 
+    page = PAGE
+    by_hand = "  the lists and the 25 parts of the videos, after registration"
     layout = "  20bn-something-something-v1/<id>/00001.jpg, ...\n  something-something-v1-labels.csv, -train.csv, -validation.csv"
     published_videos = 86_017 + 11_522
     published_splits = ((86_017, 11_522),)
@@ -49,6 +53,8 @@ class SomethingV1(VideoDataset):
 class SomethingV2(VideoDataset):
     """See `VideoDataset`."""
 
+    page = PAGE
+    by_hand = "  the lists and the 20 parts of the videos, after registration"
     layout = "  20bn-something-something-v2/<id>.webm\n  labels/labels.json, train.json, validation.json (or something-something-v2-*.json)"
     published_videos = 168_913 + 24_777
     published_splits = ((168_913, 24_777),)

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from sta_tsn.datasets.lists import label_of, read_lines, without_repeats
-from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord
+from sta_tsn.datasets.records import Archive, OfficialSplit, VideoDataset, VideoRecord
 from sta_tsn.datasets.ucf101 import UCF101
 from sta_tsn.errors import DatasetError
 
@@ -46,6 +46,21 @@ class THUMOS14(VideoDataset):
     )
     published_videos = 13_320 + 1010 + 1574
     published_splits = ((13_320, 1574),)
+    page = "https://www.crcv.ucf.edu/THUMOS14/download.html"
+    archives = (
+        Archive("https://www.crcv.ucf.edu/THUMOS14/Validation_set/validation_set_meta.zip"),
+        Archive(
+            "https://www.crcv.ucf.edu/THUMOS14/Validation_set/TH14_Temporal_annotations_validation.zip",
+            folder="TH14_Temporal_annotations_validation",
+        ),
+        Archive("https://www.crcv.ucf.edu/THUMOS14/test_set/TH14_Temporal_annotations_test.zip", folder="TH14_Temporal_annotations_test"),
+        Archive("https://storage.googleapis.com/thumos14_files/TH14_validation_set_mp4.zip"),
+    )
+    by_hand = (
+        "  the labels of the test videos (test_set_meta.zip)\n"
+        "  the test videos, TH14_Test_set_mp4.zip: its password is sent when the form on the page is filled in\n"
+        "  UCF101: make data DATASET=ucf101"
+    )
 
     def __init__(self, root: str, ucf101: str | None = None):
         self._ucf101_root = ucf101
@@ -74,8 +89,8 @@ class THUMOS14(VideoDataset):
         """Annotated instances by video name; {} where the annotations were not unpacked."""
         found: dict[str, list[Interval]] = {}
         for part, suffix in (("validation", "_val"), ("test", "_test")):
-            folder = self.root / f"TH14_Temporal_annotations_{part}" / "annotation"
-            for path in sorted(folder.glob(f"*{suffix}.txt")):
+            folder = self.root / f"TH14_Temporal_annotations_{part}"
+            for path in sorted(folder.rglob(f"annotation/*{suffix}.txt")):
                 name = path.stem.removesuffix(suffix)
                 label = None if name == "Ambiguous" else label_of(name, self.classes, str(path), "UCF101's classInd.txt")
                 for place, line in read_lines(path):

@@ -11,7 +11,7 @@ import re
 from pathlib import PurePosixPath
 
 from sta_tsn.datasets.lists import inside, label_of, read_lines, without_repeats
-from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord
+from sta_tsn.datasets.records import Archive, OfficialSplit, VideoDataset, VideoRecord
 from sta_tsn.errors import DatasetError
 
 
@@ -22,6 +22,14 @@ class UCF101(VideoDataset):
     num_splits = 3
     published_videos = 13_320
     published_splits = ((9537, 3783), (9586, 3734), (9624, 3696))
+    page = "https://www.crcv.ucf.edu/data/UCF101.php"
+    archives = (
+        Archive(
+            "https://www.crcv.ucf.edu/data/UCF101/UCF101TrainTestSplits-RecognitionTask.zip",
+            "sha256:5c0d1a53b8ed364a2ac830a73f405e51bece7d98ce1254fd19ed4a36b224bd27",  # as TensorFlow Datasets has it
+        ),
+        Archive("https://www.crcv.ucf.edu/data/UCF101/UCF101.rar"),
+    )
 
     def _read_classes(self) -> list[str]:
         classes: list[str] = []

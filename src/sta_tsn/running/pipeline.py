@@ -11,31 +11,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sta_tsn.artefacts import write_json
-from sta_tsn.datasets import VideoDataset, VideoSplit, build_manifest, check_dataset, prepare_split
-from sta_tsn.datasets.check import summary
-from sta_tsn.errors import ConfigError, UserError, unknown
-from sta_tsn.running.configuration import check_keys, parameters, read_yaml, resolve_class
+from sta_tsn.errors import UserError
+from sta_tsn.running.data import TrainOptions, check_names, prepare_videos
 from sta_tsn.running.folder import RunFolder, stage_fingerprint
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What `make train` can be told; the Makefile's variables in lower case."""
-
-    dataset: str = "demo"
-    data: str | None = None
-    split: int = 1
-    modality: str = "rgb"
-    model: str = "sta_tsn"
-    backbone: str | None = None
-    weights: str | None = None
-    devices: str = "auto"
-    nodes: int = 1
-    runs: str = "runs"
-    seed: int = 0
-    allow_missing: bool = False
-    experiments: str = "experiments"
 
 
 @dataclass(frozen=True)
@@ -93,50 +71,6 @@ def _run_stage(arguments: list[str]) -> int:
         raise
 
 
-def check_names(options: TrainOptions) -> None:
-    """Names are checked before anything is loaded."""
-    datasets = sorted(path.parent.name for path in Path(options.experiments).glob("*/backbone.yaml"))
-    if not datasets:
-        raise ConfigError(f"No experiments in {Path(options.experiments).resolve()}: run from the repository's root.")
-    if options.dataset not in datasets:
-        raise unknown("dataset", options.dataset, datasets)
-    if options.modality != "rgb":
-        raise unknown("modality", options.modality, ["rgb"])
-    if options.model != "sta_tsn":
-        raise unknown("model", options.model, ["sta_tsn"])
-    if options.backbone:
-        from sta_tsn.models.cnn import check_backbone_name
-
-        check_backbone_name(options.backbone)
-    if options.weights and options.weights not in ("imagenet", "none") and not Path(options.weights).is_file():
-        raise ConfigError(f"WEIGHTS={options.weights}: no such file (nor 'imagenet' or 'none').")
-
-
-def data_settings(options: TrainOptions) -> dict:
-    """Arguments of the data module in the experiment's YAML."""
-    return (read_yaml(Path(options.experiments, options.dataset, "backbone.yaml")).get("data") or {}).get("init_args") or {}
-
-
-def open_dataset(options: TrainOptions) -> VideoDataset:
-    """The dataset that the experiment's YAML names, at DATA where given."""
-    path = Path(options.experiments, options.dataset, "backbone.yaml")
-    section = data_settings(options).get("dataset")
-    if not section or "class_path" not in section:
-        raise ConfigError(f"{path} names no data.init_args.dataset.class_path.")
-    kind = resolve_class(section["class_path"], str(path))
-    arguments = (section.get("init_args") or {}) | ({"root": options.data} if options.data else {})
-    check_keys(arguments, parameters(kind), "data.dataset.", str(path))
-    return kind(**arguments)
-
-
-def prepare_videos(options: TrainOptions, manifest: Path) -> tuple[VideoSplit, list[str]]:
-    """Count frames once, and say what is wrong with the data before any training starts."""
-    dataset = open_dataset(options)
-    counted = build_manifest(dataset.records(options.split).videos, manifest)
-    val_share = {key: value for key, value in data_settings(options).items() if key == "val_share"}
-    return prepare_split(dataset, options.split, counted, allow_missing=options.allow_missing, **val_share), dataset.classes
-
-
 def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str) -> list[str]:
     """The command line of `sta-tsn fit` for one row."""
     experiments, folder = Path(options.experiments), row.folder(options)
@@ -161,13 +95,3 @@ def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str
     if options.weights:
         arguments.append(f"--model.weights={options.weights}")
     return arguments
-
-
-def check_data(options: TrainOptions) -> None:
-    """`make check-data`: count frames, compare with what is published, write check.json. Deletes nothing."""
-    check_names(options)
-    dataset = open_dataset(options)
-    folder = Path(options.runs, options.dataset)
-    report = check_dataset(dataset, build_manifest(dataset.listed(), folder / "manifest.csv", retry_slow=True))
-    write_json(folder / "check.json", report)
-    print(f"{summary(report)}\nEvery name: {(folder / 'check.json').resolve()}\nFrame counts: {(folder / 'manifest.csv').resolve()}")

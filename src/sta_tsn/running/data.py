@@ -1,0 +1,101 @@
+"""The dataset that a command names: where its videos are, what is wrong with them, how to get them.
+
+Everything that can be wrong with names and data is said here, before a model is built.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sta_tsn.artefacts import write_json
+from sta_tsn.datasets import VideoDataset, VideoSplit, build_manifest, check_dataset, prepare_split
+from sta_tsn.datasets.check import summary
+from sta_tsn.datasets.download import download
+from sta_tsn.errors import ConfigError, unknown
+from sta_tsn.running.configuration import check_keys, parameters, read_yaml, resolve_class
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `make train` can be told; the Makefile's variables in lower case."""
+
+    dataset: str = "demo"
+    data: str | None = None
+    split: int = 1
+    modality: str = "rgb"
+    model: str = "sta_tsn"
+    backbone: str | None = None
+    weights: str | None = None
+    devices: str = "auto"
+    nodes: int = 1
+    runs: str = "runs"
+    seed: int = 0
+    allow_missing: bool = False
+    experiments: str = "experiments"
+
+
+def check_names(options: TrainOptions) -> None:
+    """Names are checked before anything is loaded."""
+    datasets = sorted(path.parent.name for path in Path(options.experiments).glob("*/backbone.yaml"))
+    if not datasets:
+        raise ConfigError(f"No experiments in {Path(options.experiments).resolve()}: run from the repository's root.")
+    if options.dataset not in datasets:
+        raise unknown("dataset", options.dataset, datasets)
+    if options.modality != "rgb":
+        raise unknown("modality", options.modality, ["rgb"])
+    if options.model != "sta_tsn":
+        raise unknown("model", options.model, ["sta_tsn"])
+    if options.backbone:
+        from sta_tsn.models.cnn import check_backbone_name
+
+        check_backbone_name(options.backbone)
+    if options.weights and options.weights not in ("imagenet", "none") and not Path(options.weights).is_file():
+        raise ConfigError(f"WEIGHTS={options.weights}: no such file (nor 'imagenet' or 'none').")
+
+
+def data_settings(options: TrainOptions) -> dict:
+    """Arguments of the data module in the experiment's YAML."""
+    return (read_yaml(Path(options.experiments, options.dataset, "backbone.yaml")).get("data") or {}).get("init_args") or {}
+
+
+def dataset_class(options: TrainOptions) -> tuple[type[VideoDataset], dict]:
+    """The class that the experiment's YAML names and its arguments, `root` from DATA where given."""
+    path = Path(options.experiments, options.dataset, "backbone.yaml")
+    section = data_settings(options).get("dataset")
+    if not section or "class_path" not in section:
+        raise ConfigError(f"{path} names no data.init_args.dataset.class_path.")
+    kind = resolve_class(section["class_path"], str(path))
+    arguments = (section.get("init_args") or {}) | ({"root": options.data} if options.data else {})
+    check_keys(arguments, parameters(kind), "data.dataset.", str(path))
+    return kind, arguments
+
+
+def open_dataset(options: TrainOptions) -> VideoDataset:
+    kind, arguments = dataset_class(options)
+    return kind(**arguments)
+
+
+def prepare_videos(options: TrainOptions, manifest: Path) -> tuple[VideoSplit, list[str]]:
+    """Count frames once, and say what is wrong with the data before any training starts."""
+    dataset = open_dataset(options)
+    counted = build_manifest(dataset.records(options.split).videos, manifest)
+    val_share = {key: value for key, value in data_settings(options).items() if key == "val_share"}
+    return prepare_split(dataset, options.split, counted, allow_missing=options.allow_missing, **val_share), dataset.classes
+
+
+def check_data(options: TrainOptions) -> None:
+    """`make check-data`: count frames, compare with what is published, write check.json. Deletes nothing."""
+    check_names(options)
+    dataset = open_dataset(options)
+    folder = Path(options.runs, options.dataset)
+    report = check_dataset(dataset, build_manifest(dataset.listed(), folder / "manifest.csv", retry_slow=True))
+    write_json(folder / "check.json", report)
+    print(f"{summary(report)}\nEvery name: {(folder / 'check.json').resolve()}\nFrame counts: {(folder / 'manifest.csv').resolve()}")
+
+
+def download_data(options: TrainOptions) -> None:
+    """`make data`: fetch and unpack the dataset's archives, as far as that can be done without a person."""
+    check_names(options)
+    kind, arguments = dataset_class(options)
+    if not (kind.archives or kind.by_hand):
+        raise ConfigError(f"{options.dataset} has nothing to download: its videos are rendered, or are your own.")
+    download(kind, Path(arguments["root"]).expanduser())
