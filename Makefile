@@ -19,12 +19,12 @@ train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES)
                 $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help train test data check-data evaluate explain lint format
+.PHONY: help train test data flow check-data evaluate fuse explain lint format
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 	@echo; echo "  Variables: DATASET=demo|ucf101|hmdb51|jhmdb|thumos14|kinetics400|something_v1|something_v2|folder DATA=path SPLIT=1 BACKBONE=timm name WEIGHTS=imagenet|none|file"
-	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 MODALITY=rgb MODEL=sta_tsn"
+	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 MODALITY=rgb|flow|two-stream MODEL=sta_tsn"
 
 train: $(BIN)/.installed ## train and test the four rows of Table 2, write the report
 	$(STA_TSN) train $(data_options) $(train_options)
@@ -35,11 +35,17 @@ test: $(BIN)/.installed ## the project's tests
 data: $(BIN)/.installed ## download and unpack a dataset (asks nothing of the network otherwise)
 	$(STA_TSN) data $(data_options)
 
+flow: $(BIN)/.installed ## TV-L1 optical flow of every video, stored once
+	$(STA_TSN) flow $(data_options) --devices $(DEVICES) --nodes $(NODES)
+
 check-data: $(BIN)/.installed ## compare with what is published; name what is missing or broken
 	$(STA_TSN) check-data $(data_options)
 
 evaluate: $(BIN)/.installed ## accuracy from score tables: make evaluate SCORES="a/scores.npz b/scores.npz"
 	$(STA_TSN) evaluate $(SCORES)
+
+fuse: $(BIN)/.installed ## join the scores of runs: make fuse RUNS="a b" [WEIGHTS="1 1.5"]
+	$(STA_TSN) fuse $(RUNS) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 explain: $(BIN)/.installed ## attention picture of any video: make explain VIDEO=clip.mp4 CKPT=.../temporal/checkpoints/last.ckpt
 	$(STA_TSN) explain "$(VIDEO)" "$(CKPT)"

@@ -5,13 +5,16 @@ from pathlib import Path
 import pytest
 
 from sta_tsn.cli import main
-from sta_tsn.evaluation import ScoreTable
+from sta_tsn.evaluation import ScoreTable, fuse
+from sta_tsn.running.data import TrainOptions, extract_flow
 from sta_tsn.running.folder import RunFolder
+from sta_tsn.video import tvl1_flow
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 LAYOUT = {"demo": "mini_ucf101"} | {
     name: f"mini_{name}" for name in ("ucf101", "hmdb51", "jhmdb", "thumos14", "kinetics400", "something_v1", "something_v2", "folder")
 }
+WITH_FLOW = ("demo", "ucf101", "hmdb51", "jhmdb", "thumos14", "folder")
 STAGE_ONE_ROWS = ("cnn", "sa_cnn", "sa_cnn_tsn")
 
 
@@ -39,6 +42,24 @@ def test_both_stages_of_every_dataset(dataset, request, tmp_path):
     assert fit("sta_tsn", dataset, "temporal", temporal, *features, *batch).temporal_weights.shape[1:] == (3, 2)
 
 
+@pytest.mark.parametrize("dataset", WITH_FLOW)
+def test_flow_of_every_dataset_that_has_a_recipe(dataset, request, tmp_path, monkeypatch):
+    """Both stages on flow; the score table has the rows of RGB's, so that the streams can be fused."""
+    root = request.getfixturevalue(LAYOUT[dataset])
+    if dataset == "demo":
+        (root / "ground_truth.csv").touch()
+    rough = {"warps": 1, "outer_iterations": 1, "inner_iterations": 2}
+    monkeypatch.setattr("sta_tsn.video.flow_extract.tvl1_flow", lambda *frames: tvl1_flow(*frames, **rough))
+    options = TrainOptions(dataset=dataset, data=str(root), runs=str(tmp_path), devices="1", experiments=str(EXPERIMENTS))
+    extract_flow(options)
+    configs = [f"--config={EXPERIMENTS / dataset / 'flow.yaml'}", "--model.modality=flow", f"--data.flow={tmp_path / dataset / 'flow'}"]
+    backbone, temporal = RunFolder(tmp_path / "backbone"), RunFolder(tmp_path / "temporal")
+    table = fit("sa_cnn_tsn", dataset, "backbone", backbone, *configs, *stage_one_options(dataset, root, tmp_path))
+    features = [f"--data.features={backbone.features}", f"--model.backbone_checkpoint={backbone.tested_checkpoint}"]
+    last = fit("sta_tsn", dataset, "temporal", temporal, *features, "--data.batch_size=2", "--data.iterations_per_epoch=1")
+    assert fuse([table, last], [1, 1.5]).ids == table.ids
+
+
 @pytest.mark.parametrize("row", STAGE_ONE_ROWS)
 def test_every_row_of_table_2(row, mini_jhmdb, tmp_path):
     run = RunFolder(tmp_path / "run")
@@ -49,6 +70,7 @@ def test_every_row_of_table_2(row, mini_jhmdb, tmp_path):
 def test_every_file_says_what_it_is_and_is_covered():
     files = sorted(EXPERIMENTS.glob("*/*.yaml"))
     covered = {f"{dataset}/{stage}.yaml" for dataset in LAYOUT for stage in ("backbone", "temporal")}
+    covered |= {f"{dataset}/flow.yaml" for dataset in WITH_FLOW}
     covered |= {f"table2/{row}.yaml" for row in (*STAGE_ONE_ROWS, "sta_tsn")}
     assert {str(path.relative_to(EXPERIMENTS)) for path in files} == covered
     assert all(path.read_text().startswith("# ") for path in files)

@@ -28,7 +28,7 @@ def test_partial_batch_normalisation(task):
 def test_parameter_groups_are_tsns(task):
     """Every trained parameter once; biases twice the rate and no decay; the head ten times the backbone."""
     freeze_batch_norms_but_first(task.model)
-    groups = tsn_parameter_groups(task.model, 0.1, 10, 5e-4)
+    groups = tsn_parameter_groups(task.model, 0.1, {"first": 1, "head": 10}, 5e-4)
     settings = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     trained = {name: p for name, p in task.model.named_parameters() if p.requires_grad}
     assert sorted(settings) == sorted(map(id, trained.values()))

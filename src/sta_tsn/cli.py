@@ -37,18 +37,22 @@ def _parser() -> argparse.ArgumentParser:
 
     train = verbs.add_parser("train", help="train and test the four rows of Table 2, then write the report")
     _add_data_options(train)
-    train.add_argument("--modality", default="rgb", help="rgb")
+    train.add_argument("--modality", default="rgb", help="rgb, flow or two-stream")
     train.add_argument("--model", default="sta_tsn", help="sta_tsn")
     train.add_argument("--backbone", help="any timm CNN; the experiment's YAML says the default")
     train.add_argument("--weights", help="imagenet, none, or a safetensors/pth file")
-    train.add_argument("--devices", default="auto", help="GPUs (or CPU processes) to use, e.g. 2")
-    train.add_argument("--nodes", type=int, default=1, help="machines; start the same command on each")
+    _add_device_options(train)
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=_train)
 
     data = verbs.add_parser("data", help="download and unpack a dataset's archives (resumable, checksummed)")
     _add_data_options(data)
     data.set_defaults(run=_data)
+
+    flow = verbs.add_parser("flow", help="TV-L1 optical flow of every video, stored once (resumable)")
+    _add_data_options(flow)
+    _add_device_options(flow)
+    flow.set_defaults(run=_flow)
 
     check = verbs.add_parser("check-data", help="count the frames that decode; name what is missing or broken")
     _add_data_options(check)
@@ -57,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = verbs.add_parser("evaluate", help="accuracy from score tables")
     evaluate.add_argument("scores", nargs="+", help="scores.npz files")
     evaluate.set_defaults(run=_evaluate)
+
+    fuse = verbs.add_parser("fuse", help="join the scores of several runs, e.g. RGB and flow")
+    fuse.add_argument("runs", nargs="+", help="run folders or scores.npz files")
+    fuse.add_argument("--weights", nargs="+", type=float, help="one per run; all 1 by default")
+    fuse.add_argument("--out", help="score table to write")
+    fuse.set_defaults(run=_fuse)
 
     explain = verbs.add_parser("explain", help="class and attention picture of any video, from a checkpoint alone")
     explain.add_argument("video")
@@ -67,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     fit = verbs.add_parser("fit", help="train and test one stage: --config=FILE ... --run_dir=FOLDER --name=value ...", epilog=FIT_HELP)
     fit.set_defaults(run=lambda options: fit.print_help())
     return parser
+
+
+def _add_device_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--devices", default="auto", help="GPUs (or CPU processes) to use, e.g. 2")
+    parser.add_argument("--nodes", type=int, default=1, help="machines; start the same command on each")
 
 
 def _add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +106,12 @@ def _data(options: argparse.Namespace) -> None:
     download_data(_as(TrainOptions, options))
 
 
+def _flow(options: argparse.Namespace) -> None:
+    from sta_tsn.running.data import TrainOptions, extract_flow
+
+    extract_flow(_as(TrainOptions, options))
+
+
 def _check_data(options: argparse.Namespace) -> None:
     from sta_tsn.running.data import TrainOptions, check_data
 
@@ -101,6 +122,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     from sta_tsn.report.page import evaluate
 
     evaluate(options.scores)
+
+
+def _fuse(options: argparse.Namespace) -> None:
+    from sta_tsn.report.page import fuse_runs
+
+    fuse_runs(options.runs, options.weights or [1.0] * len(options.runs), options.out)
 
 
 def _explain(options: argparse.Namespace) -> None:

@@ -10,20 +10,26 @@ from torch import Tensor, nn
 
 from sta_tsn.errors import ConfigError, unknown
 
+FLOW_MEAN, FLOW_STD = 0.5, 0.226  # TSN's, of stored flow in [0, 1]
+
 
 class CNN(nn.Module):
-    """uint8 images to the last convolutional map A: (M, 3, S, S) -> (M, C, H, W).
+    """uint8 images to the last convolutional map A: (M, num_channels, S, S) -> (M, C, H, W).
 
     uint8 is normalised here, on the device, with the backbone's statistics; floating-point input is taken as
     normalised already.
+
+    Another number of channels than 3 (stacked flow) starts from the same ImageNet weights: TSN's cross-modality
+    initialisation, the first convolution's mean over its three input channels, repeated.
 
     Args:
         name: a timm model, with or without its pretrained tag.
         weights: `none` (random), `imagenet` (timm's, fetched on first use) or the path of a safetensors or pth
             file. A safetensors header may say how the network was made and fed ("architecture": "timm NAME,
             key='value'", "input": "(x/255-MEAN)/STD"); both are then taken over.
+        num_channels: of the input, 3 for RGB.
         options: further arguments of timm's constructor.
-        mean, std: of inputs in [0, 1]; the header's or timm's where None.
+        mean, std: of inputs in [0, 1]; where None the header's or timm's, and TSN's 0.5 and 0.226 for flow.
 
     Raises:
         ConfigError: unknown or non-convolutional backbone, unreadable or foreign weights, no network.
@@ -33,6 +39,7 @@ class CNN(nn.Module):
         self,
         name: str = "resnet152",
         weights: str = "none",
+        num_channels: int = 3,
         options: dict | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
@@ -44,18 +51,24 @@ class CNN(nn.Module):
         self.net = _create(name, weights == "imagenet", self.options)
         defaults = timm.data.resolve_model_data_config(self.net)
         self.name, self.input_px = name, defaults["input_size"][-1]
-        mean, std = mean or header.get("mean") or defaults["mean"], std or header.get("std") or defaults["std"]
+        if num_channels == 3:
+            mean, std = mean or header.get("mean") or defaults["mean"], std or header.get("std") or defaults["std"]
+        else:
+            mean, std = mean or (FLOW_MEAN,) * num_channels, std or (FLOW_STD,) * num_channels
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.num_features = self._check_map(name)
         self.loaded = load_weights(self.net, weights) if _is_file(weights) else f"{name}: {weights} weights"
+        self.first_convolution = first_convolution(self.net)
+        if num_channels != 3:
+            repeat_input_channels(self.first_convolution, num_channels)
         self.to(memory_format=torch.channels_last)
 
     @property
     def settings(self) -> dict:
         """Arguments that build the same network again, without its weights."""
         statistics = {"mean": tuple(self.mean.flatten().tolist()), "std": tuple(self.std.flatten().tolist())}
-        return {"name": self.name, "options": self.options, **statistics}
+        return {"name": self.name, "options": self.options, "num_channels": len(self.mean.flatten()), **statistics}
 
     def forward(self, images: Tensor) -> Tensor:
         if not images.is_floating_point():
@@ -65,7 +78,7 @@ class CNN(nn.Module):
     @torch.no_grad()
     def fold(self) -> nn.Module:
         """A frozen copy for evaluation whose batch norms are part of the convolutions; for uint8 images."""
-        example = torch.zeros(1, 3, self.input_px, self.input_px, dtype=torch.uint8)
+        example = torch.zeros(1, self.mean.shape[1], self.input_px, self.input_px, dtype=torch.uint8)
         return torch.jit.freeze(torch.jit.trace(self.eval(), example))
 
     @torch.no_grad()
@@ -76,6 +89,18 @@ class CNN(nn.Module):
         if maps.ndim != 4 or maps.shape[2] != maps.shape[3]:
             raise ConfigError(f"Backbone {name!r} ends in shape {tuple(maps.shape)}, not in a map (1, C, H, W). Take a CNN: resnet50, ...")
         return maps.shape[1]
+
+
+def first_convolution(net: nn.Module) -> nn.Conv2d:
+    """The convolution that sees the images."""
+    return next(module for module in net.modules() if isinstance(module, nn.Conv2d))
+
+
+@torch.no_grad()
+def repeat_input_channels(convolution: nn.Conv2d, num_channels: int) -> None:
+    """Make a convolution of RGB one of `num_channels`, each with the mean of the three kernels."""
+    kernel = convolution.weight.mean(1, keepdim=True).repeat(1, num_channels, 1, 1)
+    convolution.weight, convolution.in_channels = nn.Parameter(kernel), num_channels
 
 
 def check_backbone_name(name: str) -> None:

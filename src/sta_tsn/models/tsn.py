@@ -73,7 +73,7 @@ class TSN(nn.Module):
     Args:
         num_classes: K.
         backbone: timm name, or the settings of a `CNN` as a dict.
-        weights: see `CNN`.
+        weights, num_channels: see `CNN`; the latter is in the settings where those are given.
         spatial_attention, pool_sizes, focus: see `FrameEncoder`.
         dropout: before the fully connected layer.
 
@@ -91,9 +91,10 @@ class TSN(nn.Module):
         pool_sizes: tuple[int, ...] = (1, 3, 5, 7),
         focus: str = "elementwise",
         dropout: float = 0.8,
+        num_channels: int = 3,
     ):
         super().__init__()
-        cnn = CNN(weights=weights, **({"name": backbone} if isinstance(backbone, str) else backbone))
+        cnn = CNN(weights=weights, **({"name": backbone, "num_channels": num_channels} if isinstance(backbone, str) else backbone))
         self.encoder = FrameEncoder(cnn, spatial_attention, pool_sizes, focus)
         self.dropout = nn.Dropout(dropout)
         self.head = class_scores(self.encoder.feature_dim, num_classes)

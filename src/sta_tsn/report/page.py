@@ -8,24 +8,27 @@ import pandas as pd
 
 from sta_tsn.artefacts import atomic, file_fingerprint, fingerprint, read_json, write_json
 from sta_tsn.datasets import VideoRecord
-from sta_tsn.evaluation import ScoreTable
+from sta_tsn.errors import UserError
+from sta_tsn.evaluation import ScoreTable, fuse
 
 NUM_EXPLAINED = 4
 
 
-def build_report(scores: dict[str, Path], checkpoint: Path, test_videos: list[VideoRecord], folder: Path) -> None:
+def build_report(scores: dict[str, dict[str, Path]], checkpoint: Path | None, test_videos: list[VideoRecord], folder: Path) -> None:
     """Print Table 2 and write `index.html`, `table2.csv` and the figures; figures only when scores changed.
 
     Args:
-        scores: the row's title and its score table, in the table's order; STA-TSN last.
-        checkpoint: STA-TSN's, for the attention pictures.
+        scores: score tables by modality and by the row's title, in the table's order; STA-TSN last. Where there are
+            two modalities their fusion, 1 to 1, is reported too.
+        checkpoint: STA-TSN's for RGB, for the attention pictures; None without.
         test_videos: with paths, for the same.
         folder: to write to.
     """
-    tables = {title: ScoreTable.load(path) for title, path in scores.items()}
+    tables = named_tables({modality: {title: ScoreTable.load(path) for title, path in rows.items()} for modality, rows in scores.items()})
     summary = pd.DataFrame({title: row_of(table) for title, table in tables.items()}).T
     print_table(summary, protocol_line(tables))
-    stamp = fingerprint([file_fingerprint(path) for path in scores.values()])
+    paths = {f"{title}, {modality}": path for modality, rows in scores.items() for title, path in rows.items()}
+    stamp = fingerprint([file_fingerprint(path) for path in paths.values()])
     page = folder / "index.html"
     if read_json(folder / "report.json").get("fingerprint") != stamp or not page.exists():
         figures = draw_figures(tables, checkpoint, test_videos, folder)
@@ -33,8 +36,20 @@ def build_report(scores: dict[str, Path], checkpoint: Path, test_videos: list[Vi
             summary.to_csv(path, index_label="model")
         with atomic(page) as path:
             path.write_text(render_page(summary, protocol_line(tables), figures), encoding="utf-8")
-        write_json(folder / "report.json", {"fingerprint": stamp, "scores": {title: str(path) for title, path in scores.items()}})
+        write_json(folder / "report.json", {"fingerprint": stamp, "scores": {title: str(path) for title, path in paths.items()}})
     print(f"Report: {page.resolve()}", flush=True)
+
+
+def named_tables(streams: dict[str, dict[str, ScoreTable]]) -> dict[str, ScoreTable]:
+    """The rows of Table 2; with two streams each row as RGB, flow and both."""
+    if len(streams) == 1:
+        return next(iter(streams.values()))
+    rows = {}
+    for title in next(iter(streams.values())):
+        parts = {modality: tables[title] for modality, tables in streams.items()}
+        rows |= {f"{title}, {modality}": table for modality, table in parts.items()}
+        rows[f"{title}, two-stream"] = fuse(list(parts.values()), [1] * len(parts))
+    return rows
 
 
 def evaluate(paths: list[str]) -> None:
@@ -44,9 +59,28 @@ def evaluate(paths: list[str]) -> None:
 
 
 def row_of(table: ScoreTable) -> dict:
-    """A row of Table 2: both accuracies, and what it cost."""
-    minutes = sum(table.protocol.get("seconds", {}).values()) / 60
-    return {**table.summary, "minutes": round(minutes, 1), "peak memory GB": table.protocol.get("peak_memory_gb")}
+    """A row of Table 2: the measures, and what it cost (a fusion: all its streams)."""
+    runs = table.protocol.get("fused", [table.protocol])
+    minutes = sum(sum(run.get("seconds", {}).values()) for run in runs) / 60
+    return {**table.summary, "minutes": round(minutes, 1), "peak memory GB": max(run.get("peak_memory_gb", 0) for run in runs)}
+
+
+def fuse_runs(paths: list[str], weights: list[float], out: str | None) -> None:
+    """Print the measures of runs (folders or score tables) and of their fusion; write the fused table to `out`.
+
+    Raises:
+        UserError: a table is missing, or they do not fit together.
+    """
+    files = [Path(path, "scores.npz") if Path(path).is_dir() else Path(path) for path in paths]
+    tables = {str(file): ScoreTable.load(file) for file in files}
+    if len(tables) != len(files):
+        raise UserError(f"the same run twice: {', '.join(map(str, files))}")
+    fused = fuse(list(tables.values()), weights)
+    tables[f"fused {':'.join(f'{weight:g}' for weight in weights)}"] = fused
+    print_table(pd.DataFrame({path: row_of(table) for path, table in tables.items()}).T, protocol_line(tables))
+    if out:
+        fused.save(out)
+        print(f"Fused scores: {Path(out).resolve()}")
 
 
 def protocol_line(tables: dict[str, ScoreTable]) -> str:
@@ -75,7 +109,9 @@ def print_table(summary: pd.DataFrame, protocol: str) -> None:
     Console().print(printed)
 
 
-def draw_figures(tables: dict[str, ScoreTable], checkpoint: Path, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
+def draw_figures(
+    tables: dict[str, ScoreTable], checkpoint: Path | None, test_videos: list[VideoRecord], folder: Path
+) -> list[tuple[str, str]]:
     """Draw everything; returns (file name, caption) in the page's order."""
     from sta_tsn.report.figures import confusion_chart, per_class_chart
 
@@ -83,7 +119,7 @@ def draw_figures(tables: dict[str, ScoreTable], checkpoint: Path, test_videos: l
     per_class_chart(table, title, folder / "per_class.png")
     confusion_chart(table, title, folder / "confusion.png")
     figures = [("per_class.png", "Accuracy of each class (the paper's Fig 4)"), ("confusion.png", "Confusion matrix (Fig 5)")]
-    return figures + draw_attention(checkpoint, test_videos, folder)
+    return figures + (draw_attention(checkpoint, test_videos, folder) if checkpoint else [])
 
 
 def draw_attention(checkpoint: Path, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:

@@ -13,6 +13,8 @@ from sta_tsn.datasets.download import download
 from sta_tsn.errors import ConfigError, unknown
 from sta_tsn.running.configuration import check_keys, parameters, read_yaml, resolve_class
 
+MODALITIES = ("rgb", "flow", "two-stream")
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -40,8 +42,11 @@ def check_names(options: TrainOptions) -> None:
         raise ConfigError(f"No experiments in {Path(options.experiments).resolve()}: run from the repository's root.")
     if options.dataset not in datasets:
         raise unknown("dataset", options.dataset, datasets)
-    if options.modality != "rgb":
-        raise unknown("modality", options.modality, ["rgb"])
+    if options.modality not in MODALITIES:
+        raise unknown("modality", options.modality, MODALITIES)
+    flow_recipe = Path(options.experiments, options.dataset, "flow.yaml")
+    if options.modality != "rgb" and not flow_recipe.exists():
+        raise ConfigError(f"{options.dataset} has no recipe for flow: write {flow_recipe}, or train with MODALITY=rgb.")
     if options.model != "sta_tsn":
         raise unknown("model", options.model, ["sta_tsn"])
     if options.backbone:
@@ -90,6 +95,17 @@ def check_data(options: TrainOptions) -> None:
     report = check_dataset(dataset, build_manifest(dataset.listed(), folder / "manifest.csv", retry_slow=True))
     write_json(folder / "check.json", report)
     print(f"{summary(report)}\nEvery name: {(folder / 'check.json').resolve()}\nFrame counts: {(folder / 'manifest.csv').resolve()}")
+
+
+def extract_flow(options: TrainOptions) -> None:
+    """`make flow`: TV-L1 flow of every video of the split into runs/<dataset>/flow; what is current there is kept."""
+    from sta_tsn.video.flow_extract import extract_all
+
+    check_names(options)
+    dataset = open_dataset(options)
+    manifest = build_manifest(dataset.records(options.split).videos, Path(options.runs, options.dataset, "manifest.csv"))
+    videos = prepare_split(dataset, options.split, manifest, allow_missing=options.allow_missing)
+    extract_all([*videos.train, *videos.val, *videos.test], Path(options.runs, options.dataset, "flow"), options.devices, options.nodes)
 
 
 def download_data(options: TrainOptions) -> None:

@@ -1,4 +1,4 @@
-"""`make train`: the four rows of STA-TSN's Table 2 for one dataset, split, modality and seed, then the report.
+"""`make train`: the four rows of STA-TSN's Table 2 for one dataset, split and seed, in one modality or both, then the report.
 
 Each stage is its own process (`sta-tsn fit`, which anyone can repeat by hand: the command is printed), so that
 memory is given back, DDP can launch its ranks and a kill hurts one stage only. A stage whose folder carries the
@@ -8,9 +8,10 @@ stamp of the same settings and inputs is not repeated.
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sta_tsn.datasets import VideoSplit
 from sta_tsn.errors import UserError
 from sta_tsn.running.data import TrainOptions, check_names, prepare_videos
 from sta_tsn.running.folder import RunFolder, stage_fingerprint
@@ -39,36 +40,52 @@ TABLE_2 = (
 
 
 def train(options: TrainOptions) -> None:
-    """Train, test and report every row that is not done yet."""
+    """Train, test and report every row that is not done yet; for `two-stream` those of RGB, of flow, and both fused."""
     check_names(options)
     manifest = Path(options.runs, options.dataset, "manifest.csv")
     videos, classes = prepare_videos(options, manifest)
     sides = f"{len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos"
     print(f"{options.dataset} split {options.split}: {sides}, {len(classes)} classes", flush=True)
+    streams = ["rgb", "flow"] if options.modality == "two-stream" else [options.modality]
+    for modality in streams:
+        _train_rows(replace(options, modality=modality), manifest, videos)
+    from sta_tsn.report import build_report
+
+    root = Path(options.runs, options.dataset)
+    scores = {modality: {row.title: row.folder(replace(options, modality=modality)).scores for row in TABLE_2} for modality in streams}
+    rgb = TABLE_2[-1].folder(replace(options, modality="rgb"))
+    build_report(scores, rgb.tested_checkpoint if "rgb" in streams else None, videos.test, root / "report")
+
+
+def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit) -> None:
+    if options.modality == "flow" and _run(flow_arguments(options)):
+        raise UserError("The flow is not complete. The same command goes on where it stopped.")
     for row in TABLE_2:
         folder = row.folder(options)
         arguments = stage_arguments(row, options, manifest, videos.fingerprint)
         if folder.is_done(stage_fingerprint(arguments)):
             print(f"{row.title}: done already ({folder.path})", flush=True)
             continue
-        print(f"\n=== {row.title}\n{shlex.join(['sta-tsn', 'fit', *arguments])}", flush=True)
-        if _run_stage(arguments):
+        print(f"\n=== {row.title}, {options.modality}\n{shlex.join(['sta-tsn', 'fit', *arguments])}", flush=True)
+        if _run(["fit", *arguments]):
             raise UserError(f"{row.title} did not finish. The same command goes on where it stopped.")
-    from sta_tsn.report import build_report
-
-    runs = {row.title: row.folder(options) for row in TABLE_2}
-    scores = {title: run.scores for title, run in runs.items()}
-    build_report(scores, runs["STA-TSN"].tested_checkpoint, videos.test, Path(options.runs, options.dataset, "report"))
 
 
-def _run_stage(arguments: list[str]) -> int:
-    """`sta-tsn fit` in a process of its own; on Ctrl-C, which it gets too, wait until it has ended cleanly."""
-    process = subprocess.Popen([sys.executable, "-m", "sta_tsn", "fit", *arguments])
+def _run(arguments: list[str]) -> int:
+    """`sta-tsn` in a process of its own; on Ctrl-C, which it gets too, wait until it has ended cleanly."""
+    process = subprocess.Popen([sys.executable, "-m", "sta_tsn", *arguments])
     try:
         return process.wait()
     except KeyboardInterrupt:
         process.wait()
         raise
+
+
+def flow_arguments(options: TrainOptions) -> list[str]:
+    """The command line of `sta-tsn flow`."""
+    arguments = ["flow", f"--dataset={options.dataset}", f"--split={options.split}", f"--runs={options.runs}"]
+    arguments += [f"--experiments={options.experiments}", f"--devices={options.devices}", f"--nodes={options.nodes}"]
+    return arguments + ([f"--data={options.data}"] if options.data else []) + (["--allow-missing"] if options.allow_missing else [])
 
 
 def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str) -> list[str]:
@@ -85,6 +102,9 @@ def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str
     if row.stage == "temporal":
         backbone = RunFolder(folder.path.with_name("backbone"))
         return [*arguments, f"--data.features={backbone.features}", f"--model.backbone_checkpoint={backbone.tested_checkpoint}"]
+    if options.modality == "flow":
+        flow = Path(options.runs, options.dataset, "flow")
+        arguments += [f"--config={experiments / options.dataset / 'flow.yaml'}", "--model.modality=flow", f"--data.flow={flow}"]
     arguments += [f"--videos={videos}", f"--data.manifest={manifest}", f"--data.split={options.split}"]
     if options.allow_missing:
         arguments.append("--data.allow_missing=true")

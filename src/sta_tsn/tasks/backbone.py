@@ -7,6 +7,9 @@ from torch import nn
 
 from sta_tsn.models import TSN
 from sta_tsn.tasks.recognition import ActionRecognition, classification_loss
+from sta_tsn.video.flow_store import FLOW_STACK
+
+FLOW_FIRST_LR_SCALE = 5
 
 
 class SpatialAttentionBackbone(ActionRecognition):
@@ -26,6 +29,8 @@ class SpatialAttentionBackbone(ActionRecognition):
         head_lr_scale: the attention's and the fully connected layer's rate, as a multiple (TSN: 1).
         lr_milestones: epochs after which the rate is divided by 10.
         weight_decay: of weights; none on biases and batch normalisation.
+        modality: `rgb`, or `flow`: 20 input channels (x and y of ten pairs of frames), cross-modality initialisation, and
+            TSN's five times the rate for the first convolution.
         partial_bn: all batch normalisations but the first keep their statistics and affine parameters. Switch
             it off for random weights, whose statistics mean nothing.
     """
@@ -43,9 +48,12 @@ class SpatialAttentionBackbone(ActionRecognition):
         head_lr_scale: float = 1.0,
         lr_milestones: tuple[int, ...] = (30, 60),
         weight_decay: float = 5e-4,
+        modality: Literal["rgb", "flow"] = "rgb",
         partial_bn: bool = True,
     ):
-        super().__init__(TSN(len(classes), backbone, weights, spatial_attention, pool_sizes, focus, dropout), classes)
+        num_channels = 3 if modality == "rgb" else 2 * FLOW_STACK
+        super().__init__(TSN(len(classes), backbone, weights, spatial_attention, pool_sizes, focus, dropout, num_channels), classes)
+        self.modality = modality
         self.lr, self.head_lr_scale, self.lr_milestones = lr, head_lr_scale, lr_milestones
         self.weight_decay, self.partial_bn = weight_decay, partial_bn
         if partial_bn:  # before DDP looks which parameters it will have to wait for
@@ -55,7 +63,7 @@ class SpatialAttentionBackbone(ActionRecognition):
             {
                 **{key: value for key, value in network.items() if key != "num_classes"},
                 "classes": list(classes), "weights": "none", "lr": lr, "head_lr_scale": head_lr_scale,
-                "lr_milestones": tuple(lr_milestones), "weight_decay": weight_decay, "partial_bn": partial_bn,
+                "lr_milestones": tuple(lr_milestones), "weight_decay": weight_decay, "partial_bn": partial_bn, "modality": modality,
             },
             logger=False,
         )  # fmt: skip
@@ -81,7 +89,8 @@ class SpatialAttentionBackbone(ActionRecognition):
         return {"features": torch.stack(features, 1), "spatial_weights": None if weights[0] is None else torch.stack(weights, 1)}
 
     def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.SGD(tsn_parameter_groups(self.model, self.lr, self.head_lr_scale, self.weight_decay), momentum=0.9)
+        scales = {"head": self.head_lr_scale, "first": 1 if self.modality == "rgb" else FLOW_FIRST_LR_SCALE}
+        optimizer = torch.optim.SGD(tsn_parameter_groups(self.model, self.lr, scales, self.weight_decay), momentum=0.9)
         scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(self.lr_milestones), gamma=0.1)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
@@ -93,15 +102,20 @@ def freeze_batch_norms_but_first(model: nn.Module) -> None:
         norm.eval().requires_grad_(False)
 
 
-def tsn_parameter_groups(model: TSN, lr: float, head_lr_scale: float, weight_decay: float) -> list[dict]:
-    """SGD groups: {backbone, head} x {weights, biases at 2 lr without decay}, and batch norms without decay."""
+def tsn_parameter_groups(model: TSN, lr: float, scales: dict[str, float], weight_decay: float) -> list[dict]:
+    """SGD groups: {first convolution, backbone, head} x {weights, biases at 2 lr without decay}, batch norms without decay.
+
+    Args:
+        scales: of the rate, for `first` and `head`.
+    """
     backbone = {id(parameter) for parameter in model.encoder.cnn.parameters()}
+    first = {id(parameter) for parameter in model.encoder.cnn.first_convolution.parameters()}
     norms = {id(p) for module in model.modules() if isinstance(module, nn.BatchNorm2d) for p in module.parameters()}
     groups: dict[tuple, list] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        rate = lr if id(parameter) in backbone else lr * head_lr_scale
+        rate = lr * (scales["first"] if id(parameter) in first else 1 if id(parameter) in backbone else scales["head"])
         bias = name.endswith("bias") and id(parameter) not in norms
         decay = 0.0 if bias or id(parameter) in norms else weight_decay
         groups.setdefault((2 * rate if bias else rate, decay), []).append(parameter)

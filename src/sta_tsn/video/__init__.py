@@ -1,11 +1,31 @@
-"""How pixels arrive: which frames (`sampling`), decoding (`reader`), crops (`augment`), batches (`datamodule`)."""
+"""How pixels and flow arrive.
+
+Which frames (`sampling`), decoding (`reader`), optical flow (`tvl1`) made once (`flow_extract`) and kept (`flow_store`),
+crops (`augment`), a video as a clip (`clips`), batches (`datamodule`).
+"""
 
 from sta_tsn.video.augment import MultiScaleCornerCrop, center_crop, crop_masks, ten_crops, training_augmentation
-from sta_tsn.video.datamodule import ClipDataset, SeededSampler, VideoDataModule, multi_hot
+from sta_tsn.video.clips import ClipDataset, multi_hot
+from sta_tsn.video.datamodule import SeededSampler, VideoDataModule
+from sta_tsn.video.flow_store import FlowStore, dequantize_flow, quantize_flow
 from sta_tsn.video.reader import VideoReader
 from sta_tsn.video.sampling import SegmentSampler
+from sta_tsn.video.tvl1 import tvl1_flow
 
 __all__ = [
-    "ClipDataset", "MultiScaleCornerCrop", "SeededSampler", "SegmentSampler", "VideoDataModule", "VideoReader",
-    "center_crop", "crop_masks", "multi_hot", "ten_crops", "training_augmentation",
+    "ClipDataset",
+    "FlowStore",
+    "MultiScaleCornerCrop",
+    "SeededSampler",
+    "SegmentSampler",
+    "VideoDataModule",
+    "VideoReader",
+    "center_crop",
+    "crop_masks",
+    "dequantize_flow",
+    "multi_hot",
+    "quantize_flow",
+    "ten_crops",
+    "training_augmentation",
+    "tvl1_flow",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 FRAME_WIDTH_PX, FRAME_HEIGHT_PX = 340, 256
 CROP_PX = 224
 RGB_SCALES = (1.0, 0.875, 0.75, 0.66)
+FLOW_SCALES = (1.0, 0.875, 0.75)
 
 Box = tuple[float, float, float, float]  # x, y, width, height in the 340x256 frame
 
@@ -26,8 +27,11 @@ def crop_and_resize(image: np.ndarray, box: Box, size_px: int) -> np.ndarray:
     right, bottom = max(left + 1, round((x + width) * scale_x)), max(top + 1, round((y + height) * scale_y))
     region = image[top:bottom, left:right]
     shrinks = region.shape[0] > size_px and region.shape[1] > size_px
-    resized = cv2.resize(region, (size_px, size_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return resized.reshape(size_px, size_px, image.shape[2])  # OpenCV drops a single channel
+    how = {"dsize": (size_px, size_px), "interpolation": cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR}
+    if image.shape[2] <= 4:
+        return cv2.resize(region, **how).reshape(size_px, size_px, -1)  # OpenCV drops a single channel
+    groups = [cv2.resize(region[..., i : i + 4], **how) for i in range(0, image.shape[2], 4)]  # it takes four channels at most
+    return np.concatenate(groups, axis=-1)
 
 
 class MultiScaleCornerCrop(A.DualTransform):
@@ -65,9 +69,27 @@ def corner_offsets(width: float, height: float) -> list[tuple[float, float]]:
     return [(i * x, j * y) for i, j in steps]
 
 
-def training_augmentation(size_px: int, scales: tuple[float, ...] = RGB_SCALES) -> A.Compose:
+def negate_x(flow: np.ndarray) -> np.ndarray:
+    """Stored flow (..., 2 L) whose x components point the other way, as a mirrored picture's do."""
+    flow = flow.copy()
+    flow[..., 0::2] = 255 - flow[..., 0::2]
+    return flow
+
+
+class FlowHorizontalFlip(A.HorizontalFlip):
+    """Mirrors stored flow, x components negated."""
+
+    def apply(self, img: np.ndarray, **params) -> np.ndarray:
+        return negate_x(img[:, ::-1])
+
+    def apply_to_images(self, images: np.ndarray, **params) -> np.ndarray:
+        return negate_x(images[:, :, ::-1])
+
+
+def training_augmentation(size_px: int, scales: tuple[float, ...] = RGB_SCALES, flow: bool = False) -> A.Compose:
     """Corner crop and mirror. Seed it per sample: forked workers would repeat one another's draws."""
-    return A.Compose([MultiScaleCornerCrop(size_px, scales), A.HorizontalFlip(p=0.5)])
+    flip = FlowHorizontalFlip(p=0.5) if flow else A.HorizontalFlip(p=0.5)
+    return A.Compose([MultiScaleCornerCrop(size_px, scales), flip])
 
 
 def center_crop(frames: np.ndarray, size_px: int) -> np.ndarray:
@@ -76,13 +98,14 @@ def center_crop(frames: np.ndarray, size_px: int) -> np.ndarray:
     return np.stack([crop_and_resize(frame, box, size_px) for frame in frames])
 
 
-def ten_crops(frames: np.ndarray, size_px: int) -> np.ndarray:
+def ten_crops(frames: np.ndarray, size_px: int, flow: bool = False) -> np.ndarray:
     """(n, H, W, C) -> (10, n, size, size, C): centre and four corners, then the same five mirrored."""
     corners = [(2, 2), (0, 0), (4, 0), (0, 4), (4, 4)]
     x, y = (FRAME_WIDTH_PX - CROP_PX) / 4, (FRAME_HEIGHT_PX - CROP_PX) / 4
     boxes = [(i * x, j * y, CROP_PX, CROP_PX) for i, j in corners]
     crops = np.stack([[crop_and_resize(frame, box, size_px) for frame in frames] for box in boxes])
-    return np.concatenate([crops, crops[:, :, :, ::-1]])
+    mirrored = crops[:, :, :, ::-1]
+    return np.concatenate([crops, negate_x(mirrored) if flow else mirrored])
 
 
 def crop_masks(masks: np.ndarray, frame_indices: Sequence[int], size_px: int, ten: bool = False) -> np.ndarray:

@@ -1,71 +1,19 @@
 """From a dataset's split to batches of uint8 clips; everything after this runs on the device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from sta_tsn.datasets import VideoDataset, VideoRecord, VideoSplit, build_manifest, prepare_split, read_manifest
-from sta_tsn.video.augment import RGB_SCALES, center_crop, ten_crops, training_augmentation
-from sta_tsn.video.reader import VideoReader
+from sta_tsn.video.augment import FLOW_SCALES, RGB_SCALES
+from sta_tsn.video.clips import ClipDataset, Crop
+from sta_tsn.video.flow_store import FLOW_STACK, FlowStore
 from sta_tsn.video.sampling import SegmentSampler
-
-Crop = Literal["augment", "center", "ten"]
-
-
-class ClipDataset(Dataset):
-    """Videos as clips of sampled frames.
-
-    An item is asked for by (index, seed) and holds `clips` uint8 (V, N, T, C, S, S) with V = 10 views for ten
-    crops and 1 otherwise, `labels` float (K,), 1 for each of the video's classes, `index` (position in `records`)
-    and `frame_indices` (N, T).
-
-    Args:
-        records: videos with their frame counts.
-        num_classes: K.
-        sampler: which frames.
-        crop: `augment` (TSN's random crop and flip), `center` or `ten`.
-        size_px: S, the backbone's input size.
-        scales: of the augmentation.
-    """
-
-    def __init__(self, records: list[VideoRecord], num_classes: int, sampler: SegmentSampler, crop: Crop, size_px: int, scales=RGB_SCALES):
-        self.records, self.num_classes = records, num_classes
-        self.sampler, self.crop, self.size_px = sampler, crop, size_px
-        self.augment = training_augmentation(size_px, scales)
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, item: tuple[int, int]) -> dict:
-        index, seed = item
-        record = self.records[index]
-        frame_indices = self.sampler(record.num_frames, torch.Generator().manual_seed(seed))
-        frames = VideoReader(record.path).read(frame_indices.flatten().tolist())
-        views = self._crop(frames, seed)
-        clips = torch.from_numpy(np.ascontiguousarray(np.moveaxis(views, -1, 2)))
-        clips = clips.unflatten(1, tuple(frame_indices.shape))
-        labels = multi_hot(record.labels, self.num_classes)
-        return {"clips": clips, "labels": labels, "index": index, "frame_indices": frame_indices}
-
-    def _crop(self, frames: np.ndarray, seed: int) -> np.ndarray:
-        if self.crop == "ten":
-            return ten_crops(frames, self.size_px)
-        if self.crop == "center":
-            return center_crop(frames, self.size_px)[None]
-        self.augment.set_random_seed(seed)
-        return self.augment(images=frames)["images"][None]
-
-
-def multi_hot(labels: Sequence[int], num_classes: int) -> torch.Tensor:
-    """float (K,): 1 at each of `labels`."""
-    vector = torch.zeros(num_classes)
-    vector[list(labels)] = 1
-    return vector
 
 
 class SeededSampler(Sampler[tuple[int, int]]):
@@ -119,7 +67,8 @@ class VideoDataModule(LightningDataModule):
         val_share: share of the training clips held out, by group, to choose settings, where the dataset has no
             validation list of its own.
         allow_missing: go on without videos that are absent.
-        scales: of the corner crop, relative to the short side.
+        flow: folder of the flow store (`make flow`); the clips are then stacks of ten flows. None: RGB.
+        scales: of the corner crop, relative to the short side; None: TSN's for the modality.
         num_workers: processes that decode, per device.
         seed: of order, frames and crops.
     """
@@ -137,7 +86,8 @@ class VideoDataModule(LightningDataModule):
         val_frames_per_segment: int = 3,
         val_share: float = 0.1,
         allow_missing: bool = False,
-        scales: tuple[float, ...] = RGB_SCALES,
+        flow: str | None = None,
+        scales: tuple[float, ...] | None = None,
         num_workers: int = 2,
         seed: int = 0,
     ):
@@ -145,7 +95,9 @@ class VideoDataModule(LightningDataModule):
         self.dataset, self.manifest, self.split = dataset, manifest, split
         self.num_segments, self.batch_size = num_segments, batch_size
         self.test_frames_per_segment, self.val_frames_per_segment = test_frames_per_segment, val_frames_per_segment
-        self.val_share, self.allow_missing, self.scales = val_share, allow_missing, scales
+        self.val_share, self.allow_missing = val_share, allow_missing
+        self.flow = FlowStore(flow) if flow else None
+        self.scales = scales or (FLOW_SCALES if flow else RGB_SCALES)
         self.num_workers, self.seed = num_workers, seed
         self.videos: VideoSplit | None = None
 
@@ -160,20 +112,25 @@ class VideoDataModule(LightningDataModule):
         if self.videos is None:
             manifest = read_manifest(self.manifest)
             self.videos = prepare_split(self.dataset, self.split, manifest, self.val_share, self.allow_missing, self._say)
+            if self.flow:
+                self.flow.check([*self.videos.train, *self.videos.val, *self.videos.test])
 
     def _say(self, text: str) -> None:
         if self.trainer is None or self.trainer.is_global_zero:
             print(text, flush=True)
 
     def train_dataloader(self) -> DataLoader:
-        return self.loader(self.videos.train, SegmentSampler(self.num_segments, 1, training=True), "augment")
+        return self.loader(self.videos.train, self.sampler(self.num_segments, 1, training=True), "augment")
 
     def val_dataloader(self) -> DataLoader:
-        return self.loader(self.videos.val, SegmentSampler(self.NUM_TEST_SEGMENTS, self.val_frames_per_segment), "center")
+        return self.loader(self.videos.val, self.sampler(self.NUM_TEST_SEGMENTS, self.val_frames_per_segment), "center")
 
     def frames_loader(self, records: list[VideoRecord], crop: Crop) -> DataLoader:
         """All test frames (3 x 10) of each video, one video a batch: for features and testing."""
-        return self.loader(records, SegmentSampler(self.NUM_TEST_SEGMENTS, self.test_frames_per_segment), crop, batch_size=1)
+        return self.loader(records, self.sampler(self.NUM_TEST_SEGMENTS, self.test_frames_per_segment), crop, batch_size=1)
+
+    def sampler(self, num_segments: int, frames_per_segment: int, training: bool = False) -> SegmentSampler:
+        return SegmentSampler(num_segments, frames_per_segment, training, stack_length=FLOW_STACK if self.flow else 1)
 
     def loader(self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop, batch_size: int | None = None) -> DataLoader:
         trainer = self.trainer
@@ -181,7 +138,7 @@ class VideoDataModule(LightningDataModule):
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         size_px = trainer.lightning_module.model.input_px if trainer else 224
         return DataLoader(
-            ClipDataset(records, len(self.classes), sampler, crop, size_px, self.scales),
+            ClipDataset(records, len(self.classes), sampler, crop, size_px, self.scales, self.flow),
             batch_size=batch_size or max(1, self.batch_size // world_size),
             sampler=SeededSampler(len(records), self.seed, num_draws, rank, world_size),
             num_workers=self.num_workers,

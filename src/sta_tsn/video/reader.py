@@ -1,6 +1,6 @@
 """Frames of one video by index. decord where it has wheels, PyAV elsewhere; both imported on first use."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -48,6 +48,20 @@ class VideoReader:
             raise ValueError(f"frame indices are 0-based and not negative: {min(indices)}")
         wanted, order = np.unique(indices, return_inverse=True)
         return self._read(wanted.tolist())[order]
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Every frame in order, uint8 (H, W, 3) RGB, one in memory at a time."""
+        if Path(self.path).is_dir():
+            yield from (_read_pictures(self.path, [index])[0] for index in range(len(numbered_pictures(Path(self.path)))))
+            return
+        import av
+
+        try:
+            with av.open(self.path) as container:
+                for frame in container.decode(video=0):
+                    yield frame.to_ndarray(format="rgb24")
+        except (av.FFmpegError, ValueError, IndexError) as error:
+            raise VideoReadError(self.path, f"PyAV cannot decode it: {error}") from error
 
     def _read(self, ascending: list[int]) -> np.ndarray:
         if Path(self.path).is_dir():

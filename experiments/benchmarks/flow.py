@@ -1,0 +1,154 @@
+"""TV-L1 here against OpenCV-contrib's DualTVL1, on real JHMDB pairs and on known motions of a real frame.
+
+    .venv/bin/python experiments/benchmarks/flow.py DATA=<jhmdb> [OUT=runs/benchmarks/flow] [PAIRS=24]
+
+One thread each, the same pairs in turn, 340x256, both algorithms with OpenCV's defaults. Prints the ratio of times, the
+end-point difference where the frame has texture (gradient above 4 grey levels a pixel), and the warp residual
+(mean |previous - warped following|) of both; writes pairs.csv and pictures of three pairs. OpenCV-contrib is
+installed into OUT/opencv on first use.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+
+from sta_tsn.report.flow_colour import flow_to_colour
+from sta_tsn.video import VideoReader, tvl1_flow
+from sta_tsn.video.flow_extract import grey
+
+TEXTURE = 4
+MARGIN = 8
+MOTIONS = {
+    "translation 3.25, -1.5 px": cv2.getRotationMatrix2D((170, 128), 0, 1) + np.array([[0, 0, 3.25], [0, 0, -1.5]]),
+    "rotation 1.5 degrees": cv2.getRotationMatrix2D((170, 128), 1.5, 1),
+    "zoom 3 %": cv2.getRotationMatrix2D((170, 128), 0, 1.03),
+}
+
+
+class OpenCV:
+    """The other side, in its own environment and process."""
+
+    def __init__(self, folder: Path):
+        python = folder / "bin" / "python"
+        if not python.exists():
+            print(f"Installing opencv-contrib into {folder} ...", flush=True)
+            venv.create(folder, with_pip=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", "numpy", "opencv-contrib-python-headless>=4.10"], check=True)
+        worker = [python, Path(__file__).with_name("opencv_tvl1.py")]
+        self.process = subprocess.Popen(worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.folder = Path(tempfile.mkdtemp())
+
+    def flow(self, previous: np.ndarray, following: np.ndarray) -> tuple[np.ndarray, float]:
+        np.save(self.folder / "pair.npy", np.stack([previous, following]))
+        self.process.stdin.write(f"{self.folder / 'pair.npy'} {self.folder / 'flow.npy'}\n")
+        self.process.stdin.flush()
+        seconds = float(self.process.stdout.readline())
+        return np.load(self.folder / "flow.npy"), seconds
+
+
+def ours(previous: np.ndarray, following: np.ndarray) -> tuple[np.ndarray, float]:
+    start = time.perf_counter()
+    flow = tvl1_flow(*(torch.from_numpy(frame).float()[None] for frame in (previous, following)))
+    return flow[0].permute(1, 2, 0).numpy(), time.perf_counter() - start
+
+
+def residual(flow: np.ndarray, previous: np.ndarray, following: np.ndarray) -> float:
+    y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
+    target = x + flow[..., 0], y + flow[..., 1]
+    warped = cv2.remap(following.astype(np.float32), *target, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return float(np.abs(warped - previous)[MARGIN:-MARGIN, MARGIN:-MARGIN].mean())
+
+
+def textured(frame: np.ndarray) -> np.ndarray:
+    slopes = [cv2.Sobel(frame.astype(np.float32), cv2.CV_32F, *axis) / 8 for axis in ((1, 0), (0, 1))]
+    return np.hypot(*slopes) > TEXTURE
+
+
+def real_pairs(data: Path, count: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Two neighbouring frames from the middle of `count` clips, spread over the classes."""
+    clips = sorted((data / "ReCompress_Videos").glob("*/*.avi"))
+    chosen = [clips[i] for i in np.linspace(0, len(clips) - 1, count).round().astype(int)]
+    return {f"{clip.parent.name}/{clip.stem}": tuple(grey(frame) for frame in VideoReader(clip).read([7, 8])) for clip in chosen}
+
+
+def compare(pairs: dict, opencv: OpenCV) -> tuple[pd.DataFrame, dict]:
+    rows, flows = [], {}
+    for number, (name, (previous, following)) in enumerate(pairs.items(), 1):
+        theirs, their_seconds = opencv.flow(previous, following)
+        flow, seconds = ours(previous, following)
+        difference = np.hypot(*(flow - theirs).transpose(2, 0, 1))[textured(previous)]
+        rows.append({
+            "pair": name, "seconds": seconds, "opencv seconds": their_seconds, "time ratio": seconds / their_seconds,
+            "difference mean px": difference.mean(), "difference median px": np.median(difference),
+            "residual": residual(flow, previous, following), "opencv residual": residual(theirs, previous, following),
+        })  # fmt: skip
+        flows[name] = flow, theirs
+        print(f"{number}/{len(pairs)} {name}: {seconds:.2f} s, OpenCV {their_seconds:.2f} s, differ {difference.mean():.3f} px", flush=True)
+    return pd.DataFrame(rows), flows
+
+
+def known_motions(frame: np.ndarray, opencv: OpenCV) -> pd.DataFrame:
+    """Mean end-point error of both against the true motion."""
+    rows = []
+    y, x = np.mgrid[: frame.shape[0], : frame.shape[1]].astype(np.float32)
+    inner = (slice(24, -24), slice(24, -24))
+    for name, matrix in MOTIONS.items():
+        following = cv2.warpAffine(frame, matrix, frame.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+        truth = np.einsum("ij,jhw->hwi", matrix, np.stack([x, y, np.ones_like(x)])) - np.stack([x, y], -1)
+        errors = [np.hypot(*(method(frame, following)[0] - truth).transpose(2, 0, 1))[inner].mean() for method in (ours, opencv.flow)]
+        rows.append({"motion": name, "error px": errors[0], "opencv error px": errors[1]})
+    return pd.DataFrame(rows)
+
+
+def picture(pairs: dict, flows: dict, path: Path) -> None:
+    """Three pairs: frame, our flow, OpenCV's, both coloured alike."""
+    largest = sorted(flows, key=lambda name: -np.hypot(*flows[name][1].transpose(2, 0, 1)).mean())
+    chosen = [largest[len(largest) // 8], largest[len(largest) // 4], largest[len(largest) // 2]]
+    figure, axes = plt.subplots(3, 3, figsize=(10.5, 8.4), layout="constrained")
+    for (frame_axis, our_axis, their_axis), name in zip(axes, chosen, strict=True):
+        bound = float(np.percentile(np.hypot(*flows[name][1].transpose(2, 0, 1)), 99))
+        frame_axis.imshow(pairs[name][0], cmap="gray")
+        frame_axis.set_title(name.partition("/")[0], fontsize=10)
+        for axis, flow, title in ((our_axis, flows[name][0], "here"), (their_axis, flows[name][1], "OpenCV")):
+            axis.imshow(flow_to_colour(flow, bound))
+            axis.set_title(f"{title}, full colour = {bound:.1f} px", fontsize=10)
+        for axis in (frame_axis, our_axis, their_axis):
+            axis.axis("off")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    options = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    if "DATA" not in options:
+        raise SystemExit(__doc__)
+    out = Path(options.get("OUT", "runs/benchmarks/flow"))
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    opencv, pairs = OpenCV(out / "opencv"), real_pairs(Path(options["DATA"]), int(options.get("PAIRS", 24)))
+    ours(*next(iter(pairs.values())))  # first use loads kernels
+    table, flows = compare(pairs, opencv)
+    table.to_csv(out / "pairs.csv", index=False)
+    low, _, high = statistics.quantiles(table["time ratio"], n=4)
+    total = table["seconds"].sum() / table["opencv seconds"].sum()
+    mean, ratio = table.mean(numeric_only=True), table["time ratio"].median()
+    print(f"\nTime of OpenCV's, one thread, {len(table)} pairs: median {ratio:.3f} (quartiles {low:.3f} to {high:.3f}), in sum {total:.3f}")
+    median = table["difference median px"].median()
+    print(f"End-point difference where textured: mean {mean['difference mean px']:.3f} px, median {median:.4f} px")
+    print(f"Warp residual: {mean['residual']:.3f} grey levels, OpenCV {mean['opencv residual']:.3f}\n")
+    print(known_motions(next(iter(pairs.values()))[0], opencv).round(4).to_string(index=False))
+    picture(pairs, flows, out / "pairs.png")
+    print(f"\n{(out / 'pairs.csv').resolve()}\n{(out / 'pairs.png').resolve()}")
+
+
+if __name__ == "__main__":
+    main()

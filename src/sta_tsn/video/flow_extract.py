@@ -1,0 +1,101 @@
+"""`make flow`: TV-L1 flow of every video into the flow store, over all devices, going on where it stopped."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from sta_tsn.artefacts import write_json
+from sta_tsn.datasets import VideoRecord
+from sta_tsn.video.augment import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
+from sta_tsn.video.flow_store import BOUND_PX, JPEG_QUALITY, FlowStore
+from sta_tsn.video.reader import VideoReader
+from sta_tsn.video.tvl1 import TVL1Settings, tvl1_flow
+
+PAIRS_AT_ONCE = {"cpu": 1, "cuda": 64}  # one pair stays in a CPU's cache; 64 take about 2 GB of a GPU
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """How flow is made and stored: TSN's way, frames resized to 340x256 first, +-20 px in 8 bits."""
+
+    width_px: int = FRAME_WIDTH_PX
+    height_px: int = FRAME_HEIGHT_PX
+    bound_px: float = BOUND_PX
+    jpeg_quality: int = JPEG_QUALITY
+    tvl1: TVL1Settings = field(default_factory=TVL1Settings)
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def extract_all(records: list[VideoRecord], root: Path, devices: str = "auto", nodes: int = 1) -> FlowStore:
+    """Flow of every record into the store at `root`; on a CPU one process a core unless `devices` says otherwise."""
+    store = FlowStore(root, FlowSettings().as_dict())
+    still = [record for record in records if record.num_frames == 1]
+    moving = [record for record in records if record.num_frames != 1]
+    todo = [record for record in moving if not store.is_current(record)]
+    print(f"Flow in {root.resolve()}: {len(moving) - len(todo)} of {len(moving)} videos are done", flush=True)
+    if still:
+        print(f"{len(still)} videos have a single frame and so no flow: {', '.join(record.id for record in still[:5])}")
+    write_json(root / "store.json", {"settings": store.settings})
+    if todo:
+        on_gpu = torch.cuda.is_available()
+        if devices == "auto" and not on_gpu:
+            devices = str(min(os.cpu_count() or 1, len(todo)))
+        if not on_gpu:
+            torch.set_num_threads(1)  # the processes are the parallelism
+        trainer = Trainer(
+            accelerator="auto", devices=devices if devices == "auto" else int(devices), num_nodes=nodes, logger=False,
+            enable_checkpointing=False, use_distributed_sampler=False,
+        )  # fmt: skip
+        trainer.predict(FlowExtraction(store, todo), return_predictions=False)
+    return store
+
+
+class FlowExtraction(LightningModule):
+    """Give it to `Trainer.predict`: the videos are dealt out over processes, GPUs and machines; nothing is returned.
+
+    Args:
+        store: to write to.
+        records: videos whose flow is not there yet.
+    """
+
+    def __init__(self, store: FlowStore, records: list[VideoRecord]):
+        super().__init__()
+        self.store, self.records = store, records
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer videos left than processes
+
+    def predict_dataloader(self) -> DataLoader:
+        own = range(self.trainer.global_rank, len(self.records), self.trainer.world_size)
+        return DataLoader(own, batch_size=None)
+
+    def predict_step(self, index: int) -> int:
+        record = self.records[index]
+        self.store.write(record, video_flow(VideoReader(record.path), self.device))
+        return index
+
+
+def video_flow(reader: VideoReader, device: torch.device) -> Iterator[Tensor]:
+    """Flow (2, 256, 340) of each pair of neighbouring frames; a few frames are in memory at a time."""
+    frames = (torch.from_numpy(grey(frame)) for frame in reader.frames())
+    chunk = list(islice(frames, 1))
+    while True:
+        chunk = [*chunk[-1:], *islice(frames, PAIRS_AT_ONCE[device.type])]
+        if len(chunk) < 2:
+            return
+        images = torch.stack(chunk).to(device).float()
+        yield from tvl1_flow(images[:-1], images[1:])
+
+
+def grey(frame: np.ndarray) -> np.ndarray:
+    """uint8 RGB of any size -> uint8 (256, 340)."""
+    return cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (FRAME_WIDTH_PX, FRAME_HEIGHT_PX), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,214 @@
+"""TV-L1 optical flow in torch: Zach, Pock, Bischof, "A Duality Based Approach for Realtime TV-L1 Optical Flow", 2007.
+
+    E(u) = integral of lambda |I1(x + u) - I0(x)| + |grad u|
+
+The scheme, its constants, its borders and its resizing are those of OpenCV's DualTVL1, which TSN's flow tool and the
+papers use: an image pyramid; at each scale a few warps of I1 by the flow so far; after each warp iterations that
+alternate a thresholding step (data term) with a step of Chambolle's dual projection (smoothness), with a median
+filter of the flow now and then, until the flow hardly changes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SMALLEST_SIDE_PX = 16  # of the pyramid's coarsest image
+ITERATIONS_BETWEEN_CHECKS = 2  # whether the flow still changes, as in OpenCV
+
+
+@dataclass(frozen=True)
+class TVL1Settings:
+    """Named as in OpenCV, with its defaults.
+
+    num_scales, scale_step: of the image pyramid. warps: per scale. inner_iterations: between two median filterings
+    (5 x 5). outer_iterations: how often that is done between two warps, at most. tau: step of the dual projection.
+    lambda_: weight of the data term. theta: how tightly its auxiliary flow is coupled. epsilon: iterating ends when
+    the root mean square change of the flow, over the batch, falls below it, in pixels. median_filter: on or off.
+    """
+
+    num_scales: int = 5
+    scale_step: float = 0.8
+    warps: int = 5
+    outer_iterations: int = 10
+    inner_iterations: int = 30
+    tau: float = 0.25
+    lambda_: float = 0.15
+    theta: float = 0.3
+    epsilon: float = 0.01
+    median_filter: bool = True
+
+
+def tvl1_flow(previous: Tensor, following: Tensor, fused: bool | None = None, **settings) -> Tensor:
+    """Flow that carries `previous` onto `following`: previous(x) = following(x + flow(x)).
+
+    Args:
+        previous, following: grey frames (B, H, W), float in [0, 255], any device. All pairs of the batch are worked
+            on together: the CPU is fastest with B = 1 (it stays in the cache), a GPU with as many as fit.
+        fused: compile the inner iteration into one kernel; by default on a GPU.
+        settings: fields of `TVL1Settings`.
+
+    Returns:
+        (B, 2, H, W) in pixels, x then y. Zero where nothing can be told (constant frames).
+
+    Raises:
+        ValueError: shapes differ or are not (B, H, W), a side is under 16 px, values are not finite floats.
+    """
+    check_frames(previous, following)
+    options = replace(TVL1Settings(), **settings)
+    step = fused_iteration() if (previous.is_cuda if fused is None else fused) else iteration
+    with torch.inference_mode():
+        images = pyramid(torch.stack([previous, following], 1).float(), options)
+        flow = torch.zeros_like(images[-1])
+        for image in reversed(images):
+            if flow.shape[-2:] != image.shape[-2:]:
+                flow = F.interpolate(flow, image.shape[-2:], mode="bilinear") / options.scale_step
+            flow = flow_at_scale(image[:, :1], image[:, 1:], flow, options, step)
+    return flow.clone()  # outside of inference mode: an ordinary tensor
+
+
+def check_frames(previous: Tensor, following: Tensor) -> None:
+    if previous.ndim != 3 or previous.shape != following.shape:
+        raise ValueError(f"tvl1_flow takes two (B, H, W) tensors of one shape, not {tuple(previous.shape)} and {tuple(following.shape)}")
+    if min(previous.shape[1:]) < SMALLEST_SIDE_PX:
+        raise ValueError(f"frames of {tuple(previous.shape[1:])} px: both sides must be at least {SMALLEST_SIDE_PX} px")
+    for name, frames in (("previous", previous), ("following", following)):
+        if not frames.is_floating_point():
+            raise ValueError(f"{name} is {frames.dtype}; give floats in [0, 255], as frames.float()")
+        if not torch.isfinite(frames).all():
+            raise ValueError(f"{name} holds values that are not finite")
+
+
+def pyramid(images: Tensor, options: TVL1Settings) -> list[Tensor]:
+    """(B, C, H, W) at every scale, finest first."""
+    scales = [images]
+    for _ in range(options.num_scales - 1):
+        size = [round(side * options.scale_step) for side in scales[-1].shape[-2:]]
+        if min(size) < SMALLEST_SIDE_PX:
+            break
+        padded = F.pad(scales[-1], (0, 2, 0, 2), mode="replicate")  # so that sizes can be rounded up at exactly this step
+        small = F.interpolate(padded, scale_factor=options.scale_step, mode="bilinear", recompute_scale_factor=False)
+        scales.append(small[..., : size[0], : size[1]].contiguous())
+    return scales
+
+
+def flow_at_scale(previous: Tensor, following: Tensor, flow: Tensor, options: TVL1Settings, step: Callable) -> Tensor:
+    """Refine `flow` (B, 2, H, W) between images (B, 1, H, W) of one scale."""
+    batch, _, height, width = flow.shape
+    dual = flow.new_zeros(batch, 2, 2, height, width)  # of each flow component, along x and y
+    scratch = (torch.zeros_like(dual), torch.empty_like(flow), torch.empty_like(flow), torch.empty_like(previous))
+    factors = (options.lambda_ * options.theta, options.theta, options.tau / options.theta)
+    stack = torch.cat([following, central_gradient(following)], 1)
+    for _ in range(options.warps):
+        warped = warp(stack, flow)
+        gradient = warped[:, 1:].contiguous()
+        constant = warped[:, :1] - previous - (gradient * flow).sum(1, keepdim=True)  # the residual is constant + gradient . u
+        energy = gradient.square().sum(1, keepdim=True)
+        inverse = torch.where(energy > torch.finfo(energy.dtype).eps, -1 / energy, 0)
+        for number in range(options.outer_iterations * options.inner_iterations):
+            if number % options.inner_iterations == 0:
+                flow = median_5x5(flow) if options.median_filter else flow.clone()
+            before = flow.clone() if number % ITERATIONS_BETWEEN_CHECKS == 1 else None
+            step(flow, dual, gradient, constant, inverse, scratch, *factors)
+            if before is not None and (flow - before).square().sum(1).mean() < options.epsilon**2:
+                break
+    return flow
+
+
+def iteration(
+    flow: Tensor, dual: Tensor, gradient: Tensor, constant: Tensor, inverse: Tensor, scratch: tuple, bound: float, theta: float, step: float
+) -> None:
+    """One thresholding and one projection step; changes `flow` and `dual` in place.
+
+    Written without temporaries: in eager mode on a CPU allocating them takes longer than computing them.
+
+    Args:
+        gradient, constant: of the warped image (B, 2, H, W) and the linearised residual (B, 1, H, W).
+        inverse: -1 / |gradient|^2, zero where there is no gradient.
+        scratch: memory; the last column and row of its first tensor are zero and stay so.
+        bound, theta, step: lambda theta, theta and tau / theta.
+    """
+    slope, divergence, norm, residual = scratch
+    along_x, along_y = dual[:, :, 0], dual[:, :, 1]
+    torch.add(along_x, along_y, out=divergence)
+    divergence[..., 1:] -= along_x[..., :-1]
+    divergence[..., 1:, :] -= along_y[..., :-1, :]
+
+    torch.addcmul(constant, gradient[:, :1], flow[:, :1], out=residual)
+    residual.addcmul_(gradient[:, 1:], flow[:, 1:]).mul_(inverse).clamp_(-bound, bound)
+    flow.addcmul_(gradient, residual).add_(divergence, alpha=theta)
+
+    torch.sub(flow[..., 1:], flow[..., :-1], out=slope[:, :, 0, :, :-1])
+    torch.sub(flow[..., 1:, :], flow[..., :-1, :], out=slope[:, :, 1, :-1])
+    torch.mul(slope[:, :, 0], slope[:, :, 0], out=norm)
+    norm.addcmul_(slope[:, :, 1], slope[:, :, 1]).sqrt_().mul_(step).add_(1).reciprocal_()
+    dual.add_(slope, alpha=step).mul_(norm[:, :, None])
+
+
+@cache
+def fused_iteration():
+    """The iteration as a few compiled kernels; compiled anew for every image size, once per process."""
+    return torch.compile(iteration, dynamic=False)
+
+
+def central_gradient(image: Tensor) -> Tensor:
+    """(B, 1, H, W) -> (B, 2, H, W), x then y; half a one-sided difference at the borders."""
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    along_x = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+    along_y = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    return torch.cat([along_x, along_y], 1)
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """image(x + flow(x)) by bicubic interpolation, zero outside. image (B, C, H, W), flow (B, 2, H, W) in pixels."""
+    height, width = image.shape[-2:]
+    y = torch.arange(height, device=image.device, dtype=image.dtype)[:, None]
+    x = torch.arange(width, device=image.device, dtype=image.dtype)[None, :]
+    grid = torch.stack([(x + flow[:, 0]) * (2 / (width - 1)) - 1, (y + flow[:, 1]) * (2 / (height - 1)) - 1], -1)
+    return F.grid_sample(image, grid, mode="bicubic", padding_mode="zeros", align_corners=True)
+
+
+def median_5x5(flow: Tensor) -> Tensor:
+    """Median of each 5 x 5 neighbourhood, borders repeated."""
+    if flow.device.type != "cpu":
+        return median_network(flow)
+    planes = [cv2.medianBlur(plane.numpy(), 5) for plane in flow.flatten(0, 1)]  # 25 times faster there
+    return torch.from_numpy(np.stack(planes)).reshape(flow.shape)
+
+
+def median_network(flow: Tensor) -> Tensor:
+    """The same by a network of minima and maxima, for devices that OpenCV does not know.
+
+    Columns are sorted first, then the rows of equal rank; of a matrix sorted both ways only 13 entries can be the
+    median of all 25, and as many of the others lie below as above.
+    """
+    height, width = flow.shape[-2:]
+    padded = F.pad(flow, (2, 2, 2, 2), mode="replicate")
+    columns = sort_network([padded[..., i : i + height, :] for i in range(5)])
+    rows = [sort_network([column[..., j : j + width] for j in range(5)]) for column in columns]
+    candidates = [rows[i][j] for i in range(5) for j in range(5) if (i + 1) * (j + 1) <= 13 and (5 - i) * (5 - j) <= 13]
+    while len(candidates) > 1:  # drop the smallest and the largest until one is left
+        for i in range(len(candidates) - 1):
+            candidates[i], candidates[i + 1] = exchange(candidates[i], candidates[i + 1])
+        candidates.pop()
+        for i in range(len(candidates) - 1, 0, -1):
+            candidates[i - 1], candidates[i] = exchange(candidates[i - 1], candidates[i])
+        candidates.pop(0)
+    return candidates[0]
+
+
+def sort_network(values: list[Tensor]) -> list[Tensor]:
+    """Five tensors, sorted element by element with nine exchanges."""
+    values = list(values)
+    for i, j in ((0, 3), (1, 4), (0, 2), (1, 3), (0, 1), (2, 4), (1, 2), (3, 4), (2, 3)):
+        values[i], values[j] = exchange(values[i], values[j])
+    return values
+
+
+def exchange(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.minimum(one, other), torch.maximum(one, other)

@@ -1,0 +1,264 @@
+"""TV-L1, its storage, and flow as an input: known motions, bad input, half-written and outdated files."""
+
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from sta_tsn.datasets import Folder, VideoRecord, build_manifest, prepare_split
+from sta_tsn.errors import UserError
+from sta_tsn.models.cnn import CNN
+from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, dequantize_flow, quantize_flow, ten_crops, tvl1, tvl1_flow
+from sta_tsn.video.augment import FlowHorizontalFlip, negate_x
+from sta_tsn.video.flow_extract import FlowSettings, extract_all, video_flow
+from sta_tsn.video.flow_store import read_flow
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def texture(height: int = 96, width: int = 128, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=(height, width)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 2)
+    return 127 + 40 * smooth / smooth.std()
+
+
+def moved(image: np.ndarray, matrix: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Both frames (1, H, W) and the true flow (2, H, W) of the affine motion x -> matrix (x, y, 1)."""
+    height, width = image.shape
+    following = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    target = np.einsum("ij,jhw->ihw", matrix, np.stack([x, y, np.ones_like(x)]))
+    return torch.from_numpy(image)[None], torch.from_numpy(following)[None], target - np.stack([x, y])
+
+
+def affine(angle_deg: float = 0, scale: float = 1, shift: tuple[float, float] = (0, 0)) -> np.ndarray:
+    matrix = cv2.getRotationMatrix2D((63.5, 47.5), angle_deg, scale)
+    matrix[:, 2] += shift
+    return matrix.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [affine(shift=(1.5, -0.75)), affine(shift=(4, 3)), affine(angle_deg=2), affine(scale=1.04)],
+    ids=["subpixel", "five pixels", "rotation", "zoom"],
+)
+def test_known_motions_are_found(matrix):
+    previous, following, truth = moved(texture(), matrix)
+    flow = tvl1_flow(previous, following)
+    assert flow.shape == (1, 2, 96, 128) and flow.dtype == torch.float32 and not flow.is_inference()
+    error = np.hypot(*(flow[0].numpy() - truth))[12:-12, 12:-12]
+    assert error.mean() < 0.06, error.mean()
+
+
+def test_pairs_of_a_batch_do_not_mix():
+    one, two = (moved(texture(seed=seed), affine(shift=shift)) for seed, shift in ((0, (1, 0)), (1, (0, -2))))
+    batch = tvl1_flow(torch.cat([one[0], two[0]]), torch.cat([one[1], two[1]]))
+    for row, pair in enumerate((one, two)):
+        alone = tvl1_flow(pair[0], pair[1])
+        assert (batch[row] - alone[0]).norm(dim=0).mean() < 0.02  # the batch stops iterating together
+
+
+def test_constant_frames_do_not_move():
+    frames = torch.full((1, 40, 50), 128.0)
+    assert torch.equal(tvl1_flow(frames, frames), torch.zeros(1, 2, 40, 50))
+    assert torch.equal(tvl1_flow(frames, frames + 50), torch.zeros(1, 2, 40, 50))
+
+
+def test_settings_have_names():
+    previous, following, _ = moved(texture(), affine(shift=(1, 0)))
+    rough = tvl1_flow(previous, following, num_scales=1, warps=1, outer_iterations=1, inner_iterations=2)
+    assert rough.norm(dim=1).mean() < tvl1_flow(previous, following).norm(dim=1).mean()
+    with pytest.raises(TypeError, match="lamda"):
+        tvl1_flow(previous, following, lamda=0.1)
+
+
+@pytest.mark.parametrize(
+    "previous, following, complaint",
+    [
+        (torch.zeros(1, 20, 20), torch.zeros(1, 20, 21), "of one shape"),
+        (torch.zeros(20, 20), torch.zeros(20, 20), r"\(B, H, W\)"),
+        (torch.zeros(1, 10, 20), torch.zeros(1, 10, 20), "at least 16 px"),
+        (torch.zeros(1, 20, 20, dtype=torch.uint8), torch.zeros(1, 20, 20, dtype=torch.uint8), r"previous is torch.uint8.*float\(\)"),
+        (torch.zeros(1, 20, 20), torch.full((1, 20, 20), torch.nan), "following holds values that are not finite"),
+    ],
+)
+def test_bad_frames(previous, following, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        tvl1_flow(previous, following)
+
+
+def test_median_is_opencvs_on_every_device():
+    flow = torch.randn(2, 2, 30, 41)
+    expected = [cv2.medianBlur(plane.numpy(), 5) for plane in flow.flatten(0, 1)]
+    for found in (tvl1.median_5x5(flow), tvl1.median_network(flow)):
+        assert torch.equal(found, torch.from_numpy(np.stack(expected)).reshape(flow.shape))
+
+
+@pytest.mark.skipif(not shutil.which("gcc") and not shutil.which("clang"), reason="torch.compile needs a C compiler on the CPU")
+def test_fused_iteration_equals_the_eager_one():
+    def state():
+        torch.manual_seed(0)
+        flow, dual, gradient = torch.randn(1, 2, 30, 40), torch.randn(1, 2, 2, 30, 40) / 10, torch.randn(1, 2, 30, 40)
+        constant, inverse = torch.randn(1, 1, 30, 40), -torch.rand(1, 1, 30, 40)
+        scratch = (torch.zeros_like(dual), torch.empty_like(flow), torch.empty_like(flow), torch.empty_like(constant))
+        return flow, dual, gradient, constant, inverse, scratch, 0.045, 0.3, 0.8
+
+    eager, fused = state(), state()
+    with torch.inference_mode():
+        for _ in range(3):
+            tvl1.iteration(*eager)
+            tvl1.fused_iteration()(*fused)
+    torch.testing.assert_close(fused[0], eager[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(fused[1], eager[1], atol=1e-5, rtol=1e-5)
+
+
+def test_quantization():
+    flow = torch.tensor([-30.0, -20.0, 0.0, 20.0, 30.0, 20 / 255])
+    assert quantize_flow(flow).tolist() == [0, 0, 128, 255, 255, 128]  # 127.5 and 128.0 both go to 128
+    values = torch.linspace(-20, 20, 1001)
+    assert (dequantize_flow(quantize_flow(values)) - values).abs().max() <= 20 / 255 + 1e-5
+
+
+# --- the store
+
+
+@pytest.fixture
+def videos(mini_folder, tmp_path) -> list[VideoRecord]:
+    root = tmp_path / "videos"
+    shutil.copytree(mini_folder, root)
+    dataset = Folder(str(root))
+    split = prepare_split(dataset, 1, build_manifest(dataset.listed(), tmp_path / "manifest.csv"))
+    return [*split.train, *split.test][:3]
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Two iterations a warp: these tests are about files."""
+    monkeypatch.setattr(
+        "sta_tsn.video.flow_extract.tvl1_flow", lambda *frames: tvl1_flow(*frames, warps=1, outer_iterations=1, inner_iterations=2)
+    )
+
+
+def test_make_flow_goes_on_and_redoes_what_changed(videos, fast, tmp_path, capsys):
+    store = extract_all(videos[:1], tmp_path / "flow", devices="1")
+    first = store.file(videos[0]).stat().st_mtime_ns
+    extract_all(videos, tmp_path / "flow", devices="1")
+    assert store.file(videos[0]).stat().st_mtime_ns == first and "1 of 3 videos are done" in capsys.readouterr().out
+    store.check(videos)
+    with zipfile.ZipFile(store.file(videos[0])) as archive:
+        assert len(archive.namelist()) == 2 * (videos[0].num_frames - 1) + 1
+        assert json.loads(archive.read("about.json"))["settings"] == FlowSettings().as_dict()
+
+    os.utime(videos[0].path)  # the video changed
+    whole = store.file(videos[1]).read_bytes()
+    store.file(videos[1]).write_bytes(whole[: len(whole) // 2])  # not written by us: ours appear whole
+    with pytest.raises((UserError, zipfile.BadZipFile)):
+        store.check(videos)
+    assert [store.is_current(video) for video in videos] == [False, False, True]
+    extract_all(videos, tmp_path / "flow", devices="1")
+    store.check(videos)
+
+
+def test_flow_of_other_settings_is_refused(videos, fast, tmp_path):
+    extract_all(videos[:2], tmp_path / "flow", devices="1")
+    other = FlowStore(tmp_path / "flow", {**FlowSettings().as_dict(), "bound_px": 10.0})
+    with pytest.raises(UserError, match=r"make flow again(.|\n)*other settings \(bound_px\)"):
+        other.check(videos[:2])
+    with pytest.raises(UserError, match=r"No flow of .* run make flow"):
+        FlowStore(tmp_path / "flow").check(videos)
+
+
+def test_stored_flow_is_what_tvl1_says(videos, fast, tmp_path):
+    """Read back by index, to within quantisation and JPEG."""
+    store, (video, *_) = FlowStore(tmp_path / "flow", {}), videos
+    video = replace(video, num_frames=0)
+    flows = list(video_flow(VideoReader(video.path), torch.device("cpu")))[:12]
+    store.write(video, flows)
+    stacks = read_flow(store.path(video), [0, 3, 9], 5)
+    assert stacks.shape == (3, 256, 340, 10) and stacks.dtype == np.uint8
+    read = dequantize_flow(torch.from_numpy(stacks[1]))
+    expected = torch.stack([component for flow in flows[3:8] for component in flow], -1).clamp(-20, 20)
+    assert (read - expected).abs().mean() < 0.15
+    assert (stacks[2, ..., 4:6] == stacks[2, ..., 8:10]).all()  # behind the end the last pair repeats
+
+
+def test_folders_of_tsn_are_read(tmp_path):
+    folder = tmp_path / "flow" / "clip"
+    folder.mkdir(parents=True)
+    for number in range(1, 13):
+        for axis, offset in (("x", 0), ("y", 100)):
+            cv2.imwrite(str(folder / f"flow_{axis}_{number:05d}.jpg"), np.full((256, 340), 10 * number + offset, np.uint8))
+    record = VideoRecord("a/clip", tmp_path / "clip.avi", (0,), "g", num_frames=13)
+    store = FlowStore(tmp_path / "flow")
+    store.check([record])
+    assert read_flow(store.path(record), [2], 3)[0, 0, 0].tolist() == [30, 130, 40, 140, 50, 150]
+    (folder / "flow_y_00004.jpg").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"flow_y_00004.jpg is missing or damaged"):
+        read_flow(store.path(record), [2], 3)
+
+
+# --- flow as an input
+
+
+def test_mirrored_flow_points_the_other_way():
+    stored = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 20), dtype=np.uint8)
+    flipped = FlowHorizontalFlip(p=1).apply_to_images(stored)
+    assert (flipped[..., 0::2] == 255 - stored[:, :, ::-1, 0::2]).all() and (flipped[..., 1::2] == stored[:, :, ::-1, 1::2]).all()
+    crops = ten_crops(stored, 8, flow=True)
+    assert (crops[5:] == negate_x(crops[:5, :, :, ::-1])).all()
+
+
+def test_clips_of_flow(videos, fast, tmp_path):
+    store = extract_all(videos[:1], tmp_path / "flow", devices="1")
+    for crop, views in (("augment", 1), ("center", 1), ("ten", 10)):
+        sampler = SegmentSampler(3, 2, training=crop == "augment", stack_length=10)
+        sample = ClipDataset(videos[:1], 3, sampler, crop, 32, flow=store)[0, 1]
+        assert sample["clips"].shape == (views, 3, 2, 20, 32, 32) and sample["clips"].dtype == torch.uint8
+        assert sample["clips"].float().std() > 0.1
+        assert sample["frame_indices"].max() + 10 <= videos[0].num_frames - 1
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "mobilenetv2_100", "test_convnext", "test_efficientnet"])
+def test_cross_modality_initialisation_of_any_cnn(name):
+    """Grey images, the same in every channel, give the same first map as RGB ones, scaled by the number of channels."""
+    torch.manual_seed(0)
+    rgb = CNN(name).eval()
+    torch.manual_seed(0)
+    flow = CNN(name, num_channels=20).eval()
+    kernel = rgb.first_convolution.weight
+    torch.testing.assert_close(flow.first_convolution.weight, kernel.mean(1, keepdim=True).expand(-1, 20, -1, -1))
+    assert flow(torch.zeros(1, 20, rgb.input_px, rgb.input_px, dtype=torch.uint8)).shape[1] == rgb.num_features
+    again = CNN(**flow.settings)
+    assert again.first_convolution.weight.shape[1] == 20 and again.settings == flow.settings
+
+
+def test_fusing_needs_the_same_videos():
+    from sta_tsn.evaluation import ScoreTable, fuse
+
+    labels = torch.eye(3).bool()
+    one = ScoreTable(["a", "b", "c"], torch.eye(3), labels, ["x", "y", "z"], {"seed": 0})
+    two = ScoreTable(["c", "a", "b"], torch.eye(3)[[2, 0, 1]] * 3, labels[[2, 0, 1]], ["x", "y", "z"], {"seed": 0})
+    fused = fuse([one, two], [1, 3])
+    torch.testing.assert_close(fused.scores, torch.eye(3) * (1 + 9) / 4)
+    assert fused.ids == one.ids and fused.protocol["weights"] == [1, 3]
+    other = ScoreTable(["a", "b", "d"], torch.eye(3), labels, ["x", "y", "z"], {})
+    with pytest.raises(UserError, match="in one score table and not in the other: c, d"):
+        fuse([one, other], [1, 1])
+    with pytest.raises(UserError, match="different labels"):
+        fuse([one, ScoreTable(one.ids, one.scores, ~labels, one.classes, {})], [1, 1])
+    with pytest.raises(UserError, match="as many weights"):
+        fuse([one, two], [1])
+    with pytest.raises(UserError, match="none may be negative"):
+        fuse([one, two], [1, -1])
