@@ -1,6 +1,8 @@
 """The paper's Figure 6: what the model looks at, and when."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,32 +10,65 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
 from sta_tsn.models import ActionOutput
 from sta_tsn.report.figures import save_figure
+from sta_tsn.report.flow_colour import colour_wheel, flow_to_colour
 from sta_tsn.tasks import TemporalAttentionTSN
-from sta_tsn.video import SegmentSampler, VideoReader, center_crop
+from sta_tsn.video import FlowStore, SegmentSampler, VideoReader, center_crop, dequantize_flow
+from sta_tsn.video.flow_extract import video_flow
+from sta_tsn.video.flow_store import FLOW_STACK, read_flow
 
 
-def explain_video(model: nn.Module, path: Path, num_frames: int) -> tuple[np.ndarray, Tensor, ActionOutput]:
-    """Run a `STATSN` on one video's 3 x 10 centre-cropped test frames.
+class Explained(NamedTuple):
+    """What a model saw and said of one video: pictures uint8 (30, S, S, 3) RGB, frame indices (3, 10), output."""
 
-    Returns:
-        frames uint8 (30, S, S, 3), their indices (3, 10), and the model's `ActionOutput` for the one video.
+    pictures: np.ndarray
+    indices: Tensor
+    output: ActionOutput
+    flow_bound_px: float | None = None  # of the pictures' colours, where the model sees flow
+
+
+def explain_video(model: nn.Module, record: VideoRecord, flow: FlowStore | None = None) -> Explained:
+    """Run a `STATSN` on one video's 3 x 10 centre-cropped test frames, or stacks of flow where it was trained on those.
+
+    Args:
+        flow: where the flow is stored; a model of flow computes it where None, some tenths of a second a frame.
     """
-    indices = SegmentSampler()(num_frames)
-    frames = center_crop(VideoReader(path).read(indices.flatten().tolist()), model.input_px)
-    clips = torch.from_numpy(frames).permute(0, 3, 1, 2).unflatten(0, tuple(indices.shape))
+    if model.encoder.cnn.mean.shape[1] == 3:
+        indices = SegmentSampler()(record.num_frames)
+        clips = pictures = center_crop(VideoReader(record.path).read(indices.flatten().tolist()), model.input_px)
+        bound = None
+    else:
+        indices = SegmentSampler(stack_length=FLOW_STACK)(record.num_frames - 1)
+        clips = center_crop(_flow_stacks(record, flow, indices), model.input_px)
+        motion = dequantize_flow(torch.from_numpy(clips[..., :2])).numpy()
+        bound = max(1.0, float(np.percentile(np.hypot(motion[..., 0], motion[..., 1]), 99)))
+        pictures = np.stack([flow_to_colour(one, bound) for one in motion])
     with torch.no_grad():
-        return frames, indices, model.eval()(clips[None])
+        output = model.eval()(torch.from_numpy(clips).permute(0, 3, 1, 2).unflatten(0, tuple(indices.shape))[None])
+    return Explained(pictures, indices, output, bound)
 
 
-def attention_figure(frames: np.ndarray, indices: Tensor, output: ActionOutput, title: str, path: Path) -> None:
-    """Per segment: the crops, alpha laid over them, beta as bars with frame numbers.
+def _flow_stacks(record: VideoRecord, flow: FlowStore | None, indices: Tensor) -> np.ndarray:
+    starts = indices.flatten().tolist()
+    if flow:
+        return read_flow(flow.path(record), starts, FLOW_STACK)
+    print(f"Computing the flow of {record.num_frames} frames ...", flush=True)
+    with TemporaryDirectory() as folder:
+        store = FlowStore(folder)
+        store.write(record, video_flow(VideoReader(record.path), torch.device("cuda" if torch.cuda.is_available() else "cpu")))
+        return read_flow(store.path(record), starts, FLOW_STACK)
+
+
+def attention_figure(explained: Explained, title: str, path: Path) -> None:
+    """Per segment: the crops, alpha laid over them, beta as bars with frame numbers; flow as colour, with its wheel.
 
     Brightness is alpha relative to the frame's own largest and smallest value; the colour bar's text gives the
     range, since elementwise attention on a small dataset can stay close to uniform.
     """
+    frames, indices, output, flow_bound_px = explained
     beta = output.temporal_weights[0]  # (N, T)
     num_segments, num_frames = beta.shape
     masks, alpha_text = _masks(output, frames.shape[1:3])
@@ -53,6 +88,11 @@ def attention_figure(frames: np.ndarray, indices: Tensor, output: ActionOutput, 
             bar.text(0, weight, f"{weight:.2f}", ha="center", va="bottom", fontsize=7)
             bar.set_ylabel("β" if t == 0 else "")
             bar.set_xlabel("frame" if t == 0 else "", fontsize=8)
+    if flow_bound_px:
+        alpha_text += f"; colour: where to, full at {flow_bound_px:.1f} px a frame"
+        wheel = figure.add_axes((0.955, 0.955, 0.04, 0.04))
+        wheel.imshow(colour_wheel())
+        wheel.axis("off")
     figure.suptitle(f"{title}\n{alpha_text}; dashed: uniform β", fontsize=12)
     save_figure(figure, path)
 
@@ -82,9 +122,9 @@ def load_sta_tsn(checkpoint: Path) -> TemporalAttentionTSN:
 def explain(video: Path, checkpoint: Path, picture: Path) -> None:
     """`make explain`: classify any video with a stage-two checkpoint and draw what it looked at."""
     task = load_sta_tsn(checkpoint)
-    frames, indices, output = explain_video(task.model, video, len(VideoReader(video)))
-    shares = output.scores[0].softmax(0)
+    explained = explain_video(task.model, VideoRecord(video.stem, video, (), video.stem, len(VideoReader(video))))
+    shares = explained.output.scores[0].softmax(0)
     for index in shares.argsort(descending=True)[:5].tolist():
         print(f"{shares[index]:7.1%}  {task.classes[index]}")
-    attention_figure(frames, indices, output, f"{video.name}: {task.classes[int(shares.argmax())]}", picture)
+    attention_figure(explained, f"{video.name}: {task.classes[int(shares.argmax())]}", picture)
     print(f"Attention: {picture.resolve()}")

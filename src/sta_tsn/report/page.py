@@ -10,18 +10,21 @@ from sta_tsn.artefacts import atomic, file_fingerprint, fingerprint, read_json, 
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable, fuse
+from sta_tsn.video import FlowStore
 
 NUM_EXPLAINED = 4
 
 
-def build_report(scores: dict[str, dict[str, Path]], checkpoint: Path | None, test_videos: list[VideoRecord], folder: Path) -> None:
+def build_report(
+    scores: dict[str, dict[str, Path]], checkpoints: dict[str, Path], flow: FlowStore, test_videos: list[VideoRecord], folder: Path
+) -> None:
     """Print Table 2 and write `index.html`, `table2.csv` and the figures; figures only when scores changed.
 
     Args:
         scores: score tables by modality and by the row's title, in the table's order; STA-TSN last. Where there are
             two modalities their fusion, 1 to 1, is reported too.
-        checkpoint: STA-TSN's for RGB, for the attention pictures; None without.
-        test_videos: with paths, for the same.
+        checkpoints: STA-TSN's by modality, for the attention pictures.
+        flow, test_videos: what they look at.
         folder: to write to.
     """
     tables = named_tables({modality: {title: ScoreTable.load(path) for title, path in rows.items()} for modality, rows in scores.items()})
@@ -31,7 +34,7 @@ def build_report(scores: dict[str, dict[str, Path]], checkpoint: Path | None, te
     stamp = fingerprint([file_fingerprint(path) for path in paths.values()])
     page = folder / "index.html"
     if read_json(folder / "report.json").get("fingerprint") != stamp or not page.exists():
-        figures = draw_figures(tables, checkpoint, test_videos, folder)
+        figures = draw_figures(tables, checkpoints, flow, test_videos, folder)
         with atomic(folder / "table2.csv") as path:
             summary.to_csv(path, index_label="model")
         with atomic(page) as path:
@@ -110,7 +113,7 @@ def print_table(summary: pd.DataFrame, protocol: str) -> None:
 
 
 def draw_figures(
-    tables: dict[str, ScoreTable], checkpoint: Path | None, test_videos: list[VideoRecord], folder: Path
+    tables: dict[str, ScoreTable], checkpoints: dict[str, Path], flow: FlowStore, test_videos: list[VideoRecord], folder: Path
 ) -> list[tuple[str, str]]:
     """Draw everything; returns (file name, caption) in the page's order."""
     from sta_tsn.report.figures import confusion_chart, per_class_chart
@@ -119,10 +122,12 @@ def draw_figures(
     per_class_chart(table, title, folder / "per_class.png")
     confusion_chart(table, title, folder / "confusion.png")
     figures = [("per_class.png", "Accuracy of each class (the paper's Fig 4)"), ("confusion.png", "Confusion matrix (Fig 5)")]
-    return figures + (draw_attention(checkpoint, test_videos, folder) if checkpoint else [])
+    for modality, checkpoint in checkpoints.items():
+        figures += draw_attention(modality, checkpoint, flow, test_videos, folder)
+    return figures
 
 
-def draw_attention(checkpoint: Path, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
+def draw_attention(modality: str, checkpoint: Path, flow: FlowStore, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
     """Fig 6 for a few test videos drawn at random, scored from the checkpoint alone."""
     from sta_tsn.report.attention import attention_figure, explain_video, load_sta_tsn
 
@@ -131,12 +136,12 @@ def draw_attention(checkpoint: Path, test_videos: list[VideoRecord], folder: Pat
     figures = []
     for number, index in enumerate(sorted(chosen), 1):
         record = test_videos[index]
-        frames, indices, output = explain_video(task.model, record.path, record.num_frames)
-        said = task.classes[int(output.scores.argmax())]
+        explained = explain_video(task.model, record, flow if modality == "flow" else None)
+        said = task.classes[int(explained.output.scores.argmax())]
         true = " and ".join(task.classes[label] for label in record.labels) or "no class (background)"
-        name = f"attention_{number}.png"
-        attention_figure(frames, indices, output, f"{record.id}: {true}, taken for {said}", folder / name)
-        figures.append((name, f"Attention (Fig 6), {record.id}; crops, α laid over them, β with frame numbers"))
+        name = f"attention_{modality}_{number}.png"
+        attention_figure(explained, f"{record.id}: {true}, taken for {said}", folder / name)
+        figures.append((name, f"Attention on {modality} (Fig 6), {record.id}; crops, α laid over them, β with frame numbers"))
     return figures
 
 

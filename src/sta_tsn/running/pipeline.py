@@ -15,6 +15,7 @@ from sta_tsn.datasets import VideoSplit
 from sta_tsn.errors import UserError
 from sta_tsn.running.data import TrainOptions, check_names, prepare_videos
 from sta_tsn.running.folder import RunFolder, stage_fingerprint
+from sta_tsn.video import FlowStore
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,10 @@ def train(options: TrainOptions) -> None:
     from sta_tsn.report import build_report
 
     root = Path(options.runs, options.dataset)
-    scores = {modality: {row.title: row.folder(replace(options, modality=modality)).scores for row in TABLE_2} for modality in streams}
-    rgb = TABLE_2[-1].folder(replace(options, modality="rgb"))
-    build_report(scores, rgb.tested_checkpoint if "rgb" in streams else None, videos.test, root / "report")
+    runs = {modality: {row.title: row.folder(replace(options, modality=modality)) for row in TABLE_2} for modality in streams}
+    scores = {modality: {title: run.scores for title, run in rows.items()} for modality, rows in runs.items()}
+    checkpoints = {modality: rows["STA-TSN"].tested_checkpoint for modality, rows in runs.items()}
+    build_report(scores, checkpoints, FlowStore(root / "flow"), videos.test, root / "report")
 
 
 def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit) -> None:
