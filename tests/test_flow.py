@@ -18,6 +18,7 @@ from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, d
 from sta_tsn.video.augment import FlowHorizontalFlip, negate_x
 from sta_tsn.video.flow_extract import FlowSettings, extract_all, video_flow
 from sta_tsn.video.flow_store import read_flow
+from sta_tsn.video.median import median_5x5, median_network
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +103,7 @@ def test_bad_frames(previous, following, complaint):
 def test_median_is_opencvs_on_every_device():
     flow = torch.randn(2, 2, 30, 41)
     expected = [cv2.medianBlur(plane.numpy(), 5) for plane in flow.flatten(0, 1)]
-    for found in (tvl1.median_5x5(flow), tvl1.median_network(flow)):
+    for found in (median_5x5(flow), median_network(flow)):
         assert torch.equal(found, torch.from_numpy(np.stack(expected)).reshape(flow.shape))
 
 

@@ -134,6 +134,7 @@ def main() -> None:
     out = Path(options.get("OUT", "runs/benchmarks/flow"))
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     opencv, pairs = OpenCV(out / "opencv"), real_pairs(Path(options["DATA"]), int(options.get("PAIRS", 24)))
     ours(*next(iter(pairs.values())))  # first use loads kernels
     table, flows = compare(pairs, opencv)

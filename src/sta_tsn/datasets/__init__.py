@@ -14,12 +14,12 @@ from sta_tsn.datasets.kinetics400 import Kinetics400
 from sta_tsn.datasets.manifest import Manifest, ManifestRow, build_manifest, read_manifest
 from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord, hold_out_groups
 from sta_tsn.datasets.something import SomethingV1, SomethingV2
-from sta_tsn.datasets.split import VideoSplit, prepare_split
+from sta_tsn.datasets.split import VideoSplit, moving_only, prepare_split
 from sta_tsn.datasets.thumos14 import THUMOS14
 from sta_tsn.datasets.ucf101 import UCF101
 
 __all__ = [
     "HMDB51", "JHMDB", "THUMOS14", "UCF101", "Demo", "Folder", "Kinetics400", "Manifest", "ManifestRow",
     "OfficialSplit", "SomethingV1", "SomethingV2", "VideoDataset", "VideoRecord", "VideoSplit", "build_manifest",
-    "check_dataset", "hold_out_groups", "prepare_split", "read_manifest",
+    "check_dataset", "hold_out_groups", "moving_only", "prepare_split", "read_manifest",
 ]  # fmt: skip

@@ -57,6 +57,7 @@ def _classes(dataset: VideoDataset, records: list[VideoRecord], rows: dict[str, 
     usable = Counter(label for record in records if rows[record.id] and not rows[record.id].reason for label in record.labels)
     return {
         "number": len(dataset.classes),
+        "published": dataset.published_classes,
         "label_range": [min(labels, default=None), max(labels, default=None)],
         "labels_out_of_range": sorted(label for label in labels if not 0 <= label < len(dataset.classes)),
         "videos_per_class": [min(labels.values(), default=0), max(labels.values(), default=0)],
@@ -95,7 +96,8 @@ def summary(report: dict) -> str:
         shared = f"; {split['groups_on_both_sides']} source videos (by name) on both sides" if split["groups_on_both_sides"] else ""
         lines.append(f"  split {number}: {sides}{' train/val/test' if split['val'] else ' train/test'}{ok}{shared}")
     (low, high), (fewest, most) = classes["label_range"], classes["videos_per_class"]
-    lines.append(f"  classes: {classes['number']}, labels {low} to {high}, {fewest} to {most} listed videos each")
+    published = _published(classes["number"], classes["published"])
+    lines.append(f"  classes: {classes['number']}{published}, labels {low} to {high}, {fewest} to {most} listed videos each")
     if classes["videos_without_label"] or classes["videos_with_several_labels"]:
         lines.append(f"  {classes['videos_without_label']} videos without label, {classes['videos_with_several_labels']} with several")
     if report["frames"]:

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from sta_tsn.artefacts import file_digest, write_json
+from sta_tsn.artefacts import file_digest, read_json, write_json
 from sta_tsn.datasets.records import Archive, VideoDataset
 from sta_tsn.datasets.unpack import unpack
 from sta_tsn.errors import DatasetError
@@ -22,7 +22,7 @@ def download(kind: type[VideoDataset], root: Path) -> None:
     """
     for archive in kind.archives:
         done = root / ".archives" / f"{archive.name}.json"
-        if done.exists():
+        if (root / archive.folder / read_json(done).get("a_file", "?")).exists():
             print(f"{archive.name}: unpacked already", flush=True)
             continue
         file = root / ".archives" / archive.name
@@ -31,10 +31,10 @@ def download(kind: type[VideoDataset], root: Path) -> None:
             fetch(archive, file, kind.page)
         check(archive, file)
         print(f"{archive.name}: unpacking", flush=True)
-        unpack(file, root / archive.folder)
-        write_json(done, {"url": archive.url, "checksum": archive.checksum, "bytes": file.stat().st_size})
+        names = unpack(file, root / archive.folder)
+        write_json(done, {"url": archive.url, "checksum": archive.checksum, "bytes": file.stat().st_size, "a_file": names[0]})
     if kind.archives:
-        print(f"Archives are kept in {(root / '.archives').resolve()}; delete the folder when `make check-data` is content.")
+        print(f"The archives are kept in {(root / '.archives').resolve()}; delete them, not the .json files, when check-data is content.")
     if kind.by_hand:
         print(f"To be fetched by hand, from {kind.page}:\n{kind.by_hand}\nThe layout should become\n{kind.layout}", flush=True)
 
@@ -49,8 +49,9 @@ def fetch(archive: Archive, file: Path, page: str) -> None:
     quiet = logging.getLogger("pypdl.quiet")  # it logs a traceback for every broken connection
     quiet.setLevel(logging.CRITICAL)
     timeout = ClientTimeout(sock_connect=30, sock_read=60)
-    Pypdl(logger=quiet).start(archive.url, str(partial), segments=SEGMENTS, retries=RETRIES, timeout=timeout)
-    if not partial.exists():
+    # Without ETags a resumed file could mix two versions; checksums, and those inside archives, find that out.
+    settings = {"segments": SEGMENTS, "retries": RETRIES, "timeout": timeout, "etag_validation": False}
+    if not Pypdl(logger=quiet).start(archive.url, str(partial), **settings):
         raise DatasetError(
             f"{archive.url} could not be fetched (no network, or the server has moved it). What came is kept; the same command "
             f"goes on with it.\nOr get it by hand from {page} and put it at {file.resolve()}"

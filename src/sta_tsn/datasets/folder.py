@@ -64,9 +64,10 @@ class Folder(VideoDataset):
         return read_table(self.root / TABLE, ("path", "labels"))
 
     def _record(self, row: dict[str, str], place: str) -> VideoRecord:
-        path = self.root / inside(row["path"], place)
+        name = inside(row["path"], place)
+        path = self.root / name
         labels = tuple(label_of(name, self.classes, place, TABLE) for name in _names(row, place))
-        return VideoRecord(row["path"], path, labels, row.get("group") or f"{Path(row['path']).parent}/{_group(path)}")
+        return VideoRecord(name, path, labels, row.get("group") or f"{Path(name).parent}/{_group(path)}")
 
     def _listed_split(self, rows: list[tuple[str, dict[str, str]]]) -> OfficialSplit:
         sides: dict[str, list[VideoRecord]] = {side: [] for side in SIDES}

@@ -20,6 +20,7 @@ class HMDB51(VideoDataset):
 
     layout = "  hmdb51_org/<class>/<clip>.avi\n  testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt"
     num_splits = 3
+    published_classes = 51
     published_videos = 6766
     published_splits = ((3570, 1530),) * 3
     page = "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database"
@@ -30,10 +31,10 @@ class HMDB51(VideoDataset):
     videos_folder, lists_folder = "hmdb51_org", "testTrainMulti_7030_splits"
 
     def _read_classes(self) -> list[str]:
-        suffix = "_test_split1.txt"
-        classes = sorted(path.name.removesuffix(suffix) for path in self.require(self.lists_folder).glob(f"*{suffix}"))
+        files = self.require(self.lists_folder).glob("*_test_split[123].txt")
+        classes = sorted({path.name.rpartition("_test_split")[0] for path in files})
         if not classes:
-            raise DatasetError(f"{self.name}: no *{suffix} in {(self.root / self.lists_folder).resolve()}.\n{self._remedy()}")
+            raise DatasetError(f"{self.name}: no *_test_split1.txt in {(self.root / self.lists_folder).resolve()}.\n{self._remedy()}")
         return classes
 
     def records(self, split: int) -> OfficialSplit:

@@ -22,6 +22,7 @@ COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 class Kinetics400(VideoDataset):
     """See `VideoDataset`."""
 
+    published_classes = 400
     page = "https://github.com/cvdfoundation/kinetics-dataset"
     by_hand = (
         "  annotations/train.csv and val.csv (https://s3.amazonaws.com/kinetics/400/annotations/)\n"

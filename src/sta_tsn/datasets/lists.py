@@ -30,9 +30,9 @@ def read_lines(path: Path) -> list[tuple[str, str]]:
     return [(f"{path}, line {number}", line.strip()) for number, line in lines if line.strip()]
 
 
-def read_table(path: Path, columns: Iterable[str], delimiter: str = ",") -> list[tuple[str, dict[str, str]]]:
+def read_table(path: Path, columns: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
     """(place, row) of a CSV file with a header that has `columns`."""
-    reader = csv.DictReader(StringIO(read_text(path)), delimiter=delimiter)
+    reader = csv.DictReader(StringIO(read_text(path)))
     lacking = [name for name in columns if name not in (reader.fieldnames or [])]
     if lacking:
         raise DatasetError(f"{path}, line 1: no column {', '.join(lacking)}; the header is {', '.join(reader.fieldnames or [])}")
@@ -53,11 +53,11 @@ def read_json_list(path: Path) -> object:
 
 
 def inside(name: str, place: str) -> str:
-    """`name`, when it is a relative path that stays inside its folder."""
+    """`name` without detours, when it is a relative path that stays inside its folder."""
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or "\\" in name or PurePosixPath(name).is_absolute() or ":" in parts[0]:
         raise DatasetError(f"{place}: {name!r} is not a path inside the dataset's folder")
-    return name
+    return str(PurePosixPath(name))
 
 
 def label_of(name: str, classes: list[str], place: str, known_from: str) -> int:

@@ -70,7 +70,7 @@ def build_manifest(
     for file in sorted({str(record.path.absolute()) for record in records}):
         try:
             stat = Path(file).stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             gone = known.pop(file, None) is not None or gone
             continue
         row = known.get(file)

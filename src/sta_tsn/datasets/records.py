@@ -70,7 +70,7 @@ class VideoDataset(ABC):
     """A dataset on disk.
 
     Subclasses set `layout` (shown when something is missing) and `num_splits`; where they are published,
-    `published_videos` (in all) and `published_splits` (train, test of each split); for `make data` the `archives`,
+    `published_classes`, `published_videos` (in all) and `published_splits` (train, test of each split); for `make data` the `archives`,
     the dataset's web `page`, and `by_hand`: what cannot be fetched without a person, and where to put it.
 
     Args:
@@ -82,6 +82,7 @@ class VideoDataset(ABC):
 
     layout: str
     num_splits: int = 1
+    published_classes: int | None = None
     published_videos: int | None = None
     published_splits: tuple[tuple[int, int], ...] = ()
     archives: tuple[Archive, ...] = ()

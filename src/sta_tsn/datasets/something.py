@@ -28,6 +28,7 @@ class SomethingV1(VideoDataset):
     page = PAGE
     by_hand = "  the lists and the 25 parts of the videos, after registration"
     layout = "  20bn-something-something-v1/<id>/00001.jpg, ...\n  something-something-v1-labels.csv, -train.csv, -validation.csv"
+    published_classes = 174
     published_videos = 86_017 + 11_522
     published_splits = ((86_017, 11_522),)
 
@@ -56,6 +57,7 @@ class SomethingV2(VideoDataset):
     page = PAGE
     by_hand = "  the lists and the 20 parts of the videos, after registration"
     layout = "  20bn-something-something-v2/<id>.webm\n  labels/labels.json, train.json, validation.json (or something-something-v2-*.json)"
+    published_classes = 174
     published_videos = 168_913 + 24_777
     published_splits = ((168_913, 24_777),)
 

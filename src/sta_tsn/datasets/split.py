@@ -24,6 +24,12 @@ class VideoSplit:
         return fingerprint([[(r.id, r.labels, r.num_frames) for r in side] for side in (self.train, self.val, self.test)])
 
 
+def moving_only(split: VideoSplit) -> VideoSplit:
+    """Without videos of a single frame, which have no optical flow; in testing they count as missing."""
+    train, val, test = ([record for record in side if record.num_frames > 1] for side in (split.train, split.val, split.test))
+    return VideoSplit(train, val, test, split.num_test_missing + len(split.test) - len(test))
+
+
 def prepare_split(
     dataset: VideoDataset,
     split: int,
@@ -46,6 +52,8 @@ def prepare_split(
     """
     official = dataset.records(split)
     _check_labels(dataset, split, official)
+    if dataset.published_classes not in (None, len(dataset.classes)):
+        say(f"{dataset.name}: the lists name {len(dataset.classes)} classes, {dataset.published_classes} are published.")
     train, train_lost = _usable(official.train, manifest)
     val, val_lost = _usable(official.val or [], manifest)
     test, test_lost = _usable(official.test, manifest)

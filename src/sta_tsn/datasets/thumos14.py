@@ -15,10 +15,12 @@ from functools import cached_property
 
 import numpy as np
 
-from sta_tsn.datasets.lists import label_of, read_lines, without_repeats
+from sta_tsn.datasets.lists import inside, label_of, read_lines, without_repeats
 from sta_tsn.datasets.records import Archive, OfficialSplit, VideoDataset, VideoRecord
 from sta_tsn.datasets.ucf101 import UCF101
 from sta_tsn.errors import DatasetError
+
+FIELDS = {"video_name", "primary_action", "primary_action_index", "secondary_actions", "secondary_actions_indices", "frame_rate_FPS"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class THUMOS14(VideoDataset):
         "  TH14_Temporal_annotations_{validation,test}/annotation/*.txt (to score attention)\n"
         "and UCF101 in ../ucf101, or where data.dataset.init_args.ucf101 says"
     )
+    published_classes = 101
     published_videos = 13_320 + 1010 + 1574
     published_splits = ((13_320, 1574),)
     page = "https://www.crcv.ucf.edu/THUMOS14/download.html"
@@ -109,7 +112,7 @@ class THUMOS14(VideoDataset):
         path = self.require(relative)
         try:
             videos = np.atleast_1d(loadmat(path, simplify_cells=True)[variable]).tolist()
-            assert all("video_name" in video and "primary_action" in video for video in videos)
+            assert all(video.keys() >= FIELDS for video in videos), f"every video has {', '.join(sorted(FIELDS))}"
         except Exception as error:  # scipy raises anything from KeyError to struct.error on a damaged file
             raise DatasetError(f"{path}: no list {variable!r} can be read from it ({error}); unpack the archive again") from error
         return videos
@@ -117,7 +120,8 @@ class THUMOS14(VideoDataset):
     def _read_set(self, relative: str, variable: str, folder: str) -> list[VideoRecord]:
         entries = []
         for number, video in enumerate(self._load(relative, variable), 1):
-            place, name = f"{self.root / relative}, video {number}", video["video_name"]
+            place = f"{self.root / relative}, video {number}"
+            name = inside(str(video["video_name"]), place)
             path = self.root / folder / f"{name}.mp4"
             entries.append((place, VideoRecord(f"{folder}/{name}", path, self._labels(video, place), group=name)))
         return without_repeats(entries)

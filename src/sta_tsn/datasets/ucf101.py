@@ -20,6 +20,7 @@ class UCF101(VideoDataset):
 
     layout = "  UCF-101/<Class>/v_<Class>_gXX_cXX.avi\n  ucfTrainTestlist/classInd.txt, trainlist01.txt, testlist01.txt, ... 03"
     num_splits = 3
+    published_classes = 101
     published_videos = 13_320
     published_splits = ((9537, 3783), (9586, 3734), (9624, 3696))
     page = "https://www.crcv.ucf.edu/data/UCF101.php"

@@ -4,9 +4,12 @@ Refused before anything is written: absolute paths, `..`, links and devices, and
 hundredfold or beyond the free disk. Files that are there whole already are not written again.
 """
 
+import gzip
+import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from sta_tsn.datasets.lists import inside
 from sta_tsn.errors import DatasetError
 
 MAX_GROWTH = 100  # text lists shrink about twentyfold, videos not at all
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -30,47 +34,78 @@ class Member:
     open: Callable[[], IO[bytes]]
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack `archive` into `folder`, then every .rar that was in it, beside where it lay.
+def unpack(archive: Path, folder: Path, limit_bytes: int | None = None) -> list[str]:
+    """Unpack `archive` into `folder`, then every .rar that was in it, beside where it lay (one level deep).
+
+    Args:
+        limit_bytes: what may come out; a hundred times the archive's size where None.
+
+    Returns:
+        The names that were in it.
 
     Raises:
-        DatasetError: the archive is damaged, asks for a password or must not be trusted; nothing is written then.
+        DatasetError: it must not be trusted or the disk is too small (nothing of it is written then), it is damaged
+            or asks for a password (files before that place stay), or a file cannot be written.
     """
     from rich.progress import track
 
+    nested = limit_bytes is not None
+    limit_bytes = limit_bytes or MAX_GROWTH * archive.stat().st_size + 1_000_000
     with _members(archive) as members:
-        check_members(archive, members, folder)
-        for member in track(members, description=f"  {archive.name}"):
-            target = folder / member.name
-            if target.exists() and target.stat().st_size == member.size_bytes:
-                continue
-            with atomic(target) as temporary, open(temporary, "wb") as file, member.open() as source:
-                shutil.copyfileobj(source, file, 1 << 20)
+        total = check_members(archive, members, limit_bytes)
+        todo = [member for member in members if not _is_there(folder / member.name, member)]
+        check_room(archive, sum(member.size_bytes for member in todo), folder)
+        for member in track(todo, description=f"  {archive.name}"):
+            with member.open() as source:
+                _write(source, folder / member.name)
     for member in members:
-        if member.name.lower().endswith(".rar"):
+        if member.name.lower().endswith(".rar") and not nested:
             inner = folder / member.name
-            unpack(inner, inner.parent)
+            unpack(inner, inner.parent, limit_bytes - total)
+    return [member.name for member in members]
 
 
-def check_members(archive: Path, members: list[Member], folder: Path) -> None:
+def _is_there(target: Path, member: Member) -> bool:
+    return target.is_file() and target.stat().st_size == member.size_bytes
+
+
+def _write(source: IO[bytes], target: Path) -> None:
+    try:
+        with atomic(target) as temporary, open(temporary, "wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+    except (*DAMAGED, DatasetError):
+        raise
+    except OSError as error:
+        raise DatasetError(
+            f"{target.resolve()} cannot be written: {error.strerror or error}. Make room or give leave, and repeat."
+        ) from error
+
+
+def check_members(archive: Path, members: list[Member], limit_bytes: int) -> int:
+    """Raise for what an official archive would not hold; returns the bytes that would come out."""
+    if not members:
+        raise DatasetError(f"{archive}: is empty. Delete it and repeat.")
     for member in members:
         inside(member.name, str(archive))
         if not member.plain:
             raise DatasetError(f"{archive}: {member.name!r} is a link or a device; nothing was unpacked. Is this the official archive?")
     total = sum(member.size_bytes for member in members)
-    if total > MAX_GROWTH * archive.stat().st_size + 1_000_000:
-        raise DatasetError(f"{archive}: would grow from {archive.stat().st_size:,} to {total:,} bytes; nothing was unpacked.")
+    if total > limit_bytes:
+        raise DatasetError(f"{archive}: would grow from {archive.stat().st_size:,} to {total:,} bytes; nothing of it was unpacked.")
+    return total
+
+
+def check_room(archive: Path, needed_bytes: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
-    if total > free:
-        raise DatasetError(f"{archive}: needs {total:,} bytes, {free:,} are free at {folder.resolve()}; make room and repeat.")
+    if needed_bytes > free:
+        raise DatasetError(f"{archive}: needs {needed_bytes:,} bytes, {free:,} are free at {folder.resolve()}; make room and repeat.")
 
 
 @contextmanager
 def _members(archive: Path) -> Iterator[list[Member]]:
     import rarfile
 
-    damaged = (zipfile.BadZipFile, tarfile.TarError, rarfile.Error, EOFError, RuntimeError, OSError)
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as file:
@@ -86,7 +121,7 @@ def _members(archive: Path) -> Iterator[list[Member]]:
             f"{archive}: no program that unpacks .rar is installed. Install unrar, unar, 7zip or bsdtar (Debian: apt install unar; "
             "macOS: brew install unar) and repeat."
         ) from error
-    except damaged as error:
+    except (*DAMAGED, rarfile.Error) as error:
         raise DatasetError(f"{archive}: cannot be unpacked ({error}). Delete it and repeat, or unpack it by hand.") from error
 
 

@@ -59,10 +59,14 @@ class CNN(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.num_features = self._check_map(name)
         self.loaded = load_weights(self.net, weights) if _is_file(weights) else f"{name}: {weights} weights"
-        self.first_convolution = first_convolution(self.net)
         if num_channels != 3:
             repeat_input_channels(self.first_convolution, num_channels)
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def first_convolution(self) -> nn.Conv2d:
+        """The convolution that sees the images."""
+        return next(module for module in self.net.modules() if isinstance(module, nn.Conv2d))
 
     @property
     def settings(self) -> dict:
@@ -91,14 +95,13 @@ class CNN(nn.Module):
         return maps.shape[1]
 
 
-def first_convolution(net: nn.Module) -> nn.Conv2d:
-    """The convolution that sees the images."""
-    return next(module for module in net.modules() if isinstance(module, nn.Conv2d))
-
-
 @torch.no_grad()
 def repeat_input_channels(convolution: nn.Conv2d, num_channels: int) -> None:
     """Make a convolution of RGB one of `num_channels`, each with the mean of the three kernels."""
+    if convolution.in_channels != 3:
+        raise ConfigError(
+            f"This backbone's first convolution sees {convolution.in_channels} channels, not an RGB image: it cannot take flow."
+        )
     kernel = convolution.weight.mean(1, keepdim=True).repeat(1, num_channels, 1, 1)
     convolution.weight, convolution.in_channels = nn.Parameter(kernel), num_channels
 

@@ -99,12 +99,14 @@ def check_data(options: TrainOptions) -> None:
 
 def extract_flow(options: TrainOptions) -> None:
     """`make flow`: TV-L1 flow of every video of the split into runs/<dataset>/flow; what is current there is kept."""
+    from pytorch_lightning.utilities import rank_zero_only
+
     from sta_tsn.video.flow_extract import extract_all
 
     check_names(options)
     dataset = open_dataset(options)
     manifest = build_manifest(dataset.records(options.split).videos, Path(options.runs, options.dataset, "manifest.csv"))
-    videos = prepare_split(dataset, options.split, manifest, allow_missing=options.allow_missing)
+    videos = prepare_split(dataset, options.split, manifest, allow_missing=options.allow_missing, say=rank_zero_only(print))
     extract_all([*videos.train, *videos.val, *videos.test], Path(options.runs, options.dataset, "flow"), options.devices, options.nodes)
 
 

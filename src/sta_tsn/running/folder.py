@@ -8,7 +8,7 @@ from pathlib import Path
 from sta_tsn.artefacts import file_fingerprint, fingerprint, provenance, read_json, write_json
 
 VOLATILE = {"--run_dir", "--trainer.devices", "--trainer.num_nodes", "--data.num_workers"}
-SAID_BY_VIDEOS = {"--data.manifest", "--data.dataset.init_args.root", "--data.allow_missing"}
+SAID_BY_VIDEOS = {"--data.manifest", "--data.dataset.init_args.root", "--data.allow_missing", "--data.flow"}
 
 
 def stage_fingerprint(arguments: list[str]) -> str:

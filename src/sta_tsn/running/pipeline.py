@@ -11,7 +11,8 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sta_tsn.datasets import VideoSplit
+from sta_tsn.artefacts import fingerprint
+from sta_tsn.datasets import VideoSplit, moving_only
 from sta_tsn.errors import UserError
 from sta_tsn.running.data import TrainOptions, check_names, prepare_videos
 from sta_tsn.running.folder import RunFolder, stage_fingerprint
@@ -62,9 +63,14 @@ def train(options: TrainOptions) -> None:
 def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit) -> None:
     if options.modality == "flow" and _run(flow_arguments(options)):
         raise UserError("The flow is not complete. The same command goes on where it stopped.")
+    inputs = videos.fingerprint
+    if options.modality == "flow":
+        shown = moving_only(videos)
+        flow = FlowStore(Path(options.runs, options.dataset, "flow"))
+        inputs = fingerprint([inputs, flow.fingerprint([*shown.train, *shown.val, *shown.test])])
     for row in TABLE_2:
         folder = row.folder(options)
-        arguments = stage_arguments(row, options, manifest, videos.fingerprint)
+        arguments = stage_arguments(row, options, manifest, inputs)
         if folder.is_done(stage_fingerprint(arguments)):
             print(f"{row.title}: done already ({folder.path})", flush=True)
             continue

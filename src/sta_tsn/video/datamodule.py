@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
-from sta_tsn.datasets import VideoDataset, VideoRecord, VideoSplit, build_manifest, prepare_split, read_manifest
+from sta_tsn.datasets import VideoDataset, VideoRecord, VideoSplit, build_manifest, moving_only, prepare_split, read_manifest
 from sta_tsn.video.augment import FLOW_SCALES, RGB_SCALES
 from sta_tsn.video.clips import ClipDataset, Crop
 from sta_tsn.video.flow_store import FLOW_STACK, FlowStore
@@ -113,6 +113,7 @@ class VideoDataModule(LightningDataModule):
             manifest = read_manifest(self.manifest)
             self.videos = prepare_split(self.dataset, self.split, manifest, self.val_share, self.allow_missing, self._say)
             if self.flow:
+                self.videos = moving_only(self.videos)
                 self.flow.check([*self.videos.train, *self.videos.val, *self.videos.test])
 
     def _say(self, text: str) -> None:

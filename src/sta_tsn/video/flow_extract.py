@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import cv2
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sta_tsn.artefacts import write_json
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.video.augment import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 from sta_tsn.video.flow_store import BOUND_PX, JPEG_QUALITY, FlowStore
@@ -38,27 +40,33 @@ class FlowSettings:
 
 
 def extract_all(records: list[VideoRecord], root: Path, devices: str = "auto", nodes: int = 1) -> FlowStore:
-    """Flow of every record into the store at `root`; on a CPU one process a core unless `devices` says otherwise."""
+    """Flow of every record into the store at `root`; returns when all processes are done.
+
+    Args:
+        devices: as Lightning takes them; `auto` is every GPU, or one process a core where there is none.
+    """
+    say = rank_zero_only(print)  # Lightning starts this program anew for every process
     store = FlowStore(root, FlowSettings().as_dict())
-    still = [record for record in records if record.num_frames == 1]
     moving = [record for record in records if record.num_frames != 1]
     todo = [record for record in moving if not store.is_current(record)]
-    print(f"Flow in {root.resolve()}: {len(moving) - len(todo)} of {len(moving)} videos are done", flush=True)
-    if still:
-        print(f"{len(still)} videos have a single frame and so no flow: {', '.join(record.id for record in still[:5])}")
-    write_json(root / "store.json", {"settings": store.settings})
+    say(f"Flow in {root.resolve()}: {len(moving) - len(todo)} of {len(moving)} videos are done", flush=True)
     if todo:
-        on_gpu = torch.cuda.is_available()
-        if devices == "auto" and not on_gpu:
-            devices = str(min(os.cpu_count() or 1, len(todo)))
-        if not on_gpu:
-            torch.set_num_threads(1)  # the processes are the parallelism
-        trainer = Trainer(
-            accelerator="auto", devices=devices if devices == "auto" else int(devices), num_nodes=nodes, logger=False,
-            enable_checkpointing=False, use_distributed_sampler=False,
-        )  # fmt: skip
-        trainer.predict(FlowExtraction(store, todo), return_predictions=False)
+        flow_trainer(devices, nodes, len(todo)).predict(FlowExtraction(store, todo), return_predictions=False)
     return store
+
+
+def flow_trainer(devices: str, nodes: int, num_videos: int) -> Trainer:
+    on_gpu = torch.cuda.is_available()
+    if devices == "auto":
+        devices = str(torch.cuda.device_count() if on_gpu else min(os.cpu_count() or 1, num_videos))
+    if not on_gpu:
+        torch.set_num_threads(1)  # the processes are the parallelism
+    several = devices != "1" or nodes > 1
+    return Trainer(
+        accelerator="cuda" if on_gpu else "cpu", devices=int(devices) if devices.isdigit() else devices, num_nodes=nodes,
+        strategy=DDPStrategy(timeout=timedelta(days=7)) if several else "auto",  # the others wait for the longest video
+        logger=False, enable_checkpointing=False, use_distributed_sampler=False,
+    )  # fmt: skip
 
 
 class FlowExtraction(LightningModule):
@@ -77,6 +85,9 @@ class FlowExtraction(LightningModule):
     def predict_dataloader(self) -> DataLoader:
         own = range(self.trainer.global_rank, len(self.records), self.trainer.world_size)
         return DataLoader(own, batch_size=None)
+
+    def on_predict_end(self) -> None:
+        self.trainer.strategy.barrier()  # else the first process to finish would end the command
 
     def predict_step(self, index: int) -> int:
         record = self.records[index]

@@ -8,6 +8,7 @@ Folders with TSN's pictures, as other tools write them, are read as they are.
 
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sta_tsn.artefacts import atomic
+from sta_tsn.artefacts import atomic, fingerprint
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
 
@@ -53,16 +54,20 @@ class FlowStore:
     def path(self, record: VideoRecord) -> Path:
         """The file, or TSN's folder, of a video."""
         for path in (self.file(record), self.root / record.id, self.root / record.path.stem):
-            if path.exists():
+            if path.is_file() or (path / "flow_x_00001.jpg").exists():
                 return path
         raise UserError(f"No flow of {record.id} in {self.root.resolve()}: run make flow with the same DATASET and DATA first.")
 
     def is_current(self, record: VideoRecord) -> bool:
         """Whether the video's flow is there, whole, made with these settings from the file as it is now."""
         try:
-            return self._complaint(record, read_about(self.path(record))) is None
-        except (UserError, zipfile.BadZipFile, KeyError, OSError):
+            return self._complaint(record) is None
+        except UserError:
             return False
+
+    def fingerprint(self, records: Sequence[VideoRecord]) -> str:
+        """Changes with the flow of any of the videos."""
+        return fingerprint([(record.id, read_about(self.path(record))) for record in records])
 
     def write(self, record: VideoRecord, flows: Iterable[Tensor]) -> None:
         """Quantise and store flows (2, H, W) in pixels, one after the other; the file appears when all are in it."""
@@ -75,33 +80,38 @@ class FlowStore:
             archive.writestr(ABOUT, json.dumps({"pairs": number, "settings": self.settings, "source": source_of(record)}))
 
     def check(self, records: Sequence[VideoRecord]) -> None:
-        """Every video has flow made with one set of settings from the file as it is now.
+        """Every video has flow of its own, all made alike, from the files as they are now.
 
         Raises:
             UserError: naming the first videos that do not, and what to do.
         """
-        wrong, settings = [], self.settings
-        for record in records:
-            about = read_about(self.path(record))
-            settings = settings or about.get("settings")
-            complaint = FlowStore(self.root, settings)._complaint(record, about)
-            if complaint:
-                wrong.append(f"  {self.path(record)}: {complaint}")
+        paths = [self.path(record) for record in records]
+        shared = [str(path) for path, count in Counter(paths).items() if count > 1]
+        if shared:
+            raise UserError(f"Videos of one file name share the flow in {', '.join(shared[:5])}: name the folders <video id> instead.")
+        abouts = [about for about in map(read_about, paths) if "settings" in about]
+        if len(abouts) not in (0, len(paths)):
+            raise UserError(
+                f"{self.root.resolve()} holds flow of make flow and of another tool, {len(abouts)} and {len(paths) - len(abouts)} videos."
+            )
+        like = FlowStore(self.root, self.settings or (abouts[0]["settings"] if abouts else None))
+        wrong = [f"  {path}: {text}" for path, record in zip(paths, records, strict=True) if (text := like._complaint(record))]
         if wrong:
             more = f"\n  ... and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise UserError("Flow does not fit; run make flow again, it redoes what changed:\n" + "\n".join(wrong[:5]) + more)
 
-    def _complaint(self, record: VideoRecord, about: dict) -> str | None:
-        if not about:
-            return None  # TSN's folder, of which nothing is known
+    def _complaint(self, record: VideoRecord) -> str | None:
+        about = read_about(self.path(record))
+        if "damaged" in about:
+            return about["damaged"]
+        if record.num_frames and about["pairs"] != record.num_frames - 1:
+            return f"{about['pairs']} pairs for {record.num_frames} frames"
+        if "settings" not in about:
+            return None  # TSN's folder, of which no more is known
         if self.settings and about["settings"] != self.settings:
             keys = sorted(key for key in self.settings | about["settings"] if self.settings.get(key) != about["settings"].get(key))
             return f"made with other settings ({', '.join(keys)})"
-        if about["source"] != source_of(record):
-            return "the video changed since"
-        if record.num_frames and about["pairs"] != record.num_frames - 1:
-            return f"{about['pairs']} pairs for {record.num_frames} frames"
-        return None
+        return None if about["source"] == source_of(record) else "the video changed since"
 
 
 def source_of(record: VideoRecord) -> dict:
@@ -110,11 +120,14 @@ def source_of(record: VideoRecord) -> dict:
 
 
 def read_about(path: Path) -> dict:
-    """What made a video's flow; {} for a folder of another tool."""
+    """What made a video's flow; of another tool's folder the number of pairs and its time, of a damaged file what is wrong."""
     if path.is_dir():
-        return {}
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read(ABOUT))
+        return {"pairs": sum(1 for _ in path.glob("flow_x_*.jpg")), "modified_ns": path.stat().st_mtime_ns}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read(ABOUT))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        return {"damaged": f"not a whole flow file ({error})"}
 
 
 def read_flow(path: Path, starts: Sequence[int], length: int) -> np.ndarray:
@@ -133,7 +146,7 @@ def read_flow(path: Path, starts: Sequence[int], length: int) -> np.ndarray:
         with zipfile.ZipFile(path) as archive:
             return _stacks(archive.read, (len(archive.namelist()) - 1) // 2, starts, length, path)
     except zipfile.BadZipFile as error:
-        raise UserError(f"{path}: not a whole flow file ({error}); run make flow again") from error
+        raise UserError(f"{path}: not a whole flow file ({error}); delete it and run make flow again") from error
 
 
 def _stacks(read, num_pairs: int, starts: Sequence[int], length: int, path: Path) -> np.ndarray:
@@ -147,6 +160,6 @@ def _stacks(read, num_pairs: int, starts: Sequence[int], length: int, path: Path
             except (KeyError, OSError, cv2.error):
                 plane = None
             if plane is None:
-                raise UserError(f"{path}: {name} is missing or damaged; run make flow again (or delete the file first)")
+                raise UserError(f"{path}: {name} is missing or damaged; delete {path.name} and run make flow again")
             planes[index, axis] = plane
     return np.stack([np.stack([planes[index, axis] for index in stack for axis in "xy"], -1) for stack in wanted])
