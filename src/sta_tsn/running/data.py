@@ -101,8 +101,10 @@ def extract_flow(options: TrainOptions) -> None:
     """`make flow`: TV-L1 flow of every video of the split into runs/<dataset>/flow; what is current there is kept."""
     from pytorch_lightning.utilities import rank_zero_only
 
+    from sta_tsn.running.cli import silence_noise
     from sta_tsn.video.flow_extract import extract_all
 
+    silence_noise()
     check_names(options)
     dataset = open_dataset(options)
     manifest = build_manifest(dataset.records(options.split).videos, Path(options.runs, options.dataset, "manifest.csv"))
