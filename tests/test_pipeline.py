@@ -218,7 +218,8 @@ def test_two_processes_test_every_video_once(trained, tmp_path):
     """DDP from videos: 5 test videos on 2 processes; padding would make them 6."""
     experiments, runs, _ = trained
     configs = [f"--config={experiments}/{name}.yaml" for name in ("table2/sa_cnn_tsn", "mini/backbone")]
-    options = [f"--data.manifest={tmp_path / 'manifest.csv'}", "--trainer.devices=2", "--trainer.max_epochs=1", "--model.partial_bn=true"]
+    options = [f"--data.manifest={tmp_path / 'manifest.csv'}", "--trainer.devices=2", "--trainer.max_epochs=1"]
+    options.append("--model.trained_batch_norms=first")
     table = fit(tmp_path / "run", *configs, *options)
     assert table.ids == tables(runs)[2].ids and len(table.ids) == 5
     assert len(list((tmp_path / "run" / "features").glob("*/*.safetensors"))) == 20

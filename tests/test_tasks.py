@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from sta_tsn.errors import ConfigError
 from sta_tsn.tasks import SpatialAttentionBackbone, TemporalAttentionTSN
-from sta_tsn.tasks.backbone import freeze_batch_norms_but_first, tsn_parameter_groups
+from sta_tsn.tasks.backbone import tsn_parameter_groups
 
 CLASSES = ["a", "b", "c"]
 
@@ -25,9 +26,26 @@ def test_partial_batch_normalisation(task):
     assert all(torch.equal(norm.running_mean, mean) for norm, mean in zip(norms[1:], before[1:], strict=True))
 
 
+def test_frozen_layers_keep_weights_and_statistics():
+    task = SpatialAttentionBackbone(CLASSES, "test_resnet", weights="none", trained_batch_norms="all", frozen_layers=2)
+    task.on_train_epoch_start()
+    before = {name: value.clone() for name, value in task.model.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in task.model.parameters() if p.requires_grad], lr=0.1)
+    task.model(torch.rand(2, 3, 1, 3, 96, 96)).scores.square().sum().backward()
+    optimizer.step()
+    changed = {name for name, value in task.model.state_dict().items() if not torch.equal(value, before[name])}
+    frozen = ("encoder.cnn.net.conv1", "encoder.cnn.net.bn1", "encoder.cnn.net.layer1")
+    assert changed and not any(name.startswith(frozen) for name in changed)
+    assert any("layer2" in name for name in changed)
+
+
+def test_more_frozen_layers_than_there_are():
+    with pytest.raises(ConfigError, match="frozen_layers=9: backbone 'test_resnet' has 5 layers"):
+        SpatialAttentionBackbone(CLASSES, "test_resnet", weights="none", frozen_layers=9)
+
+
 def test_parameter_groups_are_tsns(task):
     """Every trained parameter once; biases twice the rate and no decay; the head ten times the backbone."""
-    freeze_batch_norms_but_first(task.model)
     groups = tsn_parameter_groups(task.model, 0.1, {"first": 1, "head": 10}, 5e-4)
     settings = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     trained = {name: p for name, p in task.model.named_parameters() if p.requires_grad}

@@ -13,7 +13,7 @@ def write_mini_experiments(folder: Path, data: Path) -> Path:
     (experiments / "mini").mkdir()
     (experiments / "mini" / "backbone.yaml").write_text(f"""
 trainer: {{max_epochs: 4, gradient_clip_val: 20}}
-model: {{init_args: {{backbone: test_resnet, weights: none, partial_bn: false, dropout: 0.2, lr: 0.05, lr_milestones: [3]}}}}
+model: {{init_args: {{backbone: test_resnet, weights: none, trained_batch_norms: all, dropout: 0.2, lr: 0.05, lr_milestones: [3]}}}}
 data:
   init_args:
     dataset: {{class_path: sta_tsn.datasets.UCF101, init_args: {{root: {data}}}}}

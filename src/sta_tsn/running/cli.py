@@ -34,6 +34,7 @@ class StageCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run_dir", type=str, required=True, help="folder of this run")
         parser.add_argument("--keep_features", type=bool, default=False, help="features of all parts, for stage two")
+        parser.add_argument("--test", type=bool, default=True, help="false: end after training, as trials of a sweep do")
         parser.add_argument("--videos", type=str, default="", help="fingerprint of the split; make train gives it")
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed")
@@ -43,7 +44,12 @@ class StageCLI(LightningCLI):
         kwargs.update(
             default_root_dir=str(folder.path),
             logger=[continued_csv_logger(folder), wandb_logger(folder)],
-            callbacks=[*checkpoint_callbacks(folder, settings.check_val_every_n_epoch), LearningRateMonitor(), TQDMProgressBar()],
+            callbacks=[
+                *(self.config_init.trainer.callbacks or []),
+                *checkpoint_callbacks(folder, settings.check_val_every_n_epoch),
+                LearningRateMonitor(),
+                TQDMProgressBar(),
+            ],
             plugins=[AtomicCheckpointIO()],
             precision=settings.precision or default_precision(settings.accelerator),
             use_distributed_sampler=False,  # the project's sampler deals videos out without repeating any

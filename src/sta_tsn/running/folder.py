@@ -55,10 +55,11 @@ class RunFolder:
         return self.last
 
     def is_done(self, stamp: str) -> bool:
-        """Tested with these settings and inputs, and the features that stage two wants are still there."""
+        """Tested (or trained, where no test was wanted) with these settings and inputs; the features for stage two are there."""
         about = self.about
+        ended = self.scores.exists() or about.get("tested") is False
         whole = not about.get("keeps_features") or (self.features / "store.json").exists()
-        return about.get("fingerprint") == stamp and self.scores.exists() and whole
+        return about.get("fingerprint") == stamp and ended and whole
 
     def note(self, **facts) -> None:
         """Add facts to run.json."""

@@ -21,7 +21,7 @@ from sta_tsn.video import VideoDataModule
 
 
 def fit_and_test(arguments: list[str]) -> None:
-    """`sta-tsn fit`: train the configured stage, test its last epoch, write `scores.npz`.
+    """`sta-tsn fit`: train the configured stage, test its last epoch, write `scores.npz`; only train with --test=false.
 
     Args:
         arguments: LightningCLI's, each as `--name=value`, `--run_dir=FOLDER` among them.
@@ -42,6 +42,10 @@ def fit_and_test(arguments: list[str]) -> None:
         if isinstance(data, VideoDataModule):
             print(f"Backbone: {task.model.encoder.cnn.loaded}", flush=True)
     _fit(trainer, task, data, folder)
+    if not cli.config.test:
+        if trainer.is_global_zero:
+            folder.note(tested=False)
+        return
     tested = folder.tested_checkpoint
     task.load_state_dict(torch.load(tested, map_location="cpu", weights_only=True)["state_dict"])
 

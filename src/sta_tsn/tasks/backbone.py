@@ -3,8 +3,10 @@
 from typing import Literal
 
 import torch
+from timm.models import group_parameters
 from torch import nn
 
+from sta_tsn.errors import ConfigError
 from sta_tsn.models import TSN
 from sta_tsn.tasks.recognition import ActionRecognition, classification_loss
 from sta_tsn.video.flow_store import FLOW_STACK
@@ -27,12 +29,15 @@ class SpatialAttentionBackbone(ActionRecognition):
         dropout: before the fully connected layer.
         lr: of the backbone.
         head_lr_scale: the attention's and the fully connected layer's rate, as a multiple (TSN: 1).
-        lr_milestones: epochs after which the rate is divided by 10.
+        lr_milestones: epochs after which the rate is divided by 10; None: down to zero along a cosine.
         weight_decay: of weights; none on biases and batch normalisation.
+        label_smoothing: share of the target that is spread over all classes (0 to 1).
         modality: `rgb`, or `flow`: 20 input channels (x and y of ten pairs of frames), cross-modality initialisation, and
             TSN's five times the rate for the first convolution.
-        partial_bn: all batch normalisations but the first keep their statistics and affine parameters. Switch
-            it off for random weights, whose statistics mean nothing.
+        trained_batch_norms: those that do not keep their statistics and affine parameters. `first` is TSN's partial
+            BN; `all` for random weights, whose statistics mean nothing.
+        frozen_layers: the backbone's first layers, as timm groups them (MobileNetV2: stem and 7 groups of blocks),
+            keep their weights.
     """
 
     def __init__(
@@ -46,36 +51,38 @@ class SpatialAttentionBackbone(ActionRecognition):
         dropout: float = 0.8,
         lr: float = 1e-3,
         head_lr_scale: float = 1.0,
-        lr_milestones: tuple[int, ...] = (30, 60),
+        lr_milestones: tuple[int, ...] | None = (30, 60),
         weight_decay: float = 5e-4,
+        label_smoothing: float = 0.0,
         modality: Literal["rgb", "flow"] = "rgb",
-        partial_bn: bool = True,
+        trained_batch_norms: Literal["all", "first", "none"] = "first",
+        frozen_layers: int = 0,
     ):
         num_channels = 3 if modality == "rgb" else 2 * FLOW_STACK
         super().__init__(TSN(len(classes), backbone, weights, spatial_attention, pool_sizes, focus, dropout, num_channels), classes)
         self.modality = modality
         self.lr, self.head_lr_scale, self.lr_milestones = lr, head_lr_scale, lr_milestones
-        self.weight_decay, self.partial_bn = weight_decay, partial_bn
-        if partial_bn:  # before DDP looks which parameters it will have to wait for
-            freeze_batch_norms_but_first(self.model)
+        self.weight_decay, self.label_smoothing = weight_decay, label_smoothing
+        freeze(self.model, trained_batch_norms, frozen_layers)  # before DDP looks which parameters it will have to wait for
         network = self.model.settings  # describes the network, not where its first weights came from
         self.save_hyperparameters(
             {
                 **{key: value for key, value in network.items() if key != "num_classes"},
                 "classes": list(classes), "weights": "none", "lr": lr, "head_lr_scale": head_lr_scale,
-                "lr_milestones": tuple(lr_milestones), "weight_decay": weight_decay, "partial_bn": partial_bn, "modality": modality,
+                "lr_milestones": lr_milestones and tuple(lr_milestones), "weight_decay": weight_decay, "label_smoothing": label_smoothing,
+                "modality": modality, "trained_batch_norms": trained_batch_norms, "frozen_layers": frozen_layers,
             },
             logger=False,
         )  # fmt: skip
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
-        if self.partial_bn:
-            freeze_batch_norms_but_first(self.model)
+        for norm in batch_norms(self.model):
+            norm.train(norm.weight.requires_grad)
 
     def training_step(self, batch: dict) -> torch.Tensor:
         scores = self.model(batch["clips"].squeeze(1)).scores
-        loss = classification_loss(scores, batch["labels"])
+        loss = classification_loss(scores, batch["labels"], self.label_smoothing)
         self.log_training(loss, scores, batch["labels"])
         return loss
 
@@ -91,15 +98,29 @@ class SpatialAttentionBackbone(ActionRecognition):
     def configure_optimizers(self) -> dict:
         scales = {"head": self.head_lr_scale, "first": 1 if self.modality == "rgb" else FLOW_FIRST_LR_SCALE}
         optimizer = torch.optim.SGD(tsn_parameter_groups(self.model, self.lr, scales, self.weight_decay), momentum=0.9)
-        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(self.lr_milestones), gamma=0.1)
+        if self.lr_milestones is None:
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_epochs)
+        else:
+            scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(self.lr_milestones), gamma=0.1)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
-def freeze_batch_norms_but_first(model: nn.Module) -> None:
-    """TSN's partial BN: evaluation mode and fixed affine parameters for every BatchNorm but the first."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms[1:]:
-        norm.eval().requires_grad_(False)
+def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def freeze(model: TSN, trained_batch_norms: str, num_layers: int) -> None:
+    """Fix the parameters of the backbone's first layers and of the batch normalisations that are not to be trained."""
+    norms = batch_norms(model)
+    for norm in norms[{"all": len(norms), "first": 1, "none": 0}[trained_batch_norms] :]:
+        norm.requires_grad_(False)
+    net = model.encoder.cnn.net
+    layers = group_parameters(net, net.group_matcher(coarse=True)) if num_layers else {}
+    if num_layers > len(layers):
+        raise ConfigError(f"frozen_layers={num_layers}: backbone {model.encoder.cnn.name!r} has {len(layers)} layers that can be frozen.")
+    for layer in range(num_layers):
+        for name in layers[layer]:
+            net.get_parameter(name).requires_grad_(False)
 
 
 def tsn_parameter_groups(model: TSN, lr: float, scales: dict[str, float], weight_decay: float) -> list[dict]:

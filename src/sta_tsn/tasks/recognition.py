@@ -76,9 +76,9 @@ class ActionRecognition(LightningModule):
             self.test_outputs = {index: output for part in parts for index, output in part.items()}
 
 
-def classification_loss(scores: Tensor, labels: Tensor) -> Tensor:
+def classification_loss(scores: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross entropy of (B, K) scores with multi-hot labels, every class of a video with the same share."""
-    return F.cross_entropy(scores, labels / labels.sum(1, keepdim=True))
+    return F.cross_entropy(scores, labels / labels.sum(1, keepdim=True), label_smoothing=label_smoothing)
 
 
 def top_and_true_class(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
