@@ -1,0 +1,61 @@
+"""Intervals, paired bootstrap and attention scores against cases worked out by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from sta_tsn.evaluation.localisation import centre_bias, key_frame_scores, spatial_scores
+from sta_tsn.evaluation.statistics import accuracy_interval, paired_bootstrap
+
+
+def test_wilsons_interval():
+    """8 of 10, from Wilson's formula by hand: (0.4902, 0.9433)."""
+    assert accuracy_interval(np.array([1] * 8 + [0] * 2)) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+
+
+def test_paired_bootstrap_knows_pairs():
+    """Ten videos gained and none lost is significant; ten gained and ten lost is not, nor is nothing."""
+    right, wrong = np.ones(100), np.zeros(100)
+    first = np.concatenate([wrong[:30], right[:70]])
+    gained = first.copy()
+    gained[:10] = 1
+    found = paired_bootstrap(first, gained)
+    assert found.mean == pytest.approx(0.10) and found.significant
+    assert (found.low, found.high) == pytest.approx((0.05, 0.16), abs=0.015)  # binomial, 100 draws at 0.1
+    swapped = gained.copy()
+    swapped[-10:] = 0
+    assert not paired_bootstrap(first, swapped).significant
+    assert paired_bootstrap(first, first).p == 1
+
+
+def test_bootstraps_p_is_uniform_where_nothing_differs():
+    """The share of p below 0.05 among models that differ by chance alone is about 0.05."""
+    generator = np.random.default_rng(0)
+    ps = [paired_bootstrap(*(generator.random((2, 200)) < 0.5), num_draws=1000, seed=seed).p for seed in range(300)]
+    assert 0.02 < np.mean(np.array(ps) < 0.05) < 0.09
+
+
+def test_spatial_scores_by_hand():
+    """2 x 2 cells of a 4 x 4 crop, the actor fills the upper left cell."""
+    mask = torch.zeros(3, 4, 4)
+    mask[:2, :2, :2] = 1  # the third frame shows nobody
+    alpha = torch.tensor([[[0.7, 0.1], [0.1, 0.1]], [[0.1, 0.7], [0.1, 0.1]], [[0.25, 0.25], [0.25, 0.25]]])
+    found = spatial_scores(alpha, mask)
+    assert found["pointing"].tolist()[:2] == [1, 0] and np.isnan(found["pointing"][2])
+    assert found["pointing_uniform"][0] == pytest.approx(0.25)
+    assert found["mass_ratio"][:2] == pytest.approx([2.8, 0.4])  # 0.7 and 0.1 over an area of 1/4
+    assert found["mass_ratio_centre"][0] == pytest.approx(1.0)  # four cells lie alike around the middle
+
+
+def test_centre_bias():
+    bias = centre_bias(7, 7)
+    assert float(bias.sum()) == pytest.approx(1) and int(bias.argmax()) == 24
+    assert torch.allclose(bias, bias.flip(0)) and torch.allclose(bias, bias.T)
+
+
+def test_key_frame_recall_by_hand():
+    beta = torch.tensor([[0.1, 0.5, 0.3, 0.1], [0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25]])
+    key = torch.tensor([[False, True, True, False], [False, False, False, True], [True, True, True, True]])
+    found = key_frame_scores(beta, key)
+    assert found["recall"][:2].tolist() == [1, 0] and np.isnan(found["recall"][2])
+    assert found["recall_uniform"][:2].tolist() == [0.5, 0.25]
