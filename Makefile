@@ -9,17 +9,20 @@ DEVICES  ?= auto
 NODES    ?= 1
 RUNS     ?= runs
 SEED     ?= 0
+SPLITS   ?= 1
+SEEDS    ?= 0
 PYTHON   ?= python3
 BIN      ?= .venv/bin
 STA_TSN   = $(BIN)/sta-tsn
 
-data_options  = --dataset "$(DATASET)" $(if $(DATA),--data "$(DATA)") --split $(SPLIT) --runs "$(RUNS)" \
+all_splits    = --dataset "$(DATASET)" $(if $(DATA),--data "$(DATA)") --runs "$(RUNS)" \
                 $(if $(filter-out 0,$(ALLOW_MISSING)),--allow-missing)
-train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES) --nodes $(NODES) --seed $(SEED) \
+data_options  = $(all_splits) --split $(SPLIT)
+train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES) --nodes $(NODES) \
                 $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help train test data flow check-data evaluate fuse explain lint format
+.PHONY: help train reproduce report test data flow check-data evaluate fuse explain lint format
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -27,7 +30,13 @@ help: ## this list
 	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 MODALITY=rgb|flow|two-stream MODEL=sta_tsn"
 
 train: $(BIN)/.installed ## train and test the four rows of Table 2, write the report
-	$(STA_TSN) train $(data_options) $(train_options)
+	$(STA_TSN) train $(data_options) $(train_options) --seed $(SEED)
+
+reproduce: $(BIN)/.installed ## the paper's tables and figures with statistics: make reproduce SPLITS="1 2 3" SEEDS="0 1 2"
+	$(STA_TSN) reproduce $(all_splits) $(train_options) --splits $(SPLITS) --seeds $(SEEDS)
+
+report: $(BIN)/.installed ## rebuild the report of reproduce from the score tables that are there
+	$(STA_TSN) report --dataset "$(DATASET)" --runs "$(RUNS)"
 
 test: $(BIN)/.installed ## the project's tests
 	$(BIN)/python -m pytest

@@ -27,7 +27,7 @@ def test_partial_batch_normalisation(task):
 
 
 def test_frozen_layers_keep_weights_and_statistics():
-    task = SpatialAttentionBackbone(CLASSES, "test_resnet", weights="none", trained_batch_norms="all", frozen_layers=2)
+    task = SpatialAttentionBackbone(CLASSES, "test_resnet", weights="none", trained_batch_norms="all", frozen_share=0.4)
     task.on_train_epoch_start()
     before = {name: value.clone() for name, value in task.model.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in task.model.parameters() if p.requires_grad], lr=0.1)
@@ -39,9 +39,9 @@ def test_frozen_layers_keep_weights_and_statistics():
     assert any("layer2" in name for name in changed)
 
 
-def test_more_frozen_layers_than_there_are():
-    with pytest.raises(ConfigError, match="frozen_layers=9: backbone 'test_resnet' has 5 layers"):
-        SpatialAttentionBackbone(CLASSES, "test_resnet", weights="none", frozen_layers=9)
+def test_more_than_all_layers_cannot_be_frozen():
+    with pytest.raises(ConfigError, match="frozen_share=2"):
+        SpatialAttentionBackbone(CLASSES, "test_resnet", weights="none", frozen_share=2)
 
 
 def test_parameter_groups_are_tsns(task):

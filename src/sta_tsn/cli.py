@@ -37,13 +37,21 @@ def _parser() -> argparse.ArgumentParser:
 
     train = verbs.add_parser("train", help="train and test the four rows of Table 2, then write the report")
     _add_data_options(train)
-    train.add_argument("--modality", default="rgb", help="rgb, flow or two-stream")
-    train.add_argument("--model", default="sta_tsn", help="sta_tsn")
-    train.add_argument("--backbone", help="any timm CNN; the experiment's YAML says the default")
-    train.add_argument("--weights", help="imagenet, none, or a safetensors/pth file")
-    _add_device_options(train)
+    _add_train_options(train)
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=_train)
+
+    reproduce = verbs.add_parser("reproduce", help="the paper's tables and figures: every row, split and seed, with statistics")
+    _add_data_options(reproduce, one_split=False)
+    _add_train_options(reproduce)
+    reproduce.add_argument("--splits", type=int, nargs="+", default=[1], help="official splits")
+    reproduce.add_argument("--seeds", type=int, nargs="+", default=[0])
+    reproduce.set_defaults(run=_reproduce)
+
+    report = verbs.add_parser("report", help="rebuild the report of reproduce from the score tables that are there")
+    report.add_argument("--dataset", default="demo")
+    report.add_argument("--runs", default="runs", help="where the runs lie")
+    report.set_defaults(run=_report)
 
     data = verbs.add_parser("data", help="download and unpack a dataset's archives (resumable, checksummed)")
     _add_data_options(data)
@@ -79,15 +87,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_train_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--modality", default="rgb", help="rgb, flow or two-stream")
+    parser.add_argument("--model", default="sta_tsn", help="sta_tsn")
+    parser.add_argument("--backbone", help="any timm CNN; the experiment's YAML says the default")
+    parser.add_argument("--weights", help="imagenet, none, or a safetensors/pth file")
+    _add_device_options(parser)
+
+
 def _add_device_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", default="auto", help="GPUs (or CPU processes) to use, e.g. 2")
     parser.add_argument("--nodes", type=int, default=1, help="machines; start the same command on each")
 
 
-def _add_data_options(parser: argparse.ArgumentParser) -> None:
+def _add_data_options(parser: argparse.ArgumentParser, one_split: bool = True) -> None:
+    if one_split:
+        parser.add_argument("--split", type=int, default=1, help="official split, from 1")
     parser.add_argument("--dataset", default="demo", help="a folder of experiments/: demo, ucf101, hmdb51, jhmdb, thumos14, folder, ...")
     parser.add_argument("--data", help="the dataset's folder; the experiment's YAML says the default")
-    parser.add_argument("--split", type=int, default=1, help="official split, from 1")
     parser.add_argument("--runs", default="runs", help="where everything is written")
     parser.add_argument("--allow-missing", action="store_true", help="go on without videos that are absent")
     parser.add_argument("--experiments", default="experiments", help="folder of the YAML files")
@@ -98,6 +115,20 @@ def _train(options: argparse.Namespace) -> None:
     from sta_tsn.running.pipeline import train
 
     train(_as(TrainOptions, options))
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    from sta_tsn.running.data import TrainOptions
+    from sta_tsn.running.reproduce import reproduce
+
+    reproduce(_as(TrainOptions, options), options.splits, options.seeds)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from sta_tsn.running.data import TrainOptions
+    from sta_tsn.running.reproduce import report
+
+    report(_as(TrainOptions, options))
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -9,12 +9,14 @@ import csv
 import multiprocessing
 import os
 import time
+from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as PebbleTimeout
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.datasets.records import VideoRecord
+from sta_tsn.errors import DatasetError
 
 TIME_LIMIT_SEC = 60.0
 BYTES_PER_SEC = 1e6  # on top: an untrimmed video of THUMOS14 takes its time
@@ -111,6 +113,11 @@ def _outcome(row: ManifestRow, future, limit_sec: float) -> ManifestRow:
         found = future.result()
     except PebbleTimeout:
         found = {"reason": f"{TOOK_LONGER} {limit_sec:.3g} s"}
+    except BrokenExecutor as error:  # nothing is wrong with the video
+        raise DatasetError(
+            f"The processes that count frames do not start ({error}). In a script of your own, put what runs below "
+            "`if __name__ == '__main__':`; else look for a lack of memory."
+        ) from error
     except Exception as error:  # a decoder that crashed its process, too
         found = {"reason": f"the decoder failed: {type(error).__name__} {error}"}
     return ManifestRow(**{**asdict(row), **found})

@@ -14,6 +14,13 @@ def micro_accuracy(scores: Tensor, labels: Tensor) -> float:
     return float(multiclass_accuracy(top, target, num_classes=scores.shape[1], average="micro"))
 
 
+def is_right(scores: Tensor, labels: Tensor) -> Tensor:
+    """(V,): 1 where the top class of a video is in its label set, 0 where not, NaN where it has no label."""
+    labels = labels.bool()
+    hit = labels.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)
+    return hit.double().masked_fill(~labels.any(1), torch.nan)
+
+
 def mean_class_accuracy(scores: Tensor, labels: Tensor) -> float:
     """TSN's accuracy: the mean over the classes that have a video. Not the paper's Eq 19."""
     accuracies = per_class_accuracy(scores, labels)

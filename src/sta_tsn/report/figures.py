@@ -7,6 +7,8 @@ import numpy as np
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.evaluation import ScoreTable, confusion_matrix, per_class_accuracy
+from sta_tsn.evaluation.metrics import is_right
+from sta_tsn.evaluation.statistics import accuracy_interval
 
 plt.switch_backend("Agg")  # files only, no screen
 
@@ -45,3 +47,29 @@ def save_figure(figure, path: Path) -> None:
     with atomic(path) as temporary:
         figure.savefig(temporary, bbox_inches="tight", dpi=90)
     plt.close(figure)
+
+
+def rows_chart(tables: list[tuple[str, str, ScoreTable]], path: Path) -> None:
+    """Accuracy of every row with its 95 % interval, one group of bars a modality; seeds beside one another.
+
+    Args:
+        tables: (row, modality, score table) of one split.
+    """
+    rows, modalities = (list(dict.fromkeys(values)) for values in list(zip(*tables, strict=True))[:2])
+    figure, axes = plt.subplots(figsize=(1.6 + 1.5 * len(rows), 4))
+    for row, modality in {(row, modality): None for row, modality, _ in tables}:
+        same = [table for one, other, table in tables if (one, other) == (row, modality)]
+        for number, table in enumerate(same):
+            right = is_right(table.scores, table.labels).numpy()
+            right = right[~np.isnan(right)]
+            low, high = accuracy_interval(right)
+            width = 0.8 / len(modalities) / len(same)
+            x = rows.index(row) - 0.4 + width * (modalities.index(modality) * len(same) + number + 0.5)
+            colour = ("#4477aa", "#ee6677", "#228833")[modalities.index(modality)]
+            axes.bar(x, 100 * right.mean(), width * 0.92, color=colour, label=modality if not number and row == rows[0] else None)
+            axes.vlines(x, 100 * low, 100 * high, color="black", linewidth=1)
+    axes.set_xticks(range(len(rows)), rows)
+    axes.set(ylabel="accuracy %", ylim=(0, 100), title="Micro accuracy, 95 % interval")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+    save_figure(figure, path)

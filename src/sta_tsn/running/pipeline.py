@@ -43,21 +43,31 @@ TABLE_2 = (
 
 def train(options: TrainOptions) -> None:
     """Train, test and report every row that is not done yet; for `two-stream` those of RGB, of flow, and both fused."""
+    videos = train_all(options)
+    from sta_tsn.report import build_report
+
+    root = Path(options.runs, options.dataset)
+    runs = {modality: {row.title: row.folder(replace(options, modality=modality)) for row in TABLE_2} for modality in streams(options)}
+    scores = {modality: {title: run.scores for title, run in rows.items()} for modality, rows in runs.items()}
+    checkpoints = {modality: rows["STA-TSN"].tested_checkpoint for modality, rows in runs.items()}
+    build_report(scores, checkpoints, FlowStore(root / "flow"), videos.test, root / "report")
+
+
+def streams(options: TrainOptions) -> list[str]:
+    """The modalities that are trained one by one."""
+    return ["rgb", "flow"] if options.modality == "two-stream" else [options.modality]
+
+
+def train_all(options: TrainOptions) -> VideoSplit:
+    """Train and test every row that is not done yet, without a report; returns the videos used."""
     check_names(options)
     manifest = Path(options.runs, options.dataset, "manifest.csv")
     videos, classes = prepare_videos(options, manifest)
     sides = f"{len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos"
     print(f"{options.dataset} split {options.split}: {sides}, {len(classes)} classes", flush=True)
-    streams = ["rgb", "flow"] if options.modality == "two-stream" else [options.modality]
-    for modality in streams:
+    for modality in streams(options):
         _train_rows(replace(options, modality=modality), manifest, videos)
-    from sta_tsn.report import build_report
-
-    root = Path(options.runs, options.dataset)
-    runs = {modality: {row.title: row.folder(replace(options, modality=modality)) for row in TABLE_2} for modality in streams}
-    scores = {modality: {title: run.scores for title, run in rows.items()} for modality, rows in runs.items()}
-    checkpoints = {modality: rows["STA-TSN"].tested_checkpoint for modality, rows in runs.items()}
-    build_report(scores, checkpoints, FlowStore(root / "flow"), videos.test, root / "report")
+    return videos
 
 
 def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit) -> None:

@@ -36,8 +36,8 @@ class SpatialAttentionBackbone(ActionRecognition):
             TSN's five times the rate for the first convolution.
         trained_batch_norms: those that do not keep their statistics and affine parameters. `first` is TSN's partial
             BN; `all` for random weights, whose statistics mean nothing.
-        frozen_layers: the backbone's first layers, as timm groups them (MobileNetV2: stem and 7 groups of blocks),
-            keep their weights.
+        frozen_share: of the backbone's layers, as timm groups them, from the input on: they keep their weights (0 to 1;
+            0.625 is the stem and 4 of 7 groups of blocks in MobileNetV2, the stem and 2 of 4 layers in ResNets).
     """
 
     def __init__(
@@ -56,21 +56,21 @@ class SpatialAttentionBackbone(ActionRecognition):
         label_smoothing: float = 0.0,
         modality: Literal["rgb", "flow"] = "rgb",
         trained_batch_norms: Literal["all", "first", "none"] = "first",
-        frozen_layers: int = 0,
+        frozen_share: float = 0.0,
     ):
         num_channels = 3 if modality == "rgb" else 2 * FLOW_STACK
         super().__init__(TSN(len(classes), backbone, weights, spatial_attention, pool_sizes, focus, dropout, num_channels), classes)
         self.modality = modality
         self.lr, self.head_lr_scale, self.lr_milestones = lr, head_lr_scale, lr_milestones
         self.weight_decay, self.label_smoothing = weight_decay, label_smoothing
-        freeze(self.model, trained_batch_norms, frozen_layers)  # before DDP looks which parameters it will have to wait for
+        freeze(self.model, trained_batch_norms, frozen_share)  # before DDP looks which parameters it will have to wait for
         network = self.model.settings  # describes the network, not where its first weights came from
         self.save_hyperparameters(
             {
                 **{key: value for key, value in network.items() if key != "num_classes"},
                 "classes": list(classes), "weights": "none", "lr": lr, "head_lr_scale": head_lr_scale,
                 "lr_milestones": lr_milestones and tuple(lr_milestones), "weight_decay": weight_decay, "label_smoothing": label_smoothing,
-                "modality": modality, "trained_batch_norms": trained_batch_norms, "frozen_layers": frozen_layers,
+                "modality": modality, "trained_batch_norms": trained_batch_norms, "frozen_share": frozen_share,
             },
             logger=False,
         )  # fmt: skip
@@ -109,16 +109,16 @@ def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def freeze(model: TSN, trained_batch_norms: str, num_layers: int) -> None:
+def freeze(model: TSN, trained_batch_norms: str, share: float) -> None:
     """Fix the parameters of the backbone's first layers and of the batch normalisations that are not to be trained."""
     norms = batch_norms(model)
     for norm in norms[{"all": len(norms), "first": 1, "none": 0}[trained_batch_norms] :]:
         norm.requires_grad_(False)
+    if not 0 <= share <= 1:
+        raise ConfigError(f"frozen_share={share}: a share of the backbone's layers, from 0 to 1.")
     net = model.encoder.cnn.net
-    layers = group_parameters(net, net.group_matcher(coarse=True)) if num_layers else {}
-    if num_layers > len(layers):
-        raise ConfigError(f"frozen_layers={num_layers}: backbone {model.encoder.cnn.name!r} has {len(layers)} layers that can be frozen.")
-    for layer in range(num_layers):
+    layers = group_parameters(net, net.group_matcher(coarse=True)) if share else {}
+    for layer in range(int(share * len(layers))):
         for name in layers[layer]:
             net.get_parameter(name).requires_grad_(False)
 

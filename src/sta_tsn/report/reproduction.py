@@ -1,0 +1,109 @@
+"""The report of a reproduction: Tables 2, 3 and 4-6, significance, attention, figures; Markdown, HTML, CSV, PNG and SVG."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from sta_tsn.artefacts import atomic, read_json
+from sta_tsn.report import paper
+from sta_tsn.report.figures import confusion_chart, per_class_chart, rows_chart
+from sta_tsn.report.tables import TestedRun, competitors, differences, runs_table, table_2, table_3, with_fusions
+
+ATTENTION_FILE = "attention.json"  # in the folder of a tested stage-two run
+STYLE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
+<style>body{{font:16px/1.5 sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}img{{max-width:100%}}
+table{{border-collapse:collapse}}td,th{{padding:.25rem .8rem;text-align:left;border-bottom:1px solid #ccc}}</style>
+"""
+
+
+def build_reproduction(runs: list[TestedRun], dataset: str, command: str, pictures: list[Path], folder: Path) -> Path:
+    """Write `report.md`, `index.html`, one CSV a table and the figures; returns the page.
+
+    Args:
+        runs: tested runs, rows in the paper's order.
+        dataset: as in `experiments/`.
+        command: that made them.
+        pictures: attention figures to show.
+        folder: to write to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = with_fusions(runs)
+    final = [run for run in runs if run.row == runs[-1].row]
+    tables = {
+        "runs": ("All runs", runs_table(runs), "One line per tested run; everything above follows from these score tables."),
+        "table_3": ("Table 3: the splits", table_3(runs, dataset), "Micro accuracy in %, mean over seeds; the paper's in brackets."),
+        "differences": (
+            "Which differences are real",
+            differences(runs),
+            "Paired bootstrap over test videos (10,000 draws), 95 % interval in brackets. A video tested in several splits or seeds "
+            "counts once, with its mean. Splits share videos, so p is for these videos, not for others like them.",
+        ),
+        "attention": ("Attention against ground truth", attention_table(runs), ATTENTION_TEXT),
+    }
+    if dataset in paper.COMPETITORS:
+        title = f"{paper.COMPETITORS_TABLE[dataset]}: the systems the paper compares with"
+        tables["competitors"] = (
+            title,
+            competitors(final, dataset),
+            "Micro accuracy in % as the paper prints it; ours from these runs.",
+        )
+    if any(run.split == 1 for run in runs):
+        text = "Micro accuracy in %: mean ± standard deviation over seeds (95 % Wilson interval for one seed's number of videos)."
+        tables["table_2"] = ("Table 2: split 1", table_2(runs, dataset), text)
+    order = ("table_2", "table_3", "differences", "attention", "competitors", "runs")
+    parts = [f"# {dataset}: the paper's tables from our own runs", f"Made by `{command}`. The paper used ResNet-152 throughout."]
+    for name in order:
+        if name not in tables or tables[name][1].empty:
+            continue
+        title, table, text = tables[name]
+        with atomic(folder / f"{name}.csv") as path:
+            table.to_csv(path)
+        parts.append(f"## {title}\n\n{text}\n\n{table.to_markdown(index=not isinstance(table.index, pd.RangeIndex))}")
+    parts.append(_figures(runs, final, pictures, folder))
+    return _write("\n\n".join(parts) + "\n", f"{dataset}: STA-TSN", folder)
+
+
+ATTENTION_TEXT = (
+    "Pointing: in how many % of the frames the middle of the most attended cell is on the actor; beside it a model that always points "
+    "at the crop's middle, and a random cell. Mass ratio: attention on the actor over the actor's share of the area (uniform 1), beside "
+    "a Gaussian in the middle. Key-frame recall: of a segment's k key frames, the % among its k most attended, beside chance."
+    " Dropped frames: accuracy without the 3 most, 3 least attended and 3 random frames of each segment."
+)
+
+
+def attention_table(runs: list[TestedRun]) -> pd.DataFrame:
+    """What `running.attention` measured of each run that has it."""
+    lines = []
+    for run in runs:
+        measured = read_json(run.folder / ATTENTION_FILE) if run.folder else {}
+        if measured:
+            about = {"row": run.row, "modality": run.modality, "split": run.split, "seed": run.seed}
+            lines.append(about | {name: value for name, value in measured.items() if name != "made_by"})
+    return pd.DataFrame(lines)
+
+
+def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path], folder: Path) -> str:
+    shown = next((run for run in reversed(final) if run.split == min(run.split for run in final)), final[-1])
+    title = f"{shown.row}, {shown.modality}, split {shown.split}"
+    for suffix in ("png", "svg"):
+        rows_chart([(run.row, run.modality, run.table) for run in runs if run.split == shown.split], folder / f"rows.{suffix}")
+        per_class_chart(shown.table, title, folder / f"per_class.{suffix}")
+        confusion_chart(shown.table, title, folder / f"confusion.{suffix}")
+    names = {"rows.png": f"Split {shown.split}, every row", "per_class.png": f"Fig 4: {title}", "confusion.png": f"Fig 5: {title}"}
+    for number, picture in enumerate(pictures, 1):
+        with atomic(folder / f"attention_{number}.png") as path:
+            shutil.copyfile(picture, path)
+        names[f"attention_{number}.png"] = f"Fig 6: attention on a test video ({number})"
+    return "## Figures\n\n" + "\n\n".join(f"{caption}\n\n![{caption}]({name})" for name, caption in names.items())
+
+
+def _write(markdown: str, title: str, folder: Path) -> Path:
+    from markdown_it import MarkdownIt
+
+    with atomic(folder / "report.md") as path:
+        path.write_text(markdown, encoding="utf-8")
+    page = folder / "index.html"
+    with atomic(page) as path:
+        path.write_text(STYLE.format(title=title) + MarkdownIt("commonmark").enable("table").render(markdown), encoding="utf-8")
+    return page

@@ -1,0 +1,157 @@
+"""The tables of a reproduction, from score tables alone: ours beside the paper's, with intervals and significance."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sta_tsn.evaluation import ScoreTable, fuse
+from sta_tsn.evaluation.metrics import is_right
+from sta_tsn.evaluation.statistics import accuracy_interval, paired_bootstrap
+from sta_tsn.report import paper
+
+
+class TestedRun(NamedTuple):
+    """One run's answers: which row of the paper's tables, on what, and where it lies (None for a fusion)."""
+
+    row: str
+    modality: str
+    split: int
+    seed: int
+    table: ScoreTable
+    folder: Path | None
+
+
+def with_fusions(runs: list[TestedRun]) -> list[TestedRun]:
+    """Also the 1:1 fusion of every pair of RGB and flow that are equal in the rest."""
+    flows = {(run.row, run.split, run.seed): run for run in runs if run.modality == "flow"}
+    fused = []
+    for run in runs:
+        other = flows.get((run.row, run.split, run.seed))
+        if run.modality == "rgb" and other:
+            fused.append(run._replace(modality="two-stream", table=fuse([run.table, other.table], [1, 1]), folder=None))
+    return [*runs, *fused]
+
+
+def runs_table(runs: list[TestedRun]) -> pd.DataFrame:
+    """Every run with its numbers and its protocol: the table that all others can be checked against."""
+    return pd.DataFrame(
+        {
+            "row": run.row, "modality": run.modality, "split": run.split, "seed": run.seed, **run.table.summary,
+            "minutes": round(sum(run.table.protocol.get("seconds", {}).values()) / 60, 1),
+            "frames": run.table.protocol["segments"] * run.table.protocol["frames_per_segment"], "crops": run.table.protocol["crops"],
+            "missing": run.table.protocol["missing"], "commit": run.table.protocol["commit"],
+        }
+        for run in runs
+    )  # fmt: skip
+
+
+def table_2(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
+    """Split 1, rows by modality: mean over seeds, its spread, the 95 % interval for N videos, and the paper's."""
+    cells = {}
+    for (row, modality), group in _grouped([run for run in runs if run.split == 1], "row", "modality").items():
+        cells.setdefault(row, {})[modality] = _cell(group)
+        cells[row][f"{modality}, paper"] = _plain(paper.accuracy_of(dataset, row, modality, 1))
+        if _is_multi_label(group[0].table):
+            cells[row][f"{modality}, mAP"] = _mean_and_spread([run.table.summary["mAP %"] for run in group])
+            cells[row][f"{modality}, mAP, paper"] = _plain(paper.TABLE_2_MAP.get(dataset, {}).get((row, modality)))
+    return pd.DataFrame(cells).T.fillna("–")
+
+
+def table_3(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
+    """Each row and modality on each split, mean over seeds, and the mean of the splits that are there."""
+    lines = {}
+    for (row, modality), group in _grouped(runs, "row", "modality").items():
+        splits = {split: np.mean([_accuracy(run) for run in part]) for (split,), part in _grouped(group, "split").items()}
+        said = {split: paper.accuracy_of(dataset, row, modality, split) for split in splits}
+        line = {f"split {split}": _beside(value, said[split]) for split, value in sorted(splits.items())}
+        whole = None if None in said.values() else np.mean(list(said.values()))
+        line[f"mean of {len(splits)}"] = _beside(np.mean(list(splits.values())), whole)
+        lines[f"{row}, {modality}"] = line
+    return pd.DataFrame(lines).T.fillna("–")
+
+
+def competitors(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
+    """The paper's Tables 4 to 6 for this dataset, the last line ours; empty where it has none."""
+    ours = {modality: np.mean([_accuracy(run) for run in part]) for (modality,), part in _grouped(runs, "modality").items()}
+    lines = {name: dict(zip(paper.MODALITIES, map(_plain, numbers), strict=True)) for name, numbers in paper.COMPETITORS[dataset].items()}
+    theirs = {
+        modality: _plain(round(np.mean(splits), 1)) for modality, splits in zip(paper.MODALITIES, paper.TABLE_3[dataset], strict=True)
+    }
+    lines["STA-TSN, the paper's"] = theirs
+    splits = len({run.split for run in runs})
+    lines[f"STA-TSN, ours (mean of {splits} split{'s' * (splits > 1)})"] = {
+        modality: _plain(ours.get(modality)) for modality in paper.MODALITIES
+    }
+    return pd.DataFrame(lines).T
+
+
+def differences(runs: list[TestedRun]) -> pd.DataFrame:
+    """Neighbouring rows on the same videos: each video counts once, with its mean over the splits and seeds both rows have."""
+    rows = list(dict.fromkeys(run.row for run in runs))
+    lines = []
+    for modality in dict.fromkeys(run.modality for run in runs):
+        for first, second in pairwise(rows):
+            pairs = _paired(runs, modality, first, second)
+            if not pairs:
+                continue
+            found = paired_bootstrap(*map(np.array, zip(*(np.mean(pair, 0) for pair in pairs.values()), strict=True)))
+            gain = f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+            verdict = f"p = {found.p:.3f}" if found.significant else f"not significant (p = {found.p:.2f})"
+            lines.append({"modality": modality, "from": first, "to": second, "difference, points": gain, "": verdict, "videos": len(pairs)})
+    return pd.DataFrame(lines)
+
+
+def _paired(runs: list[TestedRun], modality: str, first: str, second: str) -> dict[str, list[tuple[float, float]]]:
+    """By video id: what both rows made of it, for every split and seed that both have."""
+    chosen = _grouped([run for run in runs if run.modality == modality], "split", "seed", "row")
+    pairs: dict[str, list] = {}
+    for (split, seed, row), (run,) in chosen.items():
+        other = chosen.get((split, seed, second))
+        if row != first or not other:
+            continue
+        theirs = dict(zip(other[0].table.ids, _right(other[0]), strict=True))
+        for name, right in zip(run.table.ids, _right(run), strict=True):
+            if name in theirs and not np.isnan(right):
+                pairs.setdefault(name, []).append((right, theirs[name]))
+    return pairs
+
+
+def _grouped(runs: list[TestedRun], *names: str) -> dict[tuple, list[TestedRun]]:
+    groups: dict[tuple, list] = {}
+    for run in runs:
+        groups.setdefault(tuple(getattr(run, name) for name in names), []).append(run)
+    return groups
+
+
+def _right(run: TestedRun) -> np.ndarray:
+    return is_right(run.table.scores, run.table.labels).numpy()
+
+
+def _accuracy(run: TestedRun) -> float:
+    return run.table.summary["micro accuracy %"]
+
+
+def _is_multi_label(table: ScoreTable) -> bool:
+    return bool((table.labels.sum(1) != 1).any())
+
+
+def _cell(group: list[TestedRun]) -> str:
+    right = np.nanmean([_right(run) for run in group], axis=0)
+    right = right[~np.isnan(right)]
+    low, high = accuracy_interval(right)
+    return f"{_mean_and_spread([_accuracy(run) for run in group])} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _mean_and_spread(values: list[float]) -> str:
+    return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _beside(ours: float, theirs: float | None) -> str:
+    return f"{ours:.1f}" + ("" if theirs is None else f" (paper {theirs:.1f})")

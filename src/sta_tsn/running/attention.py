@@ -1,0 +1,78 @@
+"""Does attention look where the action is, and does the model need what it looks at? Measured on a tested STA-TSN run."""
+
+from collections import defaultdict
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from sta_tsn.artefacts import file_fingerprint, read_json, write_json
+from sta_tsn.datasets import VideoDataset, VideoRecord
+from sta_tsn.evaluation.localisation import key_frame_scores, spatial_scores
+from sta_tsn.evaluation.metrics import micro_accuracy
+from sta_tsn.features.store import FeatureStore
+from sta_tsn.report.attention import load_sta_tsn
+from sta_tsn.report.reproduction import ATTENTION_FILE
+from sta_tsn.running.folder import RunFolder
+from sta_tsn.video import crop_masks
+
+NUM_DROPPED = 3  # frames of each segment
+
+
+def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoRecord]) -> None:
+    """Score a stage-two run against the dataset's ground truth (as far as it has one) and by dropping frames; once.
+
+    Spatial attention is scored on all ten crops, temporal attention and dropped frames on the centre crop. Reads the stored
+    features of stage one: no video is decoded. Writes `attention.json` into the run's folder.
+    """
+    file, made_by = run.path / ATTENTION_FILE, file_fingerprint(run.scores)
+    if read_json(file).get("made_by") == made_by:
+        return
+    store = FeatureStore(run.path.with_name("backbone") / "features")
+    model = load_sta_tsn(run.tested_checkpoint).model.eval()
+    spatial, temporal, dropped, labels = defaultdict(list), defaultdict(list), defaultdict(list), []
+    generator = np.random.default_rng(0)
+    for record in track(videos, description="Scoring attention"):
+        stored = store.read(record.id)
+        features, indices = stored["features"][:1].float(), stored["frame_indices"]
+        with torch.no_grad():
+            beta = model.classify(features[0][None]).temporal_weights[0]
+            for name, kept in frames_to_keep(beta, generator).items():
+                dropped[name].append(model.classify(_choose(features[0], kept)[None]).scores[0])
+        labels.append(torch.zeros(dropped["none"][0].shape).index_fill(0, torch.tensor(record.labels, dtype=torch.long), 1))
+        mask = dataset.actor_mask(record)
+        if mask is not None and "spatial_weights" in stored:
+            alpha = stored["spatial_weights"].float().flatten(0, 2)  # ten crops of all frames
+            seen = torch.from_numpy(crop_masks(mask, indices.flatten().tolist(), model.input_px, ten=True)).flatten(0, 1)
+            _add(spatial, spatial_scores(alpha, seen))
+        key_frames = dataset.key_frames(record)
+        if key_frames is not None:
+            _add(temporal, key_frame_scores(beta, torch.from_numpy(key_frames)[indices]))
+    found = {name: _percent(values) for name, values in spatial.items() if name.startswith("pointing")}
+    found |= {name: round(float(np.nanmean(np.concatenate(values))), 3) for name, values in spatial.items() if name.startswith("mass")}
+    found |= {f"key_frame_{name}": _percent(values) for name, values in temporal.items()}
+    truth = torch.stack(labels)
+    found |= {f"dropped_{name}": round(100 * micro_accuracy(torch.stack(scores), truth), 1) for name, scores in dropped.items()}
+    write_json(file, {"made_by": made_by, **found})
+
+
+def frames_to_keep(beta: torch.Tensor, generator: np.random.Generator) -> dict[str, torch.Tensor]:
+    """Frames (N, T - k) of each segment that stay, ascending, when the k most or least attended or random ones are dropped."""
+    ranked = beta.argsort(1)
+    count = beta.shape[1] - min(NUM_DROPPED, beta.shape[1] - 1)
+    drawn = torch.from_numpy(np.stack([generator.permutation(beta.shape[1]) for _ in beta]))
+    kept = {"none": ranked, "most": ranked[:, :count], "least": ranked[:, -count:], "random": drawn[:, :count]}
+    return {name: frames.sort(1).values for name, frames in kept.items()}
+
+
+def _choose(features: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    return features.gather(1, frames[..., None].expand(-1, -1, features.shape[-1]))  # (N, T, D) -> (N, kept, D)
+
+
+def _add(lists: dict[str, list], found: dict[str, np.ndarray]) -> None:
+    for name, values in found.items():
+        lists[name].append(values)
+
+
+def _percent(values: list[np.ndarray]) -> float:
+    return round(100 * float(np.nanmean(np.concatenate(values))), 1)

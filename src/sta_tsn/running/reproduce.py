@@ -1,0 +1,61 @@
+"""`make reproduce`: every row, modality, split and seed that is not done yet, attention scored, then the report.
+`make report`: the report alone, from what is there."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sta_tsn.errors import UserError
+from sta_tsn.evaluation import ScoreTable
+from sta_tsn.report.reproduction import build_reproduction
+from sta_tsn.report.tables import TestedRun
+from sta_tsn.running.attention import measure_attention
+from sta_tsn.running.data import TrainOptions, check_names, open_dataset, prepare_videos
+from sta_tsn.running.pipeline import TABLE_2, streams, train, train_all
+
+
+def reproduce(options: TrainOptions, splits: Sequence[int], seeds: Sequence[int]) -> None:
+    """Seeds beyond the first come last, so that the first whole table is there as early as possible.
+
+    Args:
+        splits: official splits, 1-based. seeds: of everything random.
+    """
+    check_names(options)
+    dataset = open_dataset(options)
+    for split in splits:
+        dataset.check_split(split)
+    first = replace(options, split=splits[0], seed=seeds[0])
+    for seed in seeds:
+        for split in splits:
+            one = replace(options, split=split, seed=seed)
+            print(f"\n##### split {split}, seed {seed}", flush=True)
+            train(one) if one == first else train_all(one)
+            videos, _ = prepare_videos(one, Path(options.runs, options.dataset, "manifest.csv"))
+            for modality in streams(one):
+                measure_attention(TABLE_2[-1].folder(replace(one, modality=modality)), dataset, videos.test)
+    report(options)
+
+
+def report(options: TrainOptions) -> None:
+    """Rebuild every table and figure from the score tables below `runs/<dataset>`, whichever are there.
+
+    Raises:
+        UserError: there is none.
+    """
+    root = Path(options.runs, options.dataset)
+    runs = [run for row in TABLE_2 for modality in streams(replace(options, modality="two-stream")) for run in _tested(root, row, modality)]
+    if not runs:
+        raise UserError(f"No tested run below {root.resolve()}: make reproduce DATASET={options.dataset} makes them.")
+    splits, seeds = (" ".join(map(str, sorted({getattr(run, name) for run in runs}))) for name in ("split", "seed"))
+    command = f'make reproduce DATASET={options.dataset} SPLITS="{splits}" SEEDS="{seeds}"'
+    pictures = sorted((root / "report").glob("attention_*.png"))
+    page = build_reproduction(runs, options.dataset, command, pictures, root / "reproduction")
+    print(f"{len(runs)} runs. Report: {page.resolve()}, report.md and the tables as CSV beside it", flush=True)
+
+
+def _tested(root: Path, row, modality: str) -> list[TestedRun]:
+    found = []
+    for path in sorted(root.glob(f"split*/{row.model}/{modality}/seed*/{row.stage}/scores.npz")):
+        table = ScoreTable.load(path)
+        found.append(TestedRun(row.title, modality, int(table.protocol["split"]), int(table.protocol["seed"]), table, path.parent))
+    return found
