@@ -1,0 +1,125 @@
+"""`make reproduce` on miniature videos, `make report` from score tables alone, and the tables against known cases."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from tests_support import write_mini_experiments
+
+from sta_tsn.artefacts import read_json
+from sta_tsn.cli import main
+from sta_tsn.evaluation import ScoreTable
+from sta_tsn.report.tables import TestedRun, competitors, differences, table_2, table_3, with_fusions
+from sta_tsn.running.attention import frames_to_keep
+
+TestedRun.__test__ = False  # no test class, whatever pytest thinks of its name
+
+
+def table(num_right: int, num_videos: int = 100, split: int = 1, seed: int = 0) -> ScoreTable:
+    """Two classes; the first `num_right` videos are right."""
+    labels = torch.zeros(num_videos, 2, dtype=torch.bool)
+    labels[:, 0] = True
+    scores = torch.tensor([[1.0, 0.0]] * num_right + [[0.0, 1.0]] * (num_videos - num_right))
+    protocol = {"dataset": "JHMDB", "split": split, "seed": seed, "segments": 3, "frames_per_segment": 10, "crops": 10, "missing": 0}
+    return ScoreTable([f"v{i}" for i in range(num_videos)], scores, labels, ["a", "b"], {**protocol, "commit": "abc"})
+
+
+def run(row: str, right: int, modality: str = "rgb", split: int = 1, seed: int = 0) -> TestedRun:
+    return TestedRun(row, modality, split, seed, table(right, split=split, seed=seed), None)
+
+
+def test_table_2_has_mean_spread_interval_and_the_papers_number():
+    found = table_2([run("STA-TSN", 50), run("STA-TSN", 60, seed=1), run("CNN", 40), run("CNN", 99, split=2)], "jhmdb")
+    assert found.loc["STA-TSN", "rgb"] == "55.0 ± 7.1 (45.2 to 64.4)"  # Wilson, 55 of 100
+    assert found.loc["STA-TSN", "rgb, paper"] == "58.6" and found.loc["CNN", "rgb"].startswith("40.0 (")
+    assert table_2([run("STA-TSN", 50)], "demo").loc["STA-TSN", "rgb, paper"] == "–"
+
+
+def test_table_3_and_competitors_take_the_mean_of_splits():
+    runs = [run("STA-TSN", right, split=split) for split, right in ((1, 50), (2, 60), (3, 40))]
+    found = table_3(runs, "jhmdb").loc["STA-TSN, rgb"]
+    assert found["split 2"] == "60.0 (paper 55.2)" and found["mean of 3"] == "50.0 (paper 56.0)"
+    others = competitors(runs, "jhmdb")
+    assert others.loc["STA-TSN, ours (mean of 3 splits)", "rgb"] == "50.0" and others.loc["STA-TSN, the paper's", "two-stream"] == "78.4"
+
+
+def test_a_difference_that_is_not_significant_is_printed_as_such():
+    found = differences([run("CNN", 50), run("SA-CNN", 52), run("STA-TSN", 80)]).set_index("to")
+    assert found.loc["SA-CNN", ""].startswith("not significant") and found.loc["STA-TSN", ""].startswith("p = 0.000")
+    assert found.loc["STA-TSN", "difference, points"].startswith("+28.0 (+20.0 to")
+
+
+def test_two_streams_are_fused_where_both_are_there():
+    found = with_fusions([run("CNN", 50), run("CNN", 60, "flow"), run("SA-CNN", 50)])
+    assert [(one.row, one.modality) for one in found[3:]] == [("CNN", "two-stream")]
+
+
+def test_frames_to_keep_are_in_order_and_of_equal_number():
+    import numpy as np
+
+    beta = torch.tensor([[0.1, 0.4, 0.2, 0.25, 0.05]])
+    kept = frames_to_keep(beta, np.random.default_rng(0))
+    assert kept["none"].tolist() == [[0, 1, 2, 3, 4]] and kept["most"].tolist() == [[0, 4]] and kept["least"].tolist() == [[1, 3]]
+    assert kept["random"].shape == (1, 2)
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory, mini_ucf101) -> tuple[list[str], Path]:
+    """The command, and the runs' folder after it has run once: one split, two seeds."""
+    tmp_path = tmp_path_factory.mktemp("reproduced")
+    experiments, runs = write_mini_experiments(tmp_path, mini_ucf101), tmp_path / "runs"
+    command = [sys.executable, "-m", "sta_tsn", "reproduce", "--dataset=mini", f"--experiments={experiments}", f"--runs={runs}"]
+    return [*command, "--seeds", "0", "1"], runs
+
+
+def call(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_reproduce_makes_every_run_and_the_report(reproduced):
+    command, runs = reproduced
+    printed = call(command)
+    folder = runs / "mini" / "reproduction"
+    assert f"8 runs. Report: {folder / 'index.html'}" in printed
+    text = (folder / "report.md").read_text()
+    assert all(f"## {title}" in text for title in ("Table 2", "Table 3", "Which differences are real", "Attention", "All runs", "Figures"))
+    listed = pd.read_csv(folder / "runs.csv")
+    expected = ScoreTable.load(runs / "mini/split1/sta_tsn/rgb/seed1/temporal/scores.npz").summary
+    of_seed_1 = listed[(listed["row"] == "STA-TSN") & (listed["seed"] == 1)]
+    assert of_seed_1["micro accuracy %"].item() == pytest.approx(expected["micro accuracy %"])
+    measured = read_json(runs / "mini/split1/sta_tsn/rgb/seed0/temporal/attention.json")
+    assert measured["dropped_none"] >= 60 and "pointing" not in measured  # UCF101 has no masks
+    for name in ("rows", "per_class", "confusion"):
+        assert (folder / f"{name}.png").stat().st_size > 1000 and (folder / f"{name}.svg").read_text().rstrip().endswith("</svg>")
+    start = time.monotonic()
+    assert call(command).count("done already") == 8 and time.monotonic() - start < 60
+
+
+def test_report_needs_nothing_but_score_tables(reproduced, tmp_path):
+    _, runs = reproduced
+    for path in runs.rglob("scores.npz"):
+        target = tmp_path / path.relative_to(runs)
+        target.parent.mkdir(parents=True)
+        shutil.copy(path, target)
+    assert main(["report", "--dataset=mini", f"--runs={tmp_path}"]) == 0
+    made, again = (pd.read_csv(folder / "mini/reproduction/table_2.csv") for folder in (runs, tmp_path))
+    assert made.equals(again)
+
+
+def test_report_without_runs_says_what_makes_them(tmp_path, capsys):
+    assert main(["report", "--dataset=mini", f"--runs={tmp_path}"]) == 1
+    assert "No tested run below" in capsys.readouterr().err
+
+
+def test_a_split_that_does_not_exist(reproduced):
+    command, _ = reproduced
+    done = subprocess.run([*command, "--splits", "7"], capture_output=True, text=True)
+    assert done.returncode == 1 and "SPLIT=7" in done.stderr
