@@ -1,0 +1,149 @@
+"""SMNet (Yang, Lu, Zhou, Entropy 2022, 24(3):368): a 2-D CNN that sees motion, by two small modules in its residual blocks.
+
+Equations are not public to us; all of this is the reading of METHODS section 4. B clips of T frames, maps (B*T, C, H, W).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from sta_tsn.errors import ConfigError
+from sta_tsn.models.cnn import CNN
+from sta_tsn.models.tsn import ActionOutput, class_scores
+
+
+class SpatioTemporalExcitation(nn.Module):
+    """SE: x' = convolution over time of each channel, x' + x' * sigmoid(Conv3d(mean over channels of x')).
+
+    The time convolution has 3 C weights and starts as a temporal shift: C/8 channels look forward, C/8 back, the rest stay.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.over_time = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0), groups=channels, bias=False)
+        self.where = nn.Conv3d(1, 1, 3, padding=1, bias=False)
+        fold = channels // 8
+        with torch.no_grad():
+            self.over_time.weight.zero_()
+            self.over_time.weight[:fold, 0, 2] = 1
+            self.over_time.weight[fold : 2 * fold, 0, 0] = 1
+            self.over_time.weight[2 * fold :, 0, 1] = 1
+
+    def forward(self, maps: Tensor) -> Tensor:  # (B, C, T, H, W) -> the same
+        mixed = self.over_time(maps)
+        return mixed * (1 + self.where(mixed.mean(1, keepdim=True)).sigmoid())
+
+
+class MotionExcitation(nn.Module):
+    """ME: x + x * sigmoid(BN(Conv1x1(GAP(D)))), D_t = DWConv3x3(z_{t+1}) - z_t, z = BN(Conv1x1(x)) with C/16 channels, D_last = 0.
+
+    The depthwise convolution starts as the identity, so that frames that do not differ give D = 0.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16):
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.squeeze = nn.Sequential(nn.Conv2d(channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden))
+        self.align = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden, bias=False)
+        self.expand = nn.Sequential(nn.Conv2d(hidden, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        nn.init.zeros_(self.align.weight)
+        nn.init.ones_(self.align.weight[:, :, 1, 1])
+
+    def difference(self, maps: Tensor, num_frames: int) -> Tensor:
+        """D (B, T, C/16, H, W) of maps (B*T, C, H, W)."""
+        squeezed = self.squeeze(maps).unflatten(0, (-1, num_frames))
+        following = self.align(squeezed[:, 1:].flatten(0, 1)).unflatten(0, (len(squeezed), num_frames - 1))
+        return torch.cat([following - squeezed[:, :-1], torch.zeros_like(squeezed[:, :1])], 1)
+
+    def forward(self, maps: Tensor, num_frames: int) -> Tensor:
+        pooled = self.difference(maps, num_frames).flatten(0, 1).mean((2, 3), keepdim=True)
+        return maps * (1 + self.expand(pooled).sigmoid())
+
+
+class SMModule(nn.Module):
+    """y_SE + y_ME, in front of a residual branch's first convolution. `num_frames` T is set before each pass."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.excite, self.motion, self.num_frames = SpatioTemporalExcitation(channels), MotionExcitation(channels), 1
+
+    def forward(self, maps: Tensor) -> Tensor:  # (B*T, C, H, W) -> the same
+        clips = maps.unflatten(0, (-1, self.num_frames)).transpose(1, 2)
+        return self.excite(clips).transpose(1, 2).flatten(0, 1) + self.motion(maps, self.num_frames)
+
+
+class ClipEncoder(nn.Module):
+    """Clips to features of their frames, each of which knows its neighbours: (..., N, T, C, S, S) -> (..., N, T, D).
+
+    Args:
+        cnn: a timm ResNet.
+        all_blocks: modules in every residual block; else in the first of each stage (four in all).
+    """
+
+    def __init__(self, cnn: CNN, all_blocks: bool = False):
+        super().__init__()
+        self.cnn, self.feature_dim = cnn, cnn.num_features
+        stages = [stage for name, stage in cnn.net.named_children() if name.startswith("layer")]
+        blocks = [block for stage in stages for block in (stage if all_blocks else stage[:1]) if hasattr(block, "conv1")]
+        if not blocks:
+            raise ConfigError(f"SMNet needs a ResNet's blocks, which backbone {cnn.name!r} has not. Take resnet18, resnet50, ...")
+        for block in blocks:
+            block.conv1 = nn.Sequential(SMModule(block.conv1.in_channels), block.conv1)
+        self.modules_in_blocks = [block.conv1[0] for block in blocks]
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, None]:
+        num_frames = clips.shape[-5] * clips.shape[-4]  # time runs through all segments
+        for module in self.modules_in_blocks:
+            module.num_frames = num_frames
+        maps = self.cnn(clips.flatten(0, -4))
+        return maps.mean((2, 3)).unflatten(0, clips.shape[:-3]), None
+
+    @contextmanager
+    def folded(self) -> Iterator[None]:
+        """Nothing to fold: time runs through the maps, which a trace of single images would cut."""
+        yield
+
+
+class SMNet(nn.Module):
+    """2-D ResNet with SMNet's modules, one score per frame, average consensus.
+
+    Args:
+        num_classes: K.
+        backbone, weights, num_channels: see `CNN`; ResNets only.
+        all_blocks: see `ClipEncoder`.
+        dropout: before the fully connected layer.
+
+    Example:
+        >>> SMNet(5, "resnet18")(torch.rand(2, 8, 1, 3, 224, 224)).scores.shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str | dict = "resnet50",
+        weights: str = "none",
+        all_blocks: bool = False,
+        dropout: float = 0.5,
+        num_channels: int = 3,
+    ):
+        super().__init__()
+        cnn = CNN(weights=weights, **({"name": backbone, "num_channels": num_channels} if isinstance(backbone, str) else backbone))
+        settings = cnn.settings
+        self.encoder = ClipEncoder(cnn, all_blocks)
+        self.dropout = nn.Dropout(dropout)
+        self.head = class_scores(self.encoder.feature_dim, num_classes)
+        self.settings = {"num_classes": num_classes, "backbone": settings, "all_blocks": all_blocks, "dropout": dropout}
+
+    @property
+    def input_px(self) -> int:
+        return self.encoder.cnn.input_px
+
+    def classify(self, features: Tensor) -> ActionOutput:
+        """Features (B, N, T, D) to scores: the mean of the frames' scores."""
+        return ActionOutput(self.head(self.dropout(features)).mean((1, 2)))
+
+    def forward(self, clips: Tensor) -> ActionOutput:  # (B, N, T, C, S, S)
+        return self.classify(self.encoder(clips)[0])
