@@ -35,10 +35,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sta-tsn", description="Action recognition in video with STA-TSN.")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
-    train = verbs.add_parser("train", help="train and test the four rows of Table 2, then write the report")
+    train = verbs.add_parser("train", help="train and test the four rows of the model's table, then write the report")
     _add_data_options(train)
     train.add_argument("--modality", default="rgb", help="rgb, flow or two-stream")
-    train.add_argument("--model", default="sta_tsn", help="sta_tsn")
+    train.add_argument("--model", default="sta_tsn", help="sta_tsn, or sta_lstm for skeletons (DATASET=sbu)")
     train.add_argument("--backbone", help="any timm CNN; the experiment's YAML says the default")
     train.add_argument("--weights", help="imagenet, none, or a safetensors/pth file")
     _add_device_options(train)
