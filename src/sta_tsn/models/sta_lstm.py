@@ -43,7 +43,7 @@ class FrameAttention(nn.Module):
 
         beta_t = ReLU(w_x x_t + w_h h_{t-1} + b)
 
-    Reading: b starts at 1, so training starts from equal weights and not where the ReLU has no gradient.
+    Reading: b starts at 1 and w_x, w_h near 0, so training starts from equal weights, and every frame's ReLU has a gradient.
     """
 
     def __init__(self, num_joints: int, hidden_dim: int = 100):
@@ -52,6 +52,8 @@ class FrameAttention(nn.Module):
         self.from_joints = nn.Linear(3 * num_joints, 1)
         self.from_hidden = nn.Linear(hidden_dim, 1, bias=False)
         nn.init.ones_(self.from_joints.bias)
+        for layer in (self.from_joints, self.from_hidden):
+            nn.init.normal_(layer.weight, std=0.001)
 
     def forward(self, frames: Tensor) -> Tensor:  # (B, T, 3J) -> (B, T)
         hidden = self.from_hidden(one_frame_later(self.lstm(frames)[0]))

@@ -67,7 +67,9 @@ class SkeletonAttention(ActionRecognition):
         hidden_dim, num_layers, rescale_joints, dropout: see `STALSTM`.
         subnet_epochs, main_epochs, finetune_epochs: of the phases that train a subnet with a main LSTM of one layer, a main
             LSTM on fixed subnets, and both.
-        lr: of Adam at the start of each phase; it falls to 0 along a cosine (reading; the paper gives 0.001 and no schedule).
+        lr: of Adam at the start of each phase; it falls to 0 along a cosine (reading).
+        frame_lr_scale: the temporal subnet's rate, as a multiple (reading). At 1 beta moves by some tenths with each step,
+            shrinks before the main LSTM has learnt anything and ends at 0, where the ReLU has no gradient: on SBU within an epoch.
         joint_regularization, frame_regularization, weight_regularization: lambda 1, 2 and 3, see `regularized_loss`.
     """
 
@@ -84,7 +86,8 @@ class SkeletonAttention(ActionRecognition):
         subnet_epochs: int = 30,
         main_epochs: int = 60,
         finetune_epochs: int = 30,
-        lr: float = 1e-3,
+        lr: float = 2e-3,
+        frame_lr_scale: float = 0.1,
         joint_regularization: float = 1e-3,
         frame_regularization: float = 1e-4,
         weight_regularization: float = 5e-4,
@@ -94,7 +97,7 @@ class SkeletonAttention(ActionRecognition):
         self.save_hyperparameters(logger=False)
         self.shallow = MainLSTM(num_joints, len(classes), hidden_dim, 1, dropout)
         self.phases = joint_training(spatial_attention, temporal_attention, subnet_epochs, main_epochs, finetune_epochs)
-        self.lr = lr
+        self.lr, self.frame_lr_scale = lr, frame_lr_scale
         self.coefficients = (joint_regularization, frame_regularization, weight_regularization)
 
     def forward(self, joints: Tensor, lengths: Tensor | None = None) -> ActionOutput:
@@ -138,7 +141,7 @@ class SkeletonAttention(ActionRecognition):
             if name in phase.uses and name not in phase.trained:
                 self.part(name).eval()
         for group in optimizer.param_groups:
-            group["lr"] = self.lr * (1 + math.cos(math.pi * epoch / phase.epochs)) / 2
+            group["lr"] = group["initial_lr"] * (1 + math.cos(math.pi * epoch / phase.epochs)) / 2
         self.log("phase", float(number + 1))
 
     def _attend(self, batch: dict) -> ActionOutput:
@@ -163,7 +166,10 @@ class SkeletonAttention(ActionRecognition):
             self.test_outputs[index] = {"scores": scores[row]}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.lr)
+        frames = [] if self.model.temporal is None else list(self.model.temporal.parameters())
+        others = [parameter for parameter in self.parameters() if all(parameter is not one for one in frames)]
+        rates = [(others, self.lr), (frames, self.lr * self.frame_lr_scale)]
+        return torch.optim.Adam([{"params": params, "lr": lr, "initial_lr": lr} for params, lr in rates if params])
 
 
 def regularized_loss(
