@@ -26,17 +26,17 @@ train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
-	@echo; echo "  Variables: DATASET=demo|ucf101|hmdb51|jhmdb|thumos14|kinetics400|something_v1|something_v2|folder DATA=path SPLIT=1 BACKBONE=timm name WEIGHTS=imagenet|none|file"
-	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 MODALITY=rgb|flow|two-stream MODEL=sta_tsn"
+	@echo; echo "  Variables: DATASET=demo|ucf101|hmdb51|jhmdb|thumos14|kinetics400|something_v1|something_v2|folder|sbu DATA=path SPLIT=1 BACKBONE=timm name WEIGHTS=imagenet|none|file"
+	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 MODALITY=rgb|flow|two-stream MODEL=sta_tsn|sta_lstm"
 
-train: $(BIN)/.installed ## train and test the four rows of Table 2, write the report
+train: $(BIN)/.installed ## train and test the four rows of the model's table, write the report
 	$(STA_TSN) train $(data_options) $(train_options) --seed $(SEED)
 
 reproduce: $(BIN)/.installed ## the paper's tables and figures with statistics: make reproduce SPLITS="1 2 3" SEEDS="0 1 2"
 	$(STA_TSN) reproduce $(all_splits) $(train_options) --splits $(SPLITS) --seeds $(SEEDS)
 
 report: $(BIN)/.installed ## rebuild the report of reproduce from the score tables that are there
-	$(STA_TSN) report --dataset "$(DATASET)" --runs "$(RUNS)"
+	$(STA_TSN) report --dataset "$(DATASET)" --model "$(MODEL)" --runs "$(RUNS)"
 
 test: $(BIN)/.installed ## the project's tests
 	$(BIN)/python -m pytest

@@ -11,6 +11,7 @@ import pytest
 from scipy.io import savemat
 
 from sta_tsn.datasets.demo import write_video
+from sta_tsn.datasets.sbu import FOLDS
 
 os.environ.setdefault("WANDB_MODE", "disabled")  # one test runs W&B offline for real
 ROOT = Path(__file__).parent.parent
@@ -175,3 +176,24 @@ def mini_folder(tmp_path_factory, mini_ucf101) -> Path:
         target.parent.mkdir(exist_ok=True)
         shutil.copy(path, target)
     return root
+
+
+@pytest.fixture(scope="session")
+def mini_sbu(tmp_path_factory) -> Path:
+    """SBU's layout: 21 pairs, 8 classes, one take of 5 to 9 frames; the class is how high the persons' hands are."""
+    root = tmp_path_factory.mktemp("mini_sbu")
+    generator = np.random.default_rng(0)
+    for pair in (pair for fold in FOLDS for pair in fold):
+        for label in range(8):
+            frames = generator.uniform(0.4, 0.6, (int(generator.integers(5, 10)), 2, 15, 3))
+            frames[:, :, [5, 8], 1] = label / 8
+            lines = [",".join([str(number), *(f"{value:.5g}" for value in frame.flatten())]) for number, frame in enumerate(frames, 7)]
+            path = root / pair / f"{label + 1:02d}" / "001" / "skeleton_pos.txt"
+            path.parent.mkdir(parents=True)
+            path.write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture
+def mini_sbu_copy(mini_sbu, tmp_path) -> Path:
+    return Path(shutil.copytree(mini_sbu, tmp_path / "sbu"))

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "sta_tsn"
-FLOW = ["errors", "artefacts", "datasets", "video", "models", "tasks", "features", "evaluation", "report", "running", "cli", "__main__"]
+FLOW = [
+    "errors", "artefacts", "datasets", "video", "skeletons", "models", "tasks", "features", "evaluation", "report", "running", "cli",
+    "__main__",
+]  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -8,6 +8,7 @@ from sta_tsn.cli import main
 from sta_tsn.evaluation import ScoreTable, fuse
 from sta_tsn.running.data import TrainOptions, extract_flow
 from sta_tsn.running.folder import RunFolder
+from sta_tsn.running.rows import TABLE_STA_LSTM
 from sta_tsn.video import tvl1_flow
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -72,5 +73,6 @@ def test_every_file_says_what_it_is_and_is_covered():
     covered = {f"{dataset}/{stage}.yaml" for dataset in LAYOUT for stage in ("backbone", "temporal")}
     covered |= {f"{dataset}/flow.yaml" for dataset in WITH_FLOW}
     covered |= {f"table2/{row}.yaml" for row in (*STAGE_ONE_ROWS, "sta_tsn")}
+    covered |= {"sbu/lstm.yaml", *(row.config for row in TABLE_STA_LSTM)}  # test_joint_training.py
     assert {str(path.relative_to(EXPERIMENTS)) for path in files} == covered
     assert all(path.read_text().startswith("# ") for path in files)

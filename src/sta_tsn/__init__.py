@@ -8,8 +8,11 @@ from importlib import import_module
 _HOMES = {
     "FeatureDataModule": "sta_tsn.features",
     "VideoDataModule": "sta_tsn.video",
+    "SkeletonAttention": "sta_tsn.tasks",
+    "SkeletonDataModule": "sta_tsn.skeletons",
     "SpatialAttentionBackbone": "sta_tsn.tasks",
     "TemporalAttentionTSN": "sta_tsn.tasks",
+    "STALSTM": "sta_tsn.models",
     "STATSN": "sta_tsn.models",
     "TSN": "sta_tsn.models",
 }

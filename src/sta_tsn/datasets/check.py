@@ -33,8 +33,8 @@ def check_dataset(dataset: VideoDataset, manifest: Manifest) -> dict:
         "splits": [_split(dataset, split) for split in range(1, dataset.num_splits + 1)],
         "classes": _classes(dataset, records, rows),
         "frames": {"min": min(frames), "median": median(frames), "max": max(frames), "total": sum(frames)} if frames else {},
-        "resolutions": _counted(f"{row.width_px}x{row.height_px}" for row in readable),
-        "fps": _counted(f"{row.fps:.4g}" for row in readable),
+        "resolutions": _counted(f"{row.width_px}x{row.height_px}" for row in readable if row.width_px),
+        "fps": _counted(f"{row.fps:.4g}" for row in readable if row.width_px),
         "unreadable": {row.path: row.reason for row in rows.values() if row and row.reason},
         "missing": [str(record.path) for record in records if rows[record.id] is None],
         "duplicates": _duplicates([row for row in rows.values() if row]),
@@ -103,7 +103,7 @@ def summary(report: dict) -> str:
     if report["frames"]:
         frames = report["frames"]
         lines.append(f"  frames that decode: {frames['min']} to {frames['max']}, median {frames['median']:g}, {frames['total']:,} in all")
-        for what in ("resolutions", "fps"):
+        for what in ("resolutions", "fps") if report["resolutions"] else ():  # skeletons have none
             common = ", ".join(f"{value} ({count})" for value, count in list(report[what].items())[:SHOWN])
             lines.append(f"  {what}: {common}{', ...' if len(report[what]) > SHOWN else ''}")
     lines += _names("classes without a readable video", classes["without_readable_video"])

@@ -59,6 +59,18 @@ class FeatureDataModule(LightningDataModule):
     def classes(self) -> list[str]:
         return self.store.about["classes"]
 
+    @property
+    def test_videos(self) -> list[dict]:
+        return self.store.about["videos"]["test"]
+
+    @property
+    def protocol(self) -> dict:
+        about = self.store.about
+        crops, segments, frames, _ = self.store.read(self.test_videos[0]["id"])["features"].shape
+        missing = about["num_test_missing"]
+        shown = {"crops": crops, "segments": segments, "frames_per_segment": frames, "missing": missing}
+        return {**shown, "dataset": about["dataset"], "split": about["split"]}
+
     def train_dataloader(self) -> DataLoader:
         dataset = FeatureDataset(self.store, "train", read_judgement(self.store))
         batch_size = min(self.batch_size, len(dataset))

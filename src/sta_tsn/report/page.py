@@ -1,6 +1,7 @@
 """The report of a dataset's runs: Table 2 as far as it is done, Figures 4 to 6, one page to open."""
 
 import html
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,30 +16,28 @@ from sta_tsn.video import FlowStore
 NUM_EXPLAINED = 4
 
 
-def build_report(
-    scores: dict[str, dict[str, Path]], checkpoints: dict[str, Path], flow: FlowStore, test_videos: list[VideoRecord], folder: Path
-) -> None:
-    """Print Table 2 and write `index.html`, `table2.csv` and the figures; figures only when scores changed.
+def build_report(name: str, scores: dict[str, dict[str, Path]], draw: Callable[[Path], list[tuple[str, str]]], folder: Path) -> None:
+    """Print the table and write `index.html`, `<name>.csv` and the figures; figures only when scores changed.
 
     Args:
-        scores: score tables by modality and by the row's title, in the table's order; STA-TSN last. Where there are
+        name: of the table, e.g. "Table 2" (then the file is table2.csv).
+        scores: score tables by modality and by the row's title, in the table's order; the model itself last. Where there are
             two modalities their fusion, 1 to 1, is reported too.
-        checkpoints: STA-TSN's by modality, for the attention pictures.
-        flow, test_videos: what they look at.
+        draw: makes the attention pictures in a folder, returns (file name, caption) of each.
         folder: to write to.
     """
     tables = named_tables({modality: {title: ScoreTable.load(path) for title, path in rows.items()} for modality, rows in scores.items()})
     summary = pd.DataFrame({title: row_of(table) for title, table in tables.items()}).T
-    print_table(summary, protocol_line(tables))
+    print_table(summary, protocol_line(tables), name)
     paths = {f"{title}, {modality}": path for modality, rows in scores.items() for title, path in rows.items()}
     stamp = fingerprint([file_fingerprint(path) for path in paths.values()])
     page = folder / "index.html"
     if read_json(folder / "report.json").get("fingerprint") != stamp or not page.exists():
-        figures = draw_figures(tables, checkpoints, flow, test_videos, folder)
-        with atomic(folder / "table2.csv") as path:
+        figures = [*draw_charts(tables, folder), *draw(folder)]
+        with atomic(folder / f"{name.lower().replace(' ', '').replace('-', '_')}.csv") as path:
             summary.to_csv(path, index_label="model")
         with atomic(page) as path:
-            path.write_text(render_page(summary, protocol_line(tables), figures), encoding="utf-8")
+            path.write_text(render_page(name, summary, protocol_line(tables), figures), encoding="utf-8")
         write_json(folder / "report.json", {"fingerprint": stamp, "scores": {title: str(path) for title, path in paths.items()}})
     print(f"Report: {page.resolve()}", flush=True)
 
@@ -94,40 +93,43 @@ def protocol_line(tables: dict[str, ScoreTable]) -> str:
 
 def _protocol(table: ScoreTable) -> str:
     protocol = table.protocol
-    frames = protocol["segments"] * protocol["frames_per_segment"]
+    whole = "crops" not in protocol  # skeletons: nothing is sampled
+    seen = "whole sequences" if whole else f"{protocol['segments'] * protocol['frames_per_segment']} frames, {protocol['crops']} crops"
     missing = f" ({protocol['missing']} more are listed but MISSING)" if protocol["missing"] else ""
     return (
-        f"{protocol['dataset']} split {protocol['split']}, {frames} frames, {protocol['crops']} crops, {len(table.ids)} test "
+        f"{protocol['dataset']} split {protocol['split']}, {seen}, {len(table.ids)} test "
         f"videos{missing}, {len(table.classes)} classes, seed {protocol['seed']}, commit {protocol['commit']}."
     )
 
 
-def print_table(summary: pd.DataFrame, protocol: str) -> None:
+def print_table(summary: pd.DataFrame, protocol: str, title: str = "Table 2") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    printed = Table("model", *summary.columns, title="Table 2", caption=protocol)
+    printed = Table("model", *summary.columns, title=title, caption=protocol)
     for title, row in summary.iterrows():
         printed.add_row(title, *(f"{value:g}" for value in row))
     Console().print(printed)
 
 
-def draw_figures(
-    tables: dict[str, ScoreTable], checkpoints: dict[str, Path], flow: FlowStore, test_videos: list[VideoRecord], folder: Path
-) -> list[tuple[str, str]]:
-    """Draw everything; returns (file name, caption) in the page's order."""
+def draw_charts(tables: dict[str, ScoreTable], folder: Path) -> list[tuple[str, str]]:
+    """The last table's Figures 4 and 5; returns (file name, caption) in the page's order."""
     from sta_tsn.report.figures import confusion_chart, per_class_chart
 
     title, table = list(tables.items())[-1]
     per_class_chart(table, title, folder / "per_class.png")
     confusion_chart(table, title, folder / "confusion.png")
-    figures = [("per_class.png", "Accuracy of each class (the paper's Fig 4)"), ("confusion.png", "Confusion matrix (Fig 5)")]
-    for modality, checkpoint in checkpoints.items():
-        figures += draw_attention(modality, checkpoint, flow, test_videos, folder)
-    return figures
+    return [("per_class.png", "Accuracy of each class (STA-TSN's Fig 4)"), ("confusion.png", "Confusion matrix (Fig 5)")]
 
 
-def draw_attention(modality: str, checkpoint: Path, flow: FlowStore, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
+def draw_attention(checkpoints: dict[str, Path], flow: FlowStore, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
+    """Of STA-TSN, for each modality's checkpoint."""
+    return [figure for one, checkpoint in checkpoints.items() for figure in _draw_attention(one, checkpoint, flow, test_videos, folder)]
+
+
+def _draw_attention(
+    modality: str, checkpoint: Path, flow: FlowStore, test_videos: list[VideoRecord], folder: Path
+) -> list[tuple[str, str]]:
     """Fig 6 for a few test videos drawn at random, scored from the checkpoint alone."""
     from sta_tsn.report.attention import attention_figure, explain_video, load_sta_tsn
 
@@ -145,7 +147,7 @@ def draw_attention(modality: str, checkpoint: Path, flow: FlowStore, test_videos
     return figures
 
 
-def render_page(summary: pd.DataFrame, protocol: str, figures: list[tuple[str, str]]) -> str:
+def render_page(name: str, summary: pd.DataFrame, protocol: str, figures: list[tuple[str, str]]) -> str:
     pictures = "\n".join(
         f'<figure><img src="{name}" alt="{html.escape(caption)}"><figcaption>{html.escape(caption)}</figcaption></figure>'
         for name, caption in figures
@@ -155,7 +157,7 @@ def render_page(summary: pd.DataFrame, protocol: str, figures: list[tuple[str, s
 <style>body{{font:16px/1.5 sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}img{{max-width:100%}}
 td,th{{padding:.3rem .9rem;text-align:right;border-bottom:1px solid #ccc}}th:first-child{{text-align:left}}
 figure{{margin:2rem 0}}figcaption{{color:#555}}</style>
-<h1>Table 2</h1>
+<h1>{name}</h1>
 {summary.to_html(border=0)}
 <p>{html.escape(protocol)}</p>
 {pictures}

@@ -7,13 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sta_tsn.artefacts import write_json
-from sta_tsn.datasets import VideoDataset, VideoSplit, build_manifest, check_dataset, prepare_split
+from sta_tsn.datasets import (
+    SBU,
+    Manifest,
+    VideoDataset,
+    VideoRecord,
+    VideoSplit,
+    build_manifest,
+    check_dataset,
+    prepare_split,
+    skeleton_manifest,
+)
 from sta_tsn.datasets.check import summary
 from sta_tsn.datasets.download import download
 from sta_tsn.errors import ConfigError, unknown
 from sta_tsn.running.configuration import check_keys, parameters, read_yaml, resolve_class
+from sta_tsn.running.rows import ROWS, TABLE_STA_LSTM
 
 MODALITIES = ("rgb", "flow", "two-stream")
+STAGES = ("backbone", "lstm")  # a dataset of videos has a recipe for the first, one of skeletons for the second
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,7 @@ class TrainOptions:
 
 def check_names(options: TrainOptions) -> None:
     """Names are checked before anything is loaded."""
-    datasets = sorted(path.parent.name for path in Path(options.experiments).glob("*/backbone.yaml"))
+    datasets = sorted({path.parent.name for stage in STAGES for path in Path(options.experiments).glob(f"*/{stage}.yaml")})
     if not datasets:
         raise ConfigError(f"No experiments in {Path(options.experiments).resolve()}: run from the repository's root.")
     if options.dataset not in datasets:
@@ -47,8 +59,6 @@ def check_names(options: TrainOptions) -> None:
     flow_recipe = Path(options.experiments, options.dataset, "flow.yaml")
     if options.modality != "rgb" and not flow_recipe.exists():
         raise ConfigError(f"{options.dataset} has no recipe for flow: write {flow_recipe}, or train with MODALITY=rgb.")
-    if options.model != "sta_tsn":
-        raise unknown("model", options.model, ["sta_tsn"])
     if options.backbone:
         from sta_tsn.models.cnn import check_backbone_name
 
@@ -57,14 +67,39 @@ def check_names(options: TrainOptions) -> None:
         raise ConfigError(f"WEIGHTS={options.weights}: no such file (nor 'imagenet' or 'none').")
 
 
+def check_model(options: TrainOptions) -> None:
+    """Models of videos and of skeletons fit datasets and options of their own kind."""
+    if options.model not in ROWS:
+        raise unknown("model", options.model, ROWS)
+    sees_skeletons = ROWS[options.model] == TABLE_STA_LSTM
+    if sees_skeletons != holds_skeletons(options):
+        held, wanted = ("skeletons", "videos") if holds_skeletons(options) else ("videos", "skeletons")
+        remedy = "MODEL=sta_lstm" if held == "skeletons" else "DATASET=sbu"
+        raise ConfigError(f"MODEL={options.model} learns from {wanted}, DATASET={options.dataset} holds {held}: use {remedy}.")
+    for name in ("backbone", "weights") if sees_skeletons else ():
+        if getattr(options, name):
+            raise ConfigError(f"{name.upper()}={getattr(options, name)}: MODEL={options.model} has no CNN; leave it out.")
+    if sees_skeletons and options.modality != "rgb":
+        raise ConfigError(f"MODALITY={options.modality}: MODEL={options.model} sees skeletons only; leave it out.")
+
+
+def holds_skeletons(options: TrainOptions) -> bool:
+    return recipe(options).stem == "lstm"
+
+
+def recipe(options: TrainOptions) -> Path:
+    """The experiment's YAML that names the dataset's class."""
+    return next(path for stage in STAGES if (path := Path(options.experiments, options.dataset, f"{stage}.yaml")).exists())
+
+
 def data_settings(options: TrainOptions) -> dict:
     """Arguments of the data module in the experiment's YAML."""
-    return (read_yaml(Path(options.experiments, options.dataset, "backbone.yaml")).get("data") or {}).get("init_args") or {}
+    return (read_yaml(recipe(options)).get("data") or {}).get("init_args") or {}
 
 
 def dataset_class(options: TrainOptions) -> tuple[type[VideoDataset], dict]:
     """The class that the experiment's YAML names and its arguments, `root` from DATA where given."""
-    path = Path(options.experiments, options.dataset, "backbone.yaml")
+    path = recipe(options)
     section = data_settings(options).get("dataset")
     if not section or "class_path" not in section:
         raise ConfigError(f"{path} names no data.init_args.dataset.class_path.")
@@ -82,9 +117,16 @@ def open_dataset(options: TrainOptions) -> VideoDataset:
 def prepare_videos(options: TrainOptions, manifest: Path) -> tuple[VideoSplit, list[str]]:
     """Count frames once, and say what is wrong with the data before any training starts."""
     dataset = open_dataset(options)
-    counted = build_manifest(dataset.records(options.split).videos, manifest)
+    counted = count_frames(dataset, dataset.records(options.split).videos, manifest)
     val_share = {key: value for key, value in data_settings(options).items() if key == "val_share"}
     return prepare_split(dataset, options.split, counted, allow_missing=options.allow_missing, **val_share), dataset.classes
+
+
+def count_frames(dataset: VideoDataset, records: list[VideoRecord], path: Path, **settings) -> Manifest:
+    """Which files can be read, and their frames; of videos kept in `path`."""
+    if isinstance(dataset, SBU):
+        return skeleton_manifest(records, dataset.read)
+    return build_manifest(records, path, **settings)
 
 
 def check_data(options: TrainOptions) -> None:
@@ -92,9 +134,11 @@ def check_data(options: TrainOptions) -> None:
     check_names(options)
     dataset = open_dataset(options)
     folder = Path(options.runs, options.dataset)
-    report = check_dataset(dataset, build_manifest(dataset.listed(), folder / "manifest.csv", retry_slow=True))
+    report = check_dataset(dataset, count_frames(dataset, dataset.listed(), folder / "manifest.csv", retry_slow=True))
     write_json(folder / "check.json", report)
-    print(f"{summary(report)}\nEvery name: {(folder / 'check.json').resolve()}\nFrame counts: {(folder / 'manifest.csv').resolve()}")
+    print(f"{summary(report)}\nEvery name: {(folder / 'check.json').resolve()}")
+    if (folder / "manifest.csv").exists():
+        print(f"Frame counts: {(folder / 'manifest.csv').resolve()}")
 
 
 def extract_flow(options: TrainOptions) -> None:
@@ -106,6 +150,8 @@ def extract_flow(options: TrainOptions) -> None:
 
     silence_noise()
     check_names(options)
+    if holds_skeletons(options):
+        raise ConfigError(f"DATASET={options.dataset} holds skeletons: there is no flow to extract.")
     dataset = open_dataset(options)
     manifest = build_manifest(dataset.records(options.split).videos, Path(options.runs, options.dataset, "manifest.csv"))
     videos = prepare_split(dataset, options.split, manifest, allow_missing=options.allow_missing, say=rank_zero_only(print))

@@ -1,4 +1,6 @@
-"""`make train`: the four rows of STA-TSN's Table 2 for one dataset, split and seed, in one modality or both, then the report.
+"""`make train`: the four rows of a model's table for one dataset, split and seed, then the report.
+
+STA-TSN's rows in one modality or both; STA-LSTM's of skeletons.
 
 Each stage is its own process (`sta-tsn fit`, which anyone can repeat by hand: the command is printed), so that
 memory is given back, DDP can launch its ranks and a kill hurts one stage only. A stage whose folder carries the
@@ -8,59 +10,28 @@ stamp of the same settings and inputs is not repeated.
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from sta_tsn.artefacts import fingerprint
-from sta_tsn.datasets import VideoSplit, moving_only
+from sta_tsn.artefacts import file_fingerprint, fingerprint
+from sta_tsn.datasets import VideoRecord, VideoSplit, moving_only
 from sta_tsn.errors import UserError
-from sta_tsn.running.data import TrainOptions, check_names, prepare_videos
+from sta_tsn.running.data import TrainOptions, check_model, check_names, open_dataset, prepare_videos
 from sta_tsn.running.folder import RunFolder, stage_fingerprint
+from sta_tsn.running.rows import ROWS, SKELETON, TABLE_STA_LSTM, Row
 from sta_tsn.video import FlowStore
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of Table 2: its name in the report, its run below `split<k>`, its configuration files."""
-
-    title: str
-    model: str
-    stage: str  # backbone or temporal
-    config: str
-
-    def folder(self, options: TrainOptions) -> RunFolder:
-        split = Path(options.runs, options.dataset, f"split{options.split}")
-        return RunFolder(split / self.model / options.modality / f"seed{options.seed}" / self.stage)
-
-
-TABLE_2 = (
-    Row("CNN", "cnn", "backbone", "cnn.yaml"),
-    Row("SA-CNN", "sa_cnn", "backbone", "sa_cnn.yaml"),
-    Row("SA-CNN+TSN", "sta_tsn", "backbone", "sa_cnn_tsn.yaml"),
-    Row("STA-TSN", "sta_tsn", "temporal", "sta_tsn.yaml"),
-)
 
 
 def train(options: TrainOptions) -> None:
     """Train, test and report every row that is not done yet; for `two-stream` those of RGB, of flow, and both fused."""
-    videos = train_all(options)
-    from sta_tsn.report import build_report
-
-    root = Path(options.runs, options.dataset)
-    runs = {modality: {row.title: row.folder(replace(options, modality=modality)) for row in TABLE_2} for modality in streams(options)}
-    scores = {modality: {title: run.scores for title, run in rows.items()} for modality, rows in runs.items()}
-    checkpoints = {modality: rows["STA-TSN"].tested_checkpoint for modality, rows in runs.items()}
-    build_report(scores, checkpoints, FlowStore(root / "flow"), videos.test, root / "report")
-
-
-def streams(options: TrainOptions) -> list[str]:
-    """The modalities that are trained one by one."""
-    return ["rgb", "flow"] if options.modality == "two-stream" else [options.modality]
+    _report(options, train_all(options).test)
 
 
 def train_all(options: TrainOptions) -> VideoSplit:
     """Train and test every row that is not done yet, without a report; returns the videos used."""
     check_names(options)
+    check_model(options)
     manifest = Path(options.runs, options.dataset, "manifest.csv")
     videos, classes = prepare_videos(options, manifest)
     sides = f"{len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos"
@@ -68,6 +39,26 @@ def train_all(options: TrainOptions) -> VideoSplit:
     for modality in streams(options):
         _train_rows(replace(options, modality=modality), manifest, videos)
     return videos
+
+
+def streams(options: TrainOptions) -> list[str]:
+    """The modalities of the runs below `split<k>/<model>`."""
+    if ROWS[options.model] == TABLE_STA_LSTM:
+        return [SKELETON]
+    return ["rgb", "flow"] if options.modality == "two-stream" else [options.modality]
+
+
+def _report(options: TrainOptions, test_videos: list[VideoRecord]) -> None:
+    from sta_tsn.report import build_report, draw_attention, draw_skeleton_attention
+
+    root = Path(options.runs, options.dataset)
+    runs = {one: {row.title: row.folder(replace(options, modality=one)) for row in ROWS[options.model]} for one in streams(options)}
+    scores = {modality: {title: run.scores for title, run in rows.items()} for modality, rows in runs.items()}
+    checkpoints = {modality: list(rows.values())[-1].tested_checkpoint for modality, rows in runs.items()}
+    if ROWS[options.model] == TABLE_STA_LSTM:
+        attention = partial(draw_skeleton_attention, checkpoints[SKELETON], open_dataset(options), test_videos)
+        return build_report("STA-LSTM", scores, attention, root / "report")
+    build_report("Table 2", scores, partial(draw_attention, checkpoints, FlowStore(root / "flow"), test_videos), root / "report")
 
 
 def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit) -> None:
@@ -78,7 +69,10 @@ def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit) -> No
         shown = moving_only(videos)
         flow = FlowStore(Path(options.runs, options.dataset, "flow"))
         inputs = fingerprint([inputs, flow.fingerprint([*shown.train, *shown.val, *shown.test])])
-    for row in TABLE_2:
+    if options.modality == SKELETON:
+        everything = [*videos.train, *videos.val, *videos.test]
+        inputs = fingerprint([inputs, [file_fingerprint(record.path) for record in everything]])
+    for row in ROWS[options.model]:
         folder = row.folder(options)
         arguments = stage_arguments(row, options, manifest, inputs)
         if folder.is_done(stage_fingerprint(arguments)):
@@ -110,11 +104,11 @@ def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str
     """The command line of `sta-tsn fit` for one row."""
     experiments, folder = Path(options.experiments), row.folder(options)
     arguments = [
-        f"--config={experiments / 'table2' / row.config}",
+        f"--config={experiments / row.config}",
         f"--config={experiments / options.dataset / row.stage}.yaml",
         f"--run_dir={folder.path}",
         f"--seed_everything={options.seed}",
-        f"--trainer.devices={options.devices}",
+        f"--trainer.devices={1 if row.stage == 'lstm' and options.devices == 'auto' else options.devices}",
         f"--trainer.num_nodes={options.nodes}",
     ]
     if row.stage == "temporal":
@@ -123,7 +117,9 @@ def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str
     if options.modality == "flow":
         flow = Path(options.runs, options.dataset, "flow")
         arguments += [f"--config={experiments / options.dataset / 'flow.yaml'}", "--model.modality=flow", f"--data.flow={flow}"]
-    arguments += [f"--videos={videos}", f"--data.manifest={manifest}", f"--data.split={options.split}"]
+    arguments += [f"--videos={videos}", f"--data.split={options.split}"]
+    if row.stage == "backbone":
+        arguments.append(f"--data.manifest={manifest}")
     if options.allow_missing:
         arguments.append("--data.allow_missing=true")
     if options.data:

@@ -11,7 +11,8 @@ from sta_tsn.report.reproduction import build_reproduction
 from sta_tsn.report.tables import TestedRun
 from sta_tsn.running.attention import measure_attention
 from sta_tsn.running.data import TrainOptions, check_names, open_dataset, prepare_videos
-from sta_tsn.running.pipeline import TABLE_2, streams, train, train_all
+from sta_tsn.running.pipeline import streams, train, train_all
+from sta_tsn.running.rows import ROWS, TABLE_2, Row
 
 
 def reproduce(options: TrainOptions, splits: Sequence[int], seeds: Sequence[int]) -> None:
@@ -31,7 +32,7 @@ def reproduce(options: TrainOptions, splits: Sequence[int], seeds: Sequence[int]
             print(f"\n##### split {split}, seed {seed}", flush=True)
             train(one) if one == first else train_all(one)
             videos, _ = prepare_videos(one, Path(options.runs, options.dataset, "manifest.csv"))
-            for modality in streams(one):
+            for modality in streams(one) if ROWS[one.model] == TABLE_2 else ():
                 measure_attention(TABLE_2[-1].folder(replace(one, modality=modality)), dataset, videos.test)
     report(options)
 
@@ -43,17 +44,18 @@ def report(options: TrainOptions) -> None:
         UserError: there is none.
     """
     root = Path(options.runs, options.dataset)
-    runs = [run for row in TABLE_2 for modality in streams(replace(options, modality="two-stream")) for run in _tested(root, row, modality)]
+    modalities = streams(replace(options, modality="two-stream"))
+    runs = [run for row in ROWS[options.model] for modality in modalities for run in _tested(root, row, modality)]
     if not runs:
         raise UserError(f"No tested run below {root.resolve()}: make reproduce DATASET={options.dataset} makes them.")
     splits, seeds = (" ".join(map(str, sorted({getattr(run, name) for run in runs}))) for name in ("split", "seed"))
-    command = f'make reproduce DATASET={options.dataset} SPLITS="{splits}" SEEDS="{seeds}"'
+    command = f'make reproduce MODEL={options.model} DATASET={options.dataset} SPLITS="{splits}" SEEDS="{seeds}"'
     pictures = sorted((root / "report").glob("attention_*.png"))
     page = build_reproduction(runs, options.dataset, command, pictures, root / "reproduction")
     print(f"{len(runs)} runs. Report: {page.resolve()}, report.md and the tables as CSV beside it", flush=True)
 
 
-def _tested(root: Path, row, modality: str) -> list[TestedRun]:
+def _tested(root: Path, row: Row, modality: str) -> list[TestedRun]:
     found = []
     for path in sorted(root.glob(f"split*/{row.model}/{modality}/seed*/{row.stage}/scores.npz")):
         table = ScoreTable.load(path)

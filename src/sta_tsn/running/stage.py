@@ -49,16 +49,17 @@ def fit_and_test(arguments: list[str]) -> None:
     tested = folder.tested_checkpoint
     task.load_state_dict(torch.load(tested, map_location="cpu", weights_only=True)["state_dict"])
 
-    features = data
+    tested_data = data
     if isinstance(data, VideoDataModule):
         store = FeatureStore(folder.features)
         with _timed(folder, "features", trainer):
             extract_features(trainer, task, data, store, file_fingerprint(tested), PARTS if cli.config.keep_features else ("test",))
-        features = FeatureDataModule(str(folder.features), num_workers=data.num_workers)
+        tested_data = FeatureDataModule(str(folder.features), num_workers=data.num_workers)
     with _timed(folder, "test", trainer):
-        trainer.test(task, datamodule=features, verbose=False)
+        trainer.test(task, datamodule=tested_data, verbose=False)
     if trainer.is_global_zero:
-        table = score_table(task, features.store, {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about})
+        made_by = {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about}
+        table = score_table(task, tested_data.test_videos, {**tested_data.protocol, **made_by})
         folder.note(keeps_features=cli.config.keep_features)
         table.save(folder.scores)
         print(f"{folder.path}: {table.summary}", flush=True)
@@ -79,19 +80,15 @@ def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
             print("\nStopped; the last finished epoch is kept. The same command goes on from there.", flush=True)
 
 
-def score_table(task, store: FeatureStore, made_by: dict) -> ScoreTable:
-    """The tested videos of `task` in the store's order; every one of them exactly once."""
-    about = store.about
-    videos, outputs = about["videos"]["test"], task.test_outputs
+def score_table(task, videos: list[dict], protocol: dict) -> ScoreTable:
+    """What `task` said of the tested `videos` (id and labels), in their order; every one of them exactly once."""
+    outputs = task.test_outputs
     if sorted(outputs) != list(range(len(videos))):
         raise RuntimeError(f"{len(outputs)} of {len(videos)} test videos were scored")
     ordered = [outputs[index] for index in range(len(videos))]
     labels = torch.zeros(len(videos), len(task.classes), dtype=torch.bool)
     for row, video in enumerate(videos):
         labels[row, video["labels"]] = True
-    crops, segments, frames, _ = store.read(videos[0]["id"])["features"].shape
-    protocol = {"crops": crops, "segments": segments, "frames_per_segment": frames, "missing": about["num_test_missing"]}
-    protocol |= {"dataset": about["dataset"], "split": about["split"], **made_by}
     beta = torch.stack([output["temporal_weights"] for output in ordered]) if "temporal_weights" in ordered[0] else None
     scores = torch.stack([output["scores"] for output in ordered])
     return ScoreTable([video["id"] for video in videos], scores, labels, task.classes, protocol, beta)

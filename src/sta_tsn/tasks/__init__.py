@@ -1,6 +1,7 @@
 """LightningModules: losses, optimisers and metrics around the pure modules of `models`."""
 
 from sta_tsn.tasks.backbone import SpatialAttentionBackbone
+from sta_tsn.tasks.skeleton import SkeletonAttention
 from sta_tsn.tasks.temporal import TemporalAttentionTSN
 
-__all__ = ["SpatialAttentionBackbone", "TemporalAttentionTSN"]
+__all__ = ["SkeletonAttention", "SpatialAttentionBackbone", "TemporalAttentionTSN"]

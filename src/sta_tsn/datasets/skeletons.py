@@ -1,0 +1,148 @@
+"""Skeleton files, read strictly: whatever is wrong in one is said with file, line and value.
+
+A sequence is float32 (T, P, J, 3): frames, persons, joints, then x to the right, y up and z away from the camera, in metres.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sta_tsn.datasets.lists import read_lines
+from sta_tsn.datasets.manifest import Manifest, ManifestRow
+from sta_tsn.datasets.records import VideoRecord
+from sta_tsn.errors import DatasetError
+
+SBU_COLUMNS = 1 + 2 * 15 * 3
+NTU_JOINTS, NTU_JOINT_COLUMNS, NTU_BODY_COLUMNS = 25, 12, 10
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The joints of one person: names (sides as `left_...` and `right_...`), bones as pairs of indices, the torso's index."""
+
+    joints: tuple[str, ...]
+    bones: tuple[tuple[int, int], ...]
+    torso: int
+
+    @property
+    def mirrored(self) -> list[int]:
+        """Index of each joint's counterpart on the other side of the body; of itself in the middle."""
+        other = {"left": "right", "right": "left"}
+        names = ["_".join(other.get(part, part) for part in name.split("_")) for name in self.joints]
+        return [self.joints.index(name) for name in names]
+
+
+def read_sbu_skeleton(path: Path) -> np.ndarray:
+    """`skeleton_pos.txt` of SBU: per line the frame's number, then x, y, z of 15 joints of each of 2 persons.
+
+    SBU's read-me gives what x, y (0 to 1, from the left and from the top) and z were divided by; that is undone here, so that
+    the three axes have one unit.
+
+    Returns:
+        (T, 2, 15, 3), metres.
+
+    Raises:
+        DatasetError: other than 91 columns (one person only, other joints), no number, NaN, a frame of zeros, an empty file.
+    """
+    frames = []
+    for place, line in read_lines(path):
+        cells = line.split(",")
+        if len(cells) != SBU_COLUMNS:
+            held = f"{(len(cells) - 1) / 3:g} joints in place of 2 x 15"
+            raise DatasetError(f"{place}: {len(cells)} columns, {SBU_COLUMNS} are expected ({held}); the last is {cells[-1]!r}")
+        frames.append(_joints([_number(cell, place, column) for column, cell in enumerate(cells, 1)][1:], place))
+    normalised = np.stack(frames).reshape(-1, 2, 15, 3)
+    return (normalised - np.float32([0.5, 0.5, 0])) * np.float32([2.56, -1.92, 1.28])
+
+
+def _joints(values: list[float], place: str) -> np.ndarray:
+    persons = np.array(values, np.float32).reshape(2, -1)
+    for number, person in enumerate(persons, 1):
+        if not person.any():
+            raise DatasetError(f"{place}: every joint of person {number} is 0, so nobody was tracked")
+    return persons
+
+
+def read_ntu_skeleton(path: Path) -> np.ndarray:
+    """A `.skeleton` file of NTU RGB+D: number of frames; per frame the number of bodies; per body a line about it (its tracking
+    id first), the number of joints (25), and a line of 12 values per joint, x, y, z in metres first.
+
+    Returns:
+        (T, P, 25, 3) of the P tracking ids in order of appearance; NaN in frames in which one is not tracked.
+
+    Raises:
+        DatasetError: the file ends early or goes on, a count or value is none, another number of joints, nobody in any frame.
+    """
+    lines = iter(read_lines(path))
+    frames: list[dict[str, np.ndarray]] = []
+    for _ in range(_count(lines, path, "frames")):
+        bodies = {}
+        for _ in range(_count(lines, path, "bodies")):
+            place, cells = _cells(lines, path, NTU_BODY_COLUMNS, "a body")
+            if cells[0] in bodies:
+                raise DatasetError(f"{place}: tracking id {cells[0]} is in this frame twice")
+            joints = _count(lines, path, "joints")
+            if joints != NTU_JOINTS:
+                raise DatasetError(f"{place}: the body has {joints} joints, {NTU_JOINTS} are expected")
+            bodies[cells[0]] = np.array([_ntu_joint(lines, path) for _ in range(joints)], np.float32)
+        frames.append(bodies)
+    left = next(lines, None)
+    if left:
+        raise DatasetError(f"{left[0]}: {left[1]!r} after the last of {len(frames)} frames")
+    persons = list(dict.fromkeys(name for bodies in frames for name in bodies))
+    if not persons:
+        raise DatasetError(f"{path}: nobody was tracked in any of {len(frames)} frames")
+    nobody = np.full((NTU_JOINTS, 3), np.nan, np.float32)
+    return np.stack([[bodies.get(name, nobody) for name in persons] for bodies in frames])
+
+
+def _ntu_joint(lines: Iterator[tuple[str, str]], path: Path) -> list[float]:
+    place, cells = _cells(lines, path, NTU_JOINT_COLUMNS, "a joint")
+    return [_number(cell, place, column) for column, cell in enumerate(cells[:3], 1)]
+
+
+def _cells(lines: Iterator[tuple[str, str]], path: Path, columns: int, what: str) -> tuple[str, list[str]]:
+    place, line = next(lines, (str(path), ""))
+    if not line:
+        raise DatasetError(f"{path}: the file ends where {what} is expected")
+    cells = line.split()
+    if len(cells) != columns:
+        raise DatasetError(f"{place}: {len(cells)} values in place of the {columns} of {what}: {line[:60]!r}")
+    return place, cells
+
+
+def _count(lines: Iterator[tuple[str, str]], path: Path, what: str) -> int:
+    place, cells = _cells(lines, path, 1, f"the number of {what}")
+    if not cells[0].isdigit():
+        raise DatasetError(f"{place}: {cells[0]!r} is not a number of {what}")
+    return int(cells[0])
+
+
+def _number(cell: str, place: str, column: int) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise DatasetError(f"{place}: {cell.strip()!r} in column {column} is not a finite number")
+    return value
+
+
+def skeleton_manifest(records: list[VideoRecord], read: Callable[[Path], np.ndarray]) -> Manifest:
+    """What the video manifest is for videos, of skeleton files: frames, or the reason why a file cannot be read.
+
+    Not kept on disk: reading SBU's 282 files takes half a second.
+    """
+    manifest = {}
+    for record in records:
+        if record.path.exists():
+            stat, found = record.path.stat(), {}
+            try:
+                found["num_frames"] = len(read(record.path))
+            except DatasetError as error:
+                found["reason"] = str(error)
+            name = str(record.path.absolute())
+            manifest[name] = ManifestRow(name, stat.st_size, stat.st_mtime_ns, **found)
+    return manifest

@@ -1,0 +1,6 @@
+"""How skeletons arrive: normalised and augmented (`augment`), as padded batches with their lengths (`datamodule`)."""
+
+from sta_tsn.skeletons.augment import normalised
+from sta_tsn.skeletons.datamodule import SkeletonDataModule, padded_batch
+
+__all__ = ["SkeletonDataModule", "normalised", "padded_batch"]

@@ -1,0 +1,130 @@
+"""From a split of skeleton sequences to padded batches with their lengths."""
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset
+
+from sta_tsn.datasets import SBU, VideoRecord, VideoSplit, prepare_split, skeleton_manifest
+from sta_tsn.errors import ConfigError
+from sta_tsn.skeletons.augment import mirrored, normalised, swapped, turned
+from sta_tsn.video import SeededSampler, multi_hot
+
+
+class SkeletonDataModule(LightningDataModule):
+    """Whole sequences; nothing is sampled. The files are read once, SBU's in a second.
+
+    Args:
+        dataset: where sequences, labels and folds come from.
+        split: official fold, 1-based.
+        batch_size: sequences per step (the paper's 8).
+        val_share: share of each class's training sequences held out, by pair of actors, to choose settings.
+        allow_missing: go on without sequences that are absent or damaged.
+        centre: origin midway between the torsos.
+        scale: unit is the sequence's mean bone length.
+        smoothing_frames: width of the smoothing over time, odd; 0 for none.
+        mirror: mirror each training sequence left to right with probability 1/2.
+        swap_persons: the persons in the other order with probability 1/2, in training.
+        turn_degrees: turn each training sequence about the vertical, by as much as this either way.
+        seed: of order and augmentation.
+    """
+
+    def __init__(
+        self,
+        dataset: SBU,
+        split: int = 1,
+        batch_size: int = 8,
+        val_share: float = 0.1,
+        allow_missing: bool = False,
+        centre: bool = True,
+        scale: bool = True,
+        smoothing_frames: int = 5,
+        mirror: bool = True,
+        swap_persons: bool = True,
+        turn_degrees: float = 0.0,
+        seed: int = 0,
+    ):
+        super().__init__()
+        if smoothing_frames and (smoothing_frames < 3 or smoothing_frames % 2 == 0):
+            raise ConfigError(f"data.smoothing_frames={smoothing_frames}: must be odd and at least 3, or 0 for no smoothing.")
+        self.dataset, self.split, self.batch_size = dataset, split, batch_size
+        self.val_share, self.allow_missing, self.seed = val_share, allow_missing, seed
+        self.mirror, self.swap_persons, self.turn_degrees = mirror, swap_persons, turn_degrees
+        self.save_hyperparameters("centre", "scale", "smoothing_frames", logger=False)  # to the checkpoint: needed to predict
+        self.videos: VideoSplit | None = None
+
+    @property
+    def classes(self) -> list[str]:
+        return self.dataset.classes
+
+    @property
+    def num_joints(self) -> int:
+        return self.dataset.num_persons * len(self.dataset.skeleton.joints)
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.videos is None:
+            manifest = skeleton_manifest(self.dataset.records(self.split).videos, self.dataset.read)
+            self.videos = prepare_split(self.dataset, self.split, manifest, self.val_share, self.allow_missing)
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader(self.videos.train, self.batch_size, training=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(self.videos.val)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader(self.videos.test)
+
+    @property
+    def test_videos(self) -> list[dict]:
+        return [{"id": record.id, "labels": list(record.labels)} for record in self.videos.test]
+
+    @property
+    def protocol(self) -> dict:
+        return {"dataset": self.dataset.name, "split": self.split, "missing": self.videos.num_test_missing}
+
+    def augmented(self, sequence: np.ndarray, seed: int) -> np.ndarray:
+        """A random view of a normalised training sequence (T, P, J, 3)."""
+        mirror, swap, turn = np.random.default_rng(seed).random(3)
+        if self.mirror and mirror < 0.5:
+            sequence = mirrored(sequence, self.dataset.skeleton)
+        if self.swap_persons and swap < 0.5:
+            sequence = swapped(sequence)
+        return turned(sequence, (2 * turn - 1) * self.turn_degrees) if self.turn_degrees else sequence
+
+    def _loader(self, records: list[VideoRecord], batch_size: int = 64, training: bool = False) -> DataLoader:
+        return DataLoader(
+            SkeletonSequences(self, records, training),
+            batch_size=batch_size,
+            sampler=SeededSampler(len(records), self.seed, len(records) if training else None),
+            collate_fn=padded_batch,
+        )
+
+
+class SkeletonSequences(Dataset):
+    """Items by (index, seed): `joints` float (T, J, 3), J of all persons, `labels` float (K,), `index`."""
+
+    def __init__(self, data: SkeletonDataModule, records: list[VideoRecord], training: bool):
+        self.data, self.records, self.training = data, records, training
+        self.sequences = [normalised(data.dataset.read(record.path), data.dataset.skeleton, **data.hparams) for record in records]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, item: tuple[int, int]) -> dict:
+        index, seed = item
+        sequence = self.data.augmented(self.sequences[index], seed) if self.training else self.sequences[index]
+        labels = multi_hot(self.records[index].labels, len(self.data.classes))
+        return {"joints": torch.from_numpy(sequence.copy()).flatten(1, 2), "labels": labels, "index": index}
+
+
+def padded_batch(items: list[dict]) -> dict[str, Tensor]:
+    """`joints` (B, T, J, 3), zeros after a sequence's end; `lengths` (B,), frames of each; `labels` (B, K); `index` (B,)."""
+    return {
+        "joints": pad_sequence([item["joints"] for item in items], batch_first=True),
+        "lengths": torch.tensor([len(item["joints"]) for item in items]),
+        "labels": torch.stack([item["labels"] for item in items]),
+        "index": torch.tensor([item["index"] for item in items]),
+    }
