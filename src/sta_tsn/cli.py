@@ -145,8 +145,11 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
+    import signal
+
     from sta_tsn.running.sweep import sweep
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end is a Ctrl-C: trials do not outlive the sweep
     sweep(options.file, options.devices, options.runs)
 
 

@@ -106,7 +106,7 @@ class SweepRunner:
         """Fill the free slots; True while something runs. The very first trial trains alone at its beginning: it may
         have to count the videos, and when it fails the others would, too."""
         while self.slots and (self.waiting or len(self.trials) < self.total):
-            if self.running and not any(self.run_folder(trial).metrics.exists() for trial in self.trials):
+            if self.running and not self._any_trains(self.trials):
                 break
             if not self.waiting:
                 values = propose(self.settings.method, self.settings.parameters, self.settings.sign, self.trials)
@@ -114,6 +114,9 @@ class SweepRunner:
                 self.trials.append(self.waiting[0])
             self._start(self.waiting.pop(0))
         return bool(self.running)
+
+    def _any_trains(self, trials: list[Trial]) -> bool:
+        return any(self.run_folder(trial).metrics.exists() for trial in trials)
 
     def _start(self, trial: Trial) -> None:
         slot = self.slots.pop(0)
@@ -140,14 +143,14 @@ class SweepRunner:
             self._note_end(running)
 
     def _judge(self, running: Running) -> int | None:
-        """Hyperband as W&B describes it: at each band a trial goes on when it is among the best 1/eta of all values
-        there so far. Returns the band at which it is not."""
+        """Hyperband as W&B describes it: at each band a trial goes on when it is among the best 1/eta, rounded up, of
+        all values there so far. Returns the band at which it is not."""
         for band in self.settings.bands:
             if running.judged < band <= len(running.trial.values):
                 running.judged = band
                 ranked = sorted(self._cost(trial, band) for trial in self.trials if len(trial.values) >= band)
                 cost = self._cost(running.trial, band)
-                if not math.isfinite(cost) or cost > ranked[int(len(ranked) / self.settings.eta)]:
+                if not math.isfinite(cost) or cost > ranked[math.ceil(len(ranked) / self.settings.eta) - 1]:
                     return band
         return None
 
@@ -164,9 +167,9 @@ class SweepRunner:
         said = f"{self.settings.metric} {trial.values[-1]:.4g}" if trial.values else "no value"
         self.bar.console.print(f"Trial {trial.number} {trial.state}: {said}, {trial.seconds:.0f} s", highlight=False)
         self._show_progress()
-        if trial.state == "failed" and not any(other.state in ("finished", "stopped") for other in self.trials):
+        if trial.state == "failed" and not self._any_trains([other for other in self.trials if other is not trial]):
             lines = self.log(trial).read_text(errors="replace").replace("\r", "\n").strip().split("\n")
-            raise UserError("\n".join([f"Trial {trial.number} failed, and none before it succeeded. {self.log(trial)} ends:", *lines[-6:]]))
+            raise UserError("\n".join([f"Trial {trial.number} failed, and no other got further. {self.log(trial)} ends:", *lines[-6:]]))
 
     def _show_progress(self) -> None:
         done = [trial for trial in self.trials if trial.state in ("finished", "stopped")]
