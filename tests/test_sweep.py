@@ -334,9 +334,8 @@ def as_agent(file: Path, run_id: str, *options: str) -> subprocess.CompletedProc
     return subprocess.run([*command, *options], capture_output=True, text=True, env=environment)
 
 
-TINY = ("--data.batch_size=2", "--data.num_workers=0")
-STAGE_ONE = ("--trainer.max_steps=1", *TINY)
-STAGE_TWO = ("--trainer.max_steps=1", "--data.iterations_per_epoch=1", *TINY)
+STAGE_ONE = ("--trainer.max_epochs=1", "--data.batch_size=16", "--data.num_workers=0")  # one step of all videos
+STAGE_TWO = (*STAGE_ONE, "--data.iterations_per_epoch=1")
 
 
 @pytest.fixture
