@@ -51,7 +51,7 @@ explain: $(BIN)/.installed ## attention picture of any video: make explain VIDEO
 	$(STA_TSN) explain "$(VIDEO)" "$(CKPT)"
 
 sweep: $(BIN)/.installed ## the trials of a W&B sweep file, without a server: make sweep SWEEP=experiments/sweeps/demo_grid.yaml
-	$(STA_TSN) sweep "$(SWEEP)" --devices $(DEVICES) --runs "$(RUNS)"
+	$(STA_TSN) sweep "$(or $(SWEEP),$(error give SWEEP=experiments/sweeps/<name>.yaml))" --devices $(DEVICES) --runs "$(RUNS)"
 
 lint: $(BIN)/.installed ## ruff: rules and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

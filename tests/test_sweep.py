@@ -266,12 +266,22 @@ def test_failed_trials_are_named_and_tried_again_and_two_run_at_a_time(here):
 
 
 def test_a_changed_file_starts_anew_and_keeps_the_old_sweep(here, capsys):
-    one = {**GRID, "parameters": {"model.lr": {"value": 1}}}
-    sweep(write(one), "auto", "runs")
+    """Killed before, too: the half-done trial that lives on would write into the new sweep's folder."""
+    one = {**GRID, "parameters": {"model.lr": {"values": [1, 3]}}}
+    process = start_sweep(write(one))
+    while not metric_values(Path("runs/sweeps/sweep/trial-001/metrics.csv"), "val/loss"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    orphan = json.loads(Path("runs/sweeps/sweep/sweep.json").read_text())["trials"][0]["pid"]
+    os.kill(orphan, signal.SIGSTOP)
     sweep(write({**one, "parameters": {"model.lr": {"value": 2}}}), "auto", "runs")
     assert "changed. The earlier sweep is kept as" in capsys.readouterr().out
     (old,) = Path("runs/sweeps").glob("sweep.old-*")
-    assert table(old)[0]["model.lr"] == "1" and table(Path("runs/sweeps/sweep"))[0]["model.lr"] == "2"
+    assert (old / "trial-001").exists() and [row["model.lr"] for row in table(Path("runs/sweeps/sweep"))] == ["2"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(orphan, 0)
 
 
 @pytest.mark.parametrize(

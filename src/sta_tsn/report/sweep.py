@@ -25,7 +25,7 @@ def report_sweep(trials: list[dict], metric: str, sign: int, log_scaled: list[st
         table.to_csv(path)
     print_trials(table, f"{folder.name}: {metric} of the last validation, best first")
     searched = [name for name in trials[0]["parameters"] if table[name].astype(str).nunique() > 1]
-    with_value = table[np.isfinite(table[metric])]
+    with_value = table[np.isfinite(table[metric]) & (table.state != "failed")]
     if len(with_value):
         path = folder / "parallel_coordinates.png"
         parallel_coordinates(with_value, searched, metric, sign, log_scaled, path)

@@ -75,6 +75,9 @@ class SweepRunner:
         self.running: list[Running] = []
         about, self.fingerprint = read_json(folder / "sweep.json"), settings.fingerprint
         if about and about["fingerprint"] != self.fingerprint:
+            for trial in (Trial(**trial) for trial in about["trials"]):
+                with trial_log(self.log(trial), trial.pid):
+                    pass  # a process of the earlier sweep, if one is left, would write into the new one's folders
             aside = folder.with_name(f"{folder.name}.old-{time.strftime('%Y%m%d-%H%M%S')}")
             folder.rename(aside)
             print(f"{settings.path} or its inputs changed. The earlier sweep is kept as {aside}.", flush=True)

@@ -64,7 +64,7 @@ def trial_log(path: Path, pid: int | None) -> Iterator[BinaryIO]:
         except BlockingIOError as error:
             if pid is None:
                 raise UserError(f"A process of a killed sweep still writes {path}. End it, then give the same command.") from error
-            print(f"{path.stem} of the killed sweep still runs: stopped, to go on from its checkpoint.", flush=True)
+            print(f"{path.stem} of the killed sweep still ran; it was stopped at its checkpoint.", flush=True)
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
             fcntl.flock(log, fcntl.LOCK_EX)
@@ -80,8 +80,8 @@ def start(command: list[str], log: BinaryIO, environment: dict[str, str]) -> sub
 
 def end(process: subprocess.Popen) -> None:
     """End a trial and whatever it started: kindly, so that its loggers finish; by force after a while."""
-    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-        os.killpg(process.pid, signal.SIGTERM)
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
         process.wait(SECONDS_TO_END)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
