@@ -69,7 +69,7 @@ def test_every_row_of_table_2(row, mini_jhmdb, tmp_path):
 
 
 def test_every_file_says_what_it_is_and_is_covered():
-    files = sorted(EXPERIMENTS.glob("*/*.yaml"))
+    files = sorted(path for path in EXPERIMENTS.glob("*/*.yaml") if path.parent.name != "sweeps")  # test_sweep.py has those
     covered = {f"{dataset}/{stage}.yaml" for dataset in LAYOUT for stage in ("backbone", "temporal")}
     covered |= {f"{dataset}/flow.yaml" for dataset in WITH_FLOW}
     covered |= {f"table2/{row}.yaml" for row in (*STAGE_ONE_ROWS, "sta_tsn")}

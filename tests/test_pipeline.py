@@ -60,6 +60,14 @@ def test_loggers_are_always_on(trained):
     assert about["seconds"]["fit"] > 0 and about["peak_memory_gb"] < 6 and about["commit"]
 
 
+@pytest.mark.parametrize("task, stage", [(SpatialAttentionBackbone, STAGES[2]), (TemporalAttentionTSN, STAGES[3])])
+def test_tasks_name_what_they_log(trained, task, stage):
+    """Sweep files are checked against these names."""
+    with open(RunFolder(trained[1] / "mini" / "split1" / stage).metrics, newline="") as file:
+        logged = {name for name in next(csv.reader(file)) if name not in ("epoch", "step") and not name.startswith("lr-")}
+    assert logged == set(task.metrics)
+
+
 def test_nothing_is_redone(trained):
     experiments, runs, _ = trained
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}

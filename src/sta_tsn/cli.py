@@ -83,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--out", help="picture to write; <video>_attention.png in the working folder by default")
     explain.set_defaults(run=_explain)
 
+    sweep = verbs.add_parser("sweep", help="the trials of a W&B sweep file, without a server (resumable)")
+    sweep.add_argument("file", help="for example experiments/sweeps/demo_grid.yaml; `wandb sweep` takes the same")
+    sweep.add_argument("--devices", default="auto", help="GPUs to use, a trial on each; on the CPU, trials at one time (auto: 1)")
+    sweep.add_argument("--runs", default="runs", help="where everything is written")
+    sweep.set_defaults(run=_sweep)
+
     fit = verbs.add_parser("fit", help="train and test one stage: --config=FILE ... --run_dir=FOLDER --name=value ...", epilog=FIT_HELP)
     fit.set_defaults(run=lambda options: fit.print_help())
     return parser
@@ -168,6 +174,15 @@ def _explain(options: argparse.Namespace) -> None:
     from sta_tsn.report.attention import explain
 
     explain(Path(options.video), Path(options.checkpoint), Path(options.out or f"{Path(options.video).stem}_attention.png"))
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    import signal
+
+    from sta_tsn.running.sweep import sweep
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end is a Ctrl-C: trials do not outlive the sweep
+    sweep(options.file, options.devices, options.runs)
 
 
 def _as(kind: type, options: argparse.Namespace):

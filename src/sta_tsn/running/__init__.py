@@ -2,4 +2,5 @@
 
 `pipeline` walks the rows of Table 2; `stage` takes one row from start to score table; `cli` is the LightningCLI
 that builds its trainer, task and data, `configuration` checks its keys first; `folder` knows a run's files and whether it is done.
+`sweep` runs the trials of a `sweep_file`, their values from `search_space`, each as a `trial_process`.
 """

@@ -44,11 +44,15 @@ def parameters(kind: type) -> list[str]:
     return [name for parent in kind.__mro__ for name in inspect.signature(parent.__init__).parameters]
 
 
-def check_arguments(arguments: list[str]) -> None:
+def check_arguments(arguments: list[str], place: str = "the command line") -> dict[str, type | None]:
     """Check the command line of `sta-tsn fit`: every key of its YAML files and every override.
 
     Args:
         arguments: each as `--name=value`.
+        place: where they were written.
+
+    Returns:
+        The classes of `model` and `data` that the files name.
 
     Raises:
         ConfigError: naming the key, the place, and the nearest valid keys.
@@ -58,18 +62,19 @@ def check_arguments(arguments: list[str]) -> None:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not (name.startswith("--") and equals):
-            raise ConfigError(f"{argument!r}: sta-tsn fit takes every option as --name=value.")
+            raise ConfigError(f"{place}, {argument!r}: sta-tsn fit takes every option as --name=value.")
         if name == "--config":
             files[value] = read_yaml(value)
         else:
             overrides.append(name.removeprefix("--"))
     classes = {part: _last_class(part, files) for part in ("model", "data")}
-    for place, content in files.items():
-        _check_file(content, classes, place)
+    for file, content in files.items():
+        _check_file(content, classes, file)
     for key in overrides:
         part, _, rest = key.partition(".")
         name = rest.removeprefix("init_args.").partition(".")[0]
-        _check_part(part, [name] if rest else [], classes, "the command line")
+        _check_part(part, [name] if rest else [], classes, place)
+    return classes
 
 
 def _check_file(content: dict, classes: dict[str, type | None], place: str) -> None:

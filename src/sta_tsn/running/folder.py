@@ -32,6 +32,12 @@ def stage_fingerprint(arguments: list[str]) -> str:
     return fingerprint(parts)
 
 
+def agent_trial() -> tuple[str, str] | None:
+    """(sweep id, run id) where a W&B agent started this process; its DDP ranks inherit them."""
+    sweep, run = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
+    return (sweep, run) if sweep and run else None
+
+
 class RunFolder:
     """Paths and state of one stage's run, `runs/<dataset>/split<k>/<model>/<modality>/seed<s>/<stage>`."""
 
@@ -76,7 +82,8 @@ class RunFolder:
             print(f"  The earlier run is kept as {aside}.", flush=True)
             about = {}
         if not about:
-            about = {"fingerprint": stamp, "arguments": arguments, "wandb_id": secrets.token_hex(4), "seconds": {}, **provenance()}
+            wandb_id = agent_trial()[1] if agent_trial() else secrets.token_hex(4)
+            about = {"fingerprint": stamp, "arguments": arguments, "wandb_id": wandb_id, "seconds": {}, **provenance()}
             write_json(self.path / "run.json", about)
         for half_written in self.checkpoints.glob(".*.ckpt"):  # by a process that was killed
             half_written.unlink()

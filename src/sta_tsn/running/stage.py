@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from pytorch_lightning import Trainer
@@ -16,7 +17,7 @@ from sta_tsn.features import FeatureDataModule, extract_features
 from sta_tsn.features.store import PARTS, FeatureStore
 from sta_tsn.running.cli import StageCLI
 from sta_tsn.running.configuration import check_arguments
-from sta_tsn.running.folder import RunFolder, stage_fingerprint
+from sta_tsn.running.folder import RunFolder, agent_trial, stage_fingerprint
 from sta_tsn.video import VideoDataModule
 
 
@@ -24,13 +25,12 @@ def fit_and_test(arguments: list[str]) -> None:
     """`sta-tsn fit`: train the configured stage, test its last epoch, write `scores.npz`; only train with --test=false.
 
     Args:
-        arguments: LightningCLI's, each as `--name=value`, `--run_dir=FOLDER` among them.
+        arguments: LightningCLI's, each as `--name=value`, `--run_dir=FOLDER` among them except under a W&B agent.
     """
-    folders = [argument.partition("=")[2] for argument in arguments if argument.startswith("--run_dir=")]
-    if not folders:
-        raise UserError("sta-tsn fit needs --run_dir=FOLDER, and every option as --name=value.")
+    arguments = with_run_dir(arguments)
     check_arguments(arguments)
-    folder, stamp = RunFolder(folders[0]), stage_fingerprint(arguments)
+    path = next(argument.partition("=")[2] for argument in arguments if argument.startswith("--run_dir="))
+    folder, stamp = RunFolder(path), stage_fingerprint(arguments)
     if folder.is_done(stamp):
         print(f"{folder.path}: done already, nothing to do", flush=True)
         return
@@ -41,6 +41,10 @@ def fit_and_test(arguments: list[str]) -> None:
         cli.save_config(folder.config)
         if isinstance(data, VideoDataModule):
             print(f"Backbone: {task.model.encoder.cnn.loaded}", flush=True)
+            if not folder.last.exists():  # a first start may write the manifest, which the second start's stamp will hold
+                data.prepare_data()
+                stamp = stage_fingerprint(arguments)
+                folder.note(fingerprint=stamp)
     _fit(trainer, task, data, folder)
     if not cli.config.test:
         if trainer.is_global_zero:
@@ -65,6 +69,16 @@ def fit_and_test(arguments: list[str]) -> None:
         print(f"{folder.path}: {table.summary}", flush=True)
         if isinstance(data, VideoDataModule) and not cli.config.keep_features:
             shutil.rmtree(folder.features)  # nobody reads the features of rows without a second stage
+
+
+def with_run_dir(arguments: list[str]) -> list[str]:
+    """The arguments with a run folder: under a W&B agent, which can give none, `runs/sweeps/<sweep>/<run>`."""
+    if any(argument.startswith("--run_dir=") for argument in arguments):
+        return arguments
+    trial = agent_trial()
+    if not trial:
+        raise UserError("sta-tsn fit needs --run_dir=FOLDER, and every option as --name=value.")
+    return [*arguments, f"--run_dir={Path('runs', 'sweeps', *trial)}"]
 
 
 def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:

@@ -1,5 +1,7 @@
 """What both stages share: validation accuracy, epochs that can be repeated, scores of the test videos."""
 
+from typing import ClassVar
+
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
@@ -23,6 +25,8 @@ class ActionRecognition(LightningModule):
         model: a network with `classify(features (B, N, T, D)) -> ActionOutput`.
         classes: their names; they travel in the checkpoint.
     """
+
+    metrics: ClassVar = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")  # names in metrics.csv and W&B
 
     def __init__(self, model: nn.Module, classes: list[str]):
         super().__init__()

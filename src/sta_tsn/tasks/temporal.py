@@ -1,5 +1,7 @@
 """Stage two: the LSTM attention over key frames, trained on the frozen features of stage one."""
 
+from typing import ClassVar
+
 import torch
 
 from sta_tsn.models import STATSN, temporal_attention_regularization
@@ -26,6 +28,8 @@ class TemporalAttentionTSN(ActionRecognition):
         weight_decay: of all trained parameters.
         temporal_regularization: add l_MSE to the loss; it is logged in either case.
     """
+
+    metrics: ClassVar = (*ActionRecognition.metrics, "train/loss_ce", "train/loss_mse", "train/share_judged_false")
 
     def __init__(
         self,

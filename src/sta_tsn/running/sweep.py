@@ -1,0 +1,193 @@
+"""`make sweep`: the trials of a W&B sweep file without a server, each `sta-tsn fit` in a process and a folder of its own.
+
+Trials run side by side, one on every free GPU; on the CPU one after another. `sweep.json` knows them: after a kill the
+same command goes on, a half-done trial from its checkpoint. Values are read from each run's `metrics.csv`.
+"""
+
+import csv
+import math
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from sta_tsn.artefacts import read_json, write_json
+from sta_tsn.errors import UserError
+from sta_tsn.running.folder import RunFolder
+from sta_tsn.running.search_space import Trial, num_proposals, propose
+from sta_tsn.running.sweep_file import SweepFile, read_sweep
+from sta_tsn.running.trial_process import end, only_one, start, trial_log, trial_slots
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def sweep(file: str, devices: str, runs: str) -> None:
+    """Run every trial of a sweep file that is not done yet, then print and draw what came out.
+
+    Args:
+        file: a sweep file as `wandb sweep` takes it.
+        devices: `auto` (all GPUs, or one trial at a time on the CPU) or the number to use.
+        runs: everything is written to `runs/sweeps/<name of the file>/`.
+
+    Raises:
+        ConfigError: the file is wrong.
+        UserError: the sweep runs already, or trials failed.
+    """
+    settings = read_sweep(Path(file))
+    slots = trial_slots(settings, devices)
+    folder = Path(runs, "sweeps", settings.path.stem)
+    with only_one(folder):
+        runner = SweepRunner(settings, folder, slots)
+        runner.run()
+        from sta_tsn.report.sweep import report_sweep
+
+        report_sweep([asdict(trial) for trial in runner.trials], settings.metric, settings.sign, settings.log_scaled, folder)
+        if failed := [str(trial.number) for trial in runner.trials if trial.state == "failed"]:
+            raise UserError(f"Trials that failed: {', '.join(failed)}. Why is in {folder}/trial-*.log; the same command tries them again.")
+
+
+@dataclass
+class Running:
+    """A trial's process. `judged`: the highest band that Hyperband has looked at."""
+
+    trial: Trial
+    process: subprocess.Popen
+    slot: dict[str, str]
+    started: float
+    judged: int = 0
+
+
+class SweepRunner:
+    """Starts, watches and stops the trials of one sweep.
+
+    Args:
+        settings: the sweep file.
+        folder: for `sweep.json`, and each trial's run folder and log. Trials of a file with other settings that lie
+            there are moved aside.
+        slots: environments of the trials that run at one time.
+    """
+
+    def __init__(self, settings: SweepFile, folder: Path, slots: list[dict[str, str]]):
+        self.settings, self.folder, self.slots = settings, folder, list(slots)
+        self.num_slots, self.total = len(slots), num_proposals(settings.method, settings.parameters, settings.run_cap)
+        self.running: list[Running] = []
+        about, self.fingerprint = read_json(folder / "sweep.json"), settings.fingerprint
+        if about and about["fingerprint"] != self.fingerprint:
+            for trial in (Trial(**trial) for trial in about["trials"]):
+                with trial_log(self.log(trial), trial.pid):
+                    pass  # a process of the earlier sweep, if one is left, would write into the new one's folders
+            aside = folder.with_name(f"{folder.name}.old-{time.strftime('%Y%m%d-%H%M%S')}")
+            folder.rename(aside)
+            print(f"{settings.path} or its inputs changed. The earlier sweep is kept as {aside}.", flush=True)
+            about = {}
+        self.trials = [Trial(**trial) for trial in about.get("trials", [])]
+        self.waiting = [trial for trial in self.trials if trial.state in ("running", "failed")]
+
+    def run(self) -> None:
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("trials"), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
+        with Progress(*columns) as self.bar:
+            self.bar.add_task("", total=max(self.total, len(self.trials)), left="")
+            self._show_progress()
+            try:
+                while self._start_trials():
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+                    for running in list(self.running):
+                        self._look_at(running)
+            finally:  # Ctrl-C, or the first trial failed
+                for running in self.running:
+                    end(running.process)
+
+    def run_folder(self, trial: Trial) -> RunFolder:
+        return RunFolder(self.folder / f"trial-{trial.number:03d}")
+
+    def log(self, trial: Trial) -> Path:
+        return self.folder / f"trial-{trial.number:03d}.log"
+
+    def _start_trials(self) -> bool:
+        """Fill the free slots; True while something runs. The very first trial trains alone at its beginning: it may
+        have to count the videos, and when it fails the others would, too."""
+        while self.slots and (self.waiting or len(self.trials) < self.total):
+            if self.running and not self._any_trains(self.trials):
+                break
+            if not self.waiting:
+                values = propose(self.settings.method, self.settings.parameters, self.settings.sign, self.trials)
+                self.waiting.append(Trial(len(self.trials) + 1, values))
+                self.trials.append(self.waiting[0])
+            self._start(self.waiting.pop(0))
+        return bool(self.running)
+
+    def _any_trains(self, trials: list[Trial]) -> bool:
+        return any(self.run_folder(trial).metrics.exists() for trial in trials)
+
+    def _start(self, trial: Trial) -> None:
+        slot = self.slots.pop(0)
+        with trial_log(self.log(trial), trial.pid) as log:
+            trial.state, trial.values, trial.pid = "running", [], None
+            self._save()
+            process = start(self.settings.trial_command(trial.parameters, self.run_folder(trial).path), log, slot)
+        trial.pid = process.pid
+        self._save()
+        self.running.append(Running(trial, process, slot, time.monotonic()))
+
+    def _look_at(self, running: Running) -> None:
+        """Read what the trial logged; stop it where Hyperband says so; note its end."""
+        trial = running.trial
+        status = running.process.poll()  # before the values are read: none may be written after
+        trial.values = metric_values(self.run_folder(trial).metrics, self.settings.metric)
+        stop_at = self._judge(running)
+        if stop_at:
+            end(running.process)
+            trial.state, trial.values = "stopped", trial.values[:stop_at]
+        elif status is not None:
+            trial.state = "finished" if status == 0 and trial.values else "failed"
+        if trial.state != "running":
+            self._note_end(running)
+
+    def _judge(self, running: Running) -> int | None:
+        """Hyperband as W&B describes it: at each band a trial goes on when it is among the best 1/eta, rounded up, of
+        all values there so far. Returns the band at which it is not."""
+        for band in self.settings.bands:
+            if running.judged < band <= len(running.trial.values):
+                running.judged = band
+                ranked = sorted(self._cost(trial, band) for trial in self.trials if len(trial.values) >= band)
+                cost = self._cost(running.trial, band)
+                if not math.isfinite(cost) or cost > ranked[math.ceil(len(ranked) / self.settings.eta) - 1]:
+                    return band
+        return None
+
+    def _cost(self, trial: Trial, band: int) -> float:
+        value = trial.values[band - 1]
+        return self.settings.sign * value if math.isfinite(value) else math.inf
+
+    def _note_end(self, running: Running) -> None:
+        trial = running.trial
+        trial.seconds = round(trial.seconds + time.monotonic() - running.started, 1)
+        self.running.remove(running)
+        self.slots.append(running.slot)
+        self._save()
+        said = f"{self.settings.metric} {trial.values[-1]:.4g}" if trial.values else "no value"
+        self.bar.console.print(f"Trial {trial.number} {trial.state}: {said}, {trial.seconds:.0f} s", highlight=False)
+        self._show_progress()
+        if trial.state == "failed" and not self._any_trains([other for other in self.trials if other is not trial]):
+            lines = self.log(trial).read_text(errors="replace").replace("\r", "\n").strip().split("\n")
+            raise UserError("\n".join([f"Trial {trial.number} failed, and no other got further. {self.log(trial)} ends:", *lines[-6:]]))
+
+    def _show_progress(self) -> None:
+        done = [trial for trial in self.trials if trial.state in ("finished", "stopped")]
+        left = max(self.total, len(self.trials)) - len(done)
+        minutes = left * sum(trial.seconds for trial in done) / max(1, len(done)) / self.num_slots / 60
+        self.bar.update(self.bar.task_ids[0], completed=len(done), left=f"about {minutes:.0f} min left" if done and left else "")
+
+    def _save(self) -> None:
+        trials = [asdict(trial) for trial in self.trials]
+        write_json(self.folder / "sweep.json", {"fingerprint": self.fingerprint, "file": self.settings.path, "trials": trials})
+
+
+def metric_values(path: Path, metric: str) -> list[float]:
+    """The metric's values in a metrics.csv in order; a line that is being written does not count yet."""
+    if not path.exists():
+        return []
+    lines = path.read_text().rpartition("\n")[0].splitlines()
+    return [float(row[metric]) for row in csv.DictReader(lines) if row.get(metric)]

@@ -1,0 +1,88 @@
+"""Processes of a sweep's trials: on which GPUs, never twice, ended with all they started."""
+
+import fcntl
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from sta_tsn.errors import ConfigError, UserError
+from sta_tsn.running.sweep_file import SweepFile, fit_arguments
+
+SECONDS_TO_END = 30
+
+
+def trial_slots(settings: SweepFile, devices: str) -> list[dict[str, str]]:
+    """The environment of each trial that may run at one time: its GPUs, as many as the command's --trainer.devices.
+
+    Raises:
+        ConfigError: `devices` is no number, or there are fewer GPUs.
+    """
+    import torch
+
+    if devices != "auto" and not (devices.isdigit() and int(devices)):
+        raise ConfigError(f"DEVICES={devices}: give a number, or auto.")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    gpus = (visible.split(",") if visible else [str(index) for index in range(64)])[: torch.cuda.device_count()]
+    if not gpus:
+        return [{}] * (1 if devices == "auto" else int(devices))
+    wanted = len(gpus) if devices == "auto" else int(devices)
+    told = [one.partition("=")[2] for one in fit_arguments(settings.command) if one.startswith("--trainer.devices=")]
+    per_trial = int(told[-1]) if told and told[-1].isdigit() else 1
+    if not per_trial <= wanted <= len(gpus):
+        raise ConfigError(f"DEVICES={devices}: {len(gpus)} GPUs are there, and a trial of {settings.path} takes {per_trial}.")
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(gpus[i : i + per_trial])} for i in range(0, wanted - per_trial + 1, per_trial)]
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Two runners in one folder would start every trial twice."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"This sweep runs already in another process ({folder}).") from error
+        yield
+
+
+@contextmanager
+def trial_log(path: Path, pid: int | None) -> Iterator[BinaryIO]:
+    """A trial's log, locked. Its process inherits the lock with the file: it is held as long as any process of the trial
+    lives, whoever started it. A trial that outlived a killed sweep is ended here; it would write the same run folder.
+
+    Args:
+        pid: of the trial's process group, as the killed sweep noted it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if pid is None:
+                raise UserError(f"A process of a killed sweep still writes {path}. End it, then give the same command.") from error
+            print(f"{path.stem} of the killed sweep still ran; it was stopped at its checkpoint.", flush=True)
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            fcntl.flock(log, fcntl.LOCK_EX)
+        yield log
+
+
+def start(command: list[str], log: BinaryIO, environment: dict[str, str]) -> subprocess.Popen:
+    """In a session of its own: Ctrl-C reaches the sweep alone, which then ends its trials."""
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
+    )
+
+
+def end(process: subprocess.Popen) -> None:
+    """End a trial and whatever it started: kindly, so that its loggers finish; by force after a while."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(SECONDS_TO_END)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
