@@ -22,7 +22,7 @@ train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES)
                 $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help train reproduce report test data flow check-data evaluate fuse explain sweep lint format
+.PHONY: help train reproduce report test data flow check-data evaluate fuse explain sweep notebook lint format
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -61,6 +61,10 @@ explain: $(BIN)/.installed ## attention picture of any video: make explain VIDEO
 
 sweep: $(BIN)/.installed ## the trials of a W&B sweep file, without a server: make sweep SWEEP=experiments/sweeps/demo_grid.yaml
 	$(STA_TSN) sweep "$(or $(SWEEP),$(error give SWEEP=experiments/sweeps/<name>.yaml))" --devices $(DEVICES) --runs "$(RUNS)"
+
+notebook: $(BIN)/.installed ## execute the notebooks on the runs of DATASET, into RUNS/notebooks/*.html
+	RUNS="$(RUNS)/$(DATASET)" DATA="$(DATA)" PYTHONWARNINGS="ignore:IProgress not found" $(BIN)/jupyter-nbconvert --to html \
+	  --execute --output-dir "$(RUNS)/notebooks" notebooks/*.ipynb
 
 lint: $(BIN)/.installed ## ruff: rules and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from scipy.io import savemat
+from tests_support import train, write_mini_experiments
 
 from sta_tsn.datasets.demo import write_video
 from sta_tsn.datasets.sbu import FOLDS
@@ -197,3 +198,11 @@ def mini_sbu(tmp_path_factory) -> Path:
 @pytest.fixture
 def mini_sbu_copy(mini_sbu, tmp_path) -> Path:
     return Path(shutil.copytree(mini_sbu, tmp_path / "sbu"))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, mini_ucf101):
+    """One uninterrupted `sta-tsn train` with W&B offline: (experiments, runs, what it printed)."""
+    tmp_path = tmp_path_factory.mktemp("trained")
+    experiments, runs = write_mini_experiments(tmp_path, mini_ucf101), tmp_path / "runs"
+    return experiments, runs, train(experiments, runs, WANDB_MODE="offline")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests_support import write_mini_experiments
+from tests_support import command, train
 
 from sta_tsn.cli import main
 from sta_tsn.evaluation import ScoreTable
@@ -23,29 +23,8 @@ ROOT = Path(__file__).parent.parent
 STAGES = ("cnn/rgb/seed0/backbone", "sa_cnn/rgb/seed0/backbone", "sta_tsn/rgb/seed0/backbone", "sta_tsn/rgb/seed0/temporal")
 
 
-def command(experiments: Path, runs: Path, *options: str) -> list[str]:
-    base = [sys.executable, "-m", "sta_tsn", "train", "--dataset", "mini", "--experiments", str(experiments)]
-    return [*base, "--runs", str(runs), *options]
-
-
-def train(experiments: Path, runs: Path, *options: str, **environment: str) -> str:
-    done = subprocess.run(
-        command(experiments, runs, *options), capture_output=True, text=True, cwd=experiments.parent, env={**os.environ, **environment}
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
-
-
 def tables(runs: Path) -> list[ScoreTable]:
     return [ScoreTable.load(runs / "mini" / "split1" / stage / "scores.npz") for stage in STAGES]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, mini_ucf101):
-    """One uninterrupted `sta-tsn train` with W&B offline: (experiments, runs, what it printed)."""
-    tmp_path = tmp_path_factory.mktemp("trained")
-    experiments, runs = write_mini_experiments(tmp_path, mini_ucf101), tmp_path / "runs"
-    return experiments, runs, train(experiments, runs, WANDB_MODE="offline")
 
 
 def test_four_rows_are_tested_and_reported(trained):

@@ -1,6 +1,21 @@
-"""What people look at: the table, the charts of Figures 4 and 5, the attention pictures of Figure 6."""
+"""What people look at: tables and figures beside the papers', attention pictures, runs as pandas tables.
 
-from sta_tsn.report.page import build_report, draw_attention
-from sta_tsn.report.skeletons import draw_skeleton_attention
+The names below are loaded on first use: pandas and matplotlib take seconds to import.
+"""
 
-__all__ = ["build_report", "draw_attention", "draw_skeleton_attention"]
+from importlib import import_module
+
+_HOMES = {
+    "build_report": "sta_tsn.report.page",
+    "draw_attention": "sta_tsn.report.page",
+    "draw_skeleton_attention": "sta_tsn.report.skeletons",
+    "load_runs": "sta_tsn.report.runs",
+    "Runs": "sta_tsn.report.runs",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sta_tsn.report' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -63,6 +63,11 @@ def _flow_stacks(record: VideoRecord, flow: FlowStore | None, indices: Tensor) -
 
 
 def attention_figure(explained: Explained, title: str, path: Path) -> None:
+    """`plot_attention` as a file."""
+    save_figure(plot_attention(explained, title), path)
+
+
+def plot_attention(explained: Explained, title: str) -> plt.Figure:
     """Per segment: the crops, alpha laid over them, beta as bars with frame numbers; flow as colour, with its wheel.
 
     Brightness is alpha relative to the frame's own largest and smallest value; the colour bar's text gives the
@@ -94,7 +99,8 @@ def attention_figure(explained: Explained, title: str, path: Path) -> None:
         wheel.imshow(colour_wheel())
         wheel.axis("off")
     figure.suptitle(f"{title}\n{alpha_text}; dashed: uniform β", fontsize=12)
-    save_figure(figure, path)
+    plt.close(figure)
+    return figure
 
 
 def _masks(output: ActionOutput, size: tuple[int, int]) -> tuple[np.ndarray, str]:

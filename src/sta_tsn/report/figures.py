@@ -14,6 +14,11 @@ plt.switch_backend("Agg")  # files only, no screen
 
 
 def per_class_chart(table: ScoreTable, title: str, path: Path) -> None:
+    """Fig 4 as a file."""
+    save_figure(per_class_figure(table, title), path)
+
+
+def per_class_figure(table: ScoreTable, title: str) -> plt.Figure:
     """Fig 4: accuracy of each class, in the dataset's order; classes without a test video are left out."""
     accuracies = 100 * per_class_accuracy(table.scores, table.labels).numpy()
     shown = np.flatnonzero(~np.isnan(accuracies))
@@ -23,10 +28,16 @@ def per_class_chart(table: ScoreTable, title: str, path: Path) -> None:
     axes.set_xticks(range(len(shown)), [f"{table.classes[k]} ({n})" for k, n in zip(shown, counts, strict=True)], rotation=90)
     axes.set(ylabel="accuracy %", ylim=(0, 105), title=f"{title}: accuracy per class (test videos)")
     axes.grid(axis="y", alpha=0.3)
-    save_figure(figure, path)
+    plt.close(figure)
+    return figure
 
 
 def confusion_chart(table: ScoreTable, title: str, path: Path) -> None:
+    """Fig 5 as a file."""
+    save_figure(confusion_figure(table, title), path)
+
+
+def confusion_figure(table: ScoreTable, title: str) -> plt.Figure:
     """Fig 5: share of each true class (rows) predicted as each class (columns)."""
     counts = confusion_matrix(table.scores, table.labels).numpy().astype(float)
     shown = np.flatnonzero(counts.sum(0) + counts.sum(1))
@@ -40,7 +51,8 @@ def confusion_chart(table: ScoreTable, title: str, path: Path) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted class", ylabel="true class", title=f"{title}: confusion")
     figure.colorbar(image, fraction=0.046, label="share of the true class")
-    save_figure(figure, path)
+    plt.close(figure)
+    return figure
 
 
 def save_figure(figure, path: Path) -> None:

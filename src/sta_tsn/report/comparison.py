@@ -1,0 +1,98 @@
+"""Runs side by side: learning curves, accuracies with intervals, and which differences are real."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sta_tsn.errors import UserError
+from sta_tsn.evaluation.statistics import accuracy_interval, paired_bootstrap
+from sta_tsn.report.runs import Runs
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Each name without the folders that all of them begin with.
+
+    Example:
+        >>> short_names(["demo/split1/cnn/rgb", "demo/split1/sa_cnn/rgb"])
+        {'demo/split1/cnn/rgb': 'cnn/rgb', 'demo/split1/sa_cnn/rgb': 'sa_cnn/rgb'}
+    """
+    parts = [name.split("/") for name in dict.fromkeys(names)]
+    shared = 0
+    while all(len(one) > shared + 1 for one in parts) and len({one[shared] for one in parts}) == 1:
+        shared += 1
+    return {"/".join(one): "/".join(one[shared:]) for one in parts}
+
+
+def curves_figure(history: pd.DataFrame, metrics: Sequence[str]) -> Figure:
+    """One panel a metric, over the share of training done: stages differ in what a step is.
+
+    Args:
+        history: of `load_runs`.
+        metrics: its columns; those that no run logged are left out.
+
+    Raises:
+        UserError: no run logged any of them.
+    """
+    metrics = [name for name in metrics if name in history and history[name].notna().any()]
+    if not metrics:
+        logged = ", ".join(sorted(set(history.columns) - {"step", "epoch"})) or "nothing"
+        raise UserError(f"None of the runs logged any of these metrics. Logged: {logged}.")
+    num_columns, num_rows = min(2, len(metrics)), -(-len(metrics) // 2)
+    figure = Figure(figsize=(5.5 * num_columns, 3.3 * num_rows + 0.6), layout="constrained")
+    panels = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
+    for axes in panels[len(metrics) :]:
+        axes.axis("off")
+    names = short_names(history.index.tolist())
+    for metric, axes in zip(metrics, panels, strict=False):
+        for number, (name, rows) in enumerate(history.groupby(level="run", sort=False)):
+            logged = rows[["step", metric]].dropna()
+            share = 100 * (logged["step"] + 1) / (rows["step"].max() + 1)
+            axes.plot(share, logged[metric], label=names[name], color=f"C{number}", marker="." if len(logged) < 3 else None)
+        axes.set(title=metric, xlabel="% of training")
+        axes.grid(alpha=0.3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    return figure
+
+
+def accuracy_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Micro accuracy of every tested run in % with Wilson's 95 % interval, best first.
+
+    Args:
+        scores: of `load_runs`.
+    """
+    lines = {}
+    for name, answers in scores["correct"].dropna().groupby(level="run", sort=False):
+        low, high = accuracy_interval(answers.to_numpy())
+        lines[name] = {"accuracy %": 100 * answers.mean(), "low": 100 * low, "high": 100 * high, "videos": len(answers)}
+    table = pd.DataFrame.from_dict(lines, orient="index", columns=["accuracy %", "low", "high", "videos"]).rename_axis("run")
+    return table.sort_values("accuracy %", ascending=False)
+
+
+def differences_table(runs: Runs) -> pd.DataFrame:
+    """Every two runs of one dataset on the videos that both were tested on: paired bootstrap, points of accuracy."""
+    correct = runs.scores["correct"].dropna()
+    answers = {name: part.droplevel("run") for name, part in correct.groupby(level="run", sort=False)}
+    names, dataset, lines = short_names(list(answers)), runs.config.get("dataset", pd.Series(dtype=str)), []
+    for first, second in combinations(answers, 2):
+        both = pd.concat([answers[first], answers[second]], axis=1, join="inner", keys=["first", "second"])
+        if both.empty or dataset.get(first) != dataset.get(second):
+            continue
+        found = paired_bootstrap(both["first"].to_numpy(), both["second"].to_numpy())
+        points = {"difference": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high}
+        verdict = "yes" if found.significant else "no"
+        lines.append({"from": names[first], "to": names[second], **points, "p": found.p, "significant": verdict, "videos": len(both)})
+    return pd.DataFrame(lines, columns=["from", "to", "difference", "low", "high", "p", "significant", "videos"])
+
+
+def confused_pairs(answers: pd.DataFrame) -> pd.DataFrame:
+    """Which class is taken for which, most frequent first: `videos`, and their share of the true class in %.
+
+    Args:
+        answers: one run's part of `load_runs(...).scores`.
+    """
+    labelled = answers.dropna(subset="correct")
+    wrong = labelled[labelled["correct"] == 0].groupby(["true", "predicted"]).size().rename("videos").reset_index()
+    wrong["% of class"] = 100 * wrong["videos"] / wrong["true"].map(labelled["true"].value_counts())
+    return wrong.sort_values(["videos", "true"], ascending=[False, True], ignore_index=True)

@@ -1,0 +1,82 @@
+"""A sweep's trials in pictures, from the `trials.csv` that `make sweep` writes."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sta_tsn.errors import UserError
+
+NEITHER = ("trial", "validations", "state", "minutes")  # columns that are neither a parameter nor the metric
+
+
+class Trials(NamedTuple):
+    """table: one line a trial, best first. parameters: its columns that differ between trials. metric: the column they are judged by."""
+
+    table: pd.DataFrame
+    parameters: list[str]
+    metric: str
+
+
+def sweep_folders(runs: str | Path) -> list[Path]:
+    """Sweeps below `runs/sweeps`, or beside the folder of a dataset's runs."""
+    roots = [Path(runs, "sweeps"), Path(runs).absolute().parent / "sweeps"]
+    return sorted({file.parent for root in roots for file in root.glob("*/trials.csv") if ".old-" not in file.parent.name})
+
+
+def read_trials(folder: Path) -> Trials:
+    """The trials of one sweep.
+
+    Raises:
+        UserError: there is no table of trials, or it cannot be read.
+    """
+    file = folder / "trials.csv"
+    if not file.exists():
+        raise UserError(f"No {file}: make sweep SWEEP=experiments/sweeps/<name>.yaml writes it when its trials are done.")
+    try:
+        table = pd.read_csv(file)
+        *parameters, metric = (name for name in table.columns if name not in NEITHER)
+        table[metric] = pd.to_numeric(table[metric])
+    except ValueError as error:
+        raise UserError(f"{file} is not a table of trials ({error}). Delete it; the same make sweep writes it again.") from error
+    return Trials(table, [name for name in parameters if table[name].nunique() > 1], metric)
+
+
+def trials_figure(trials: Trials) -> Figure:
+    """The metric against each parameter that was searched, one point a trial; hollow where it did not finish."""
+    table, parameters, metric = trials
+    figure = Figure(figsize=(3.6 * max(1, len(parameters)), 3.6), layout="constrained")
+    for name, axes in zip(parameters, figure.subplots(1, max(1, len(parameters)), squeeze=False, sharey=True)[0], strict=False):
+        numeric = pd.api.types.is_numeric_dtype(table[name]) and table[name].dtype != bool
+        values = table[name] if numeric else table[name].astype(str)
+        finished = table["state"] == "finished"
+        axes.scatter(values[finished], table[metric][finished], color="#4477aa", label="finished")
+        axes.scatter(values[~finished], table[metric][~finished], facecolors="none", edgecolors="#4477aa", label="not finished")
+        if numeric and values.min() > 0 and values.max() / values.min() > 20:
+            axes.set_xscale("log")
+        axes.set_xlabel(name)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel(metric)
+    return figure
+
+
+def progress_figure(trials: Trials) -> Figure:
+    """The metric of every trial in the order they were started, and the best so far."""
+    table, _, metric = trials
+    done = table.dropna(subset=metric).sort_values("trial")
+    best = done[metric].cummin() if _smaller_is_better(table, metric) else done[metric].cummax()
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(done["trial"], done[metric], "o", color="#4477aa")
+    axes.step(done["trial"], best, where="post", color="#cc6677", label="best so far")
+    axes.set(xlabel="trial", ylabel=metric)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def _smaller_is_better(table: pd.DataFrame, metric: str) -> bool:
+    """The table has the best of the finished trials first."""
+    finished = table[table["state"] == "finished"][metric].dropna()
+    return finished.empty or finished.iloc[0] <= finished.iloc[-1]

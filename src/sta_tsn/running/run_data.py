@@ -1,0 +1,32 @@
+"""The videos that a run was trained and tested on, from its folder; for notebooks."""
+
+from sta_tsn.datasets import VideoDataset, VideoSplit, build_manifest, prepare_split
+from sta_tsn.errors import ConfigError
+from sta_tsn.report.run_names import run_identity
+from sta_tsn.running.configuration import check_keys, parameters, read_yaml, resolve_class
+from sta_tsn.running.folder import RunFolder
+
+
+def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, VideoSplit]:
+    """Dataset and split of a run, read from its configuration (stage two: from stage one's beside it).
+
+    Args:
+        run: a finished run.
+        data: the dataset's folder, where it is another now.
+
+    Raises:
+        ConfigError: the run's configuration is gone, or it did not learn from videos.
+        DatasetError: the data is not there.
+    """
+    backbone = RunFolder(run.path.with_name("backbone"))
+    file = backbone.config if backbone.config.exists() else run.config
+    settings = (read_yaml(file).get("data") or {}).get("init_args") or {}
+    if "dataset" not in settings:
+        raise ConfigError(f"{file} names no data.init_args.dataset: this run did not learn from videos. Choose another run.")
+    kind = resolve_class(settings["dataset"]["class_path"], str(file))
+    arguments = (settings["dataset"].get("init_args") or {}) | ({"root": data} if data else {})
+    check_keys(arguments, parameters(kind), "data.dataset.", str(file))
+    dataset = kind(**arguments)
+    manifest = run.path.parents[4] / "manifest.csv" if run_identity(run.path) else settings["manifest"]
+    counted = build_manifest(dataset.records(settings["split"]).videos, manifest)
+    return dataset, prepare_split(dataset, settings["split"], counted, settings["val_share"], settings["allow_missing"])
