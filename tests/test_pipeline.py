@@ -55,6 +55,7 @@ def test_loggers_are_always_on(trained):
     with open(run.metrics, newline="") as file:
         names = set(next(csv.reader(file)))
     assert {"train/loss_ce", "train/loss_mse", "train/share_judged_false", "val/accuracy"} <= names
+    assert {"step/gradient_norm", "step/data_wait_share", "step/clips_per_sec", "step/peak_memory_gb"} <= names
     assert list(run.path.glob("wandb/offline-run-*/*.wandb"))
     about = run.about
     assert about["seconds"]["fit"] > 0 and about["peak_memory_gb"] < 6 and about["commit"]
@@ -64,7 +65,7 @@ def test_loggers_are_always_on(trained):
 def test_tasks_name_what_they_log(trained, task, stage):
     """Sweep files are checked against these names."""
     with open(RunFolder(trained[1] / "mini" / "split1" / stage).metrics, newline="") as file:
-        logged = {name for name in next(csv.reader(file)) if name not in ("epoch", "step") and not name.startswith("lr-")}
+        logged = {name for name in next(csv.reader(file)) if name not in ("epoch", "step") and not name.startswith(("lr-", "step/"))}
     assert logged == set(task.metrics)
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import os
 import warnings
 from functools import partial
 from pathlib import Path
@@ -11,11 +10,13 @@ import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.running.folder import RunFolder
+from sta_tsn.running.step_monitor import StepMonitor
+from sta_tsn.running.wandb_run import wandb_logger
 
 
 class StageCLI(LightningCLI):
@@ -49,6 +50,7 @@ class StageCLI(LightningCLI):
                 *(self.config_init.trainer.callbacks or []),
                 *checkpoint_callbacks(folder, settings.check_val_every_n_epoch),
                 LearningRateMonitor(),
+                StepMonitor(),
                 TQDMProgressBar(),
             ],
             plugins=[AtomicCheckpointIO()],
@@ -128,15 +130,3 @@ def _rewrite_with_new_header(path: Path, columns: list[str]) -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def wandb_logger(folder: RunFolder) -> WandbLogger:
-    """Online when logged in, offline otherwise, never asking. One W&B run per run folder."""
-    import wandb
-
-    os.environ.setdefault("WANDB_SILENT", "true")
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
-    return WandbLogger(
-        project="sta-tsn", name="/".join(folder.path.parts[-6:]), id=folder.about["wandb_id"], resume="allow",
-        save_dir=str(folder.path), mode=mode,
-    )  # fmt: skip

@@ -19,6 +19,7 @@ from sta_tsn.features.store import PARTS, FeatureStore
 from sta_tsn.running.cli import StageCLI
 from sta_tsn.running.configuration import check_arguments
 from sta_tsn.running.folder import RunFolder, agent_trial, stage_fingerprint
+from sta_tsn.running.wandb_run import log_settings, log_test
 from sta_tsn.video import VideoDataModule
 
 
@@ -40,6 +41,7 @@ def fit_and_test(arguments: list[str]) -> None:
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     if trainer.is_global_zero:
         cli.save_config(folder.config)
+        log_settings(trainer, folder)
         if isinstance(data, VideoDataModule):
             print(f"Backbone: {task.model.encoder.cnn.loaded}", flush=True)
             if not folder.last.exists():  # a first start may write the manifest, which the second start's stamp will hold
@@ -69,6 +71,7 @@ def fit_and_test(arguments: list[str]) -> None:
         table = replace(score_table(task, tested_data.test_videos, {**tested_data.protocol, **made_by}), validation=validation)
         folder.note(keeps_features=cli.config.keep_features)
         table.save(folder.scores)
+        log_test(trainer, folder, table)
         print(f"{folder.path}: {table.summary}", flush=True)
         if isinstance(data, VideoDataModule) and not cli.config.keep_features:
             shutil.rmtree(folder.features)  # nobody reads the features of rows without a second stage

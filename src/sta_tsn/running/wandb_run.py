@@ -1,0 +1,83 @@
+"""A run at W&B: what it is called, and what is sent beside the metrics that Lightning logs."""
+
+import os
+from pathlib import Path
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import WandbLogger
+
+from sta_tsn.evaluation import ScoreTable, per_class_accuracy
+from sta_tsn.report.run_names import flat_settings, run_identity, run_name
+from sta_tsn.report.wandb_runs import SCORES
+from sta_tsn.running.configuration import read_yaml
+from sta_tsn.running.folder import RunFolder
+
+PROJECT = "sta-tsn"
+
+
+def wandb_logger(folder: RunFolder) -> WandbLogger:
+    """Online when logged in, offline otherwise, never asking. One W&B run per run folder, found by its id when resumed."""
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+    return WandbLogger(
+        project=PROJECT, id=folder.about["wandb_id"], resume="allow", save_dir=str(folder.path), mode=mode, **labels(folder.path)
+    )  # fmt: skip
+
+
+def labels(path: Path) -> dict:
+    """Name, group (runs that differ in seed alone), job type and tags, from the run's folder.
+
+    Example:
+        >>> labels(Path("runs/demo/split1/cnn/rgb/seed0/backbone"))["group"]
+        'demo/split1/cnn/rgb/backbone'
+    """
+    found, name = run_identity(path), run_name(path)
+    if not found:
+        return {"name": name}
+    dataset, split, model, modality, seed, stage = name.split("/")
+    return {
+        "name": name,
+        "group": "/".join((dataset, split, model, modality, stage)),
+        "job_type": stage,
+        "tags": [dataset, split, model, modality, seed],
+    }
+
+
+def log_settings(trainer: Trainer, folder: RunFolder) -> None:
+    """The run's settings and what it is, as `load_runs` reads them from the folder."""
+    settings = flat_settings(read_yaml(folder.config))
+    _run(trainer).config.update({**run_identity(folder.path), "commit": folder.about["commit"], **settings}, allow_val_change=True)
+
+
+def log_test(trainer: Trainer, folder: RunFolder, table: ScoreTable) -> None:
+    """Measures and cost as the run's summary; confusion, accuracy by class, beta and scores as media; scores.npz as an artifact."""
+    run = _run(trainer)
+    if run.disabled:
+        return
+    import wandb
+
+    from sta_tsn.report.figures import confusion_figure, per_class_figure
+    from sta_tsn.report.key_frames import beta_figure
+    from sta_tsn.report.runs import costs, score_lines
+
+    name = run_name(folder.path)
+    figures = {"confusion": confusion_figure(table, name), "per_class": per_class_figure(table, name)}
+    if table.temporal_weights is not None:
+        figures["beta"] = beta_figure(table, None)
+    accuracies = (100 * per_class_accuracy(table.scores, table.labels)).tolist()
+    classes = zip(table.classes, table.labels.sum(0).tolist(), accuracies, strict=True)
+    tables = {
+        "classes": wandb.Table(columns=["class", "videos", "accuracy %"], data=[list(line) for line in classes]),
+        "scores": wandb.Table(dataframe=score_lines(table)),
+    }
+    run.log({f"test/{key}": wandb.Image(figure) for key, figure in figures.items()} | {f"test/{key}": one for key, one in tables.items()})
+    run.summary.update({**table.summary, **costs(folder.about)})
+    artifact = wandb.Artifact(f"scores-{run.id}", type=SCORES)
+    artifact.add_file(str(folder.scores), name="scores.npz")
+    run.log_artifact(artifact)
+
+
+def _run(trainer: Trainer):
+    return next(logger for logger in trainer.loggers if isinstance(logger, WandbLogger)).experiment
