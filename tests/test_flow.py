@@ -243,23 +243,3 @@ def test_cross_modality_initialisation_of_any_cnn(name):
     assert flow(torch.zeros(1, 20, rgb.input_px, rgb.input_px, dtype=torch.uint8)).shape[1] == rgb.num_features
     again = CNN(**flow.settings)
     assert again.first_convolution.weight.shape[1] == 20 and again.settings == flow.settings
-
-
-def test_fusing_needs_the_same_videos():
-    from sta_tsn.evaluation import ScoreTable, fuse
-
-    labels = torch.eye(3).bool()
-    one = ScoreTable(["a", "b", "c"], torch.eye(3), labels, ["x", "y", "z"], {"seed": 0})
-    two = ScoreTable(["c", "a", "b"], torch.eye(3)[[2, 0, 1]] * 3, labels[[2, 0, 1]], ["x", "y", "z"], {"seed": 0})
-    fused = fuse([one, two], [1, 3])
-    torch.testing.assert_close(fused.scores, torch.eye(3) * (1 + 9) / 4)
-    assert fused.ids == one.ids and fused.protocol["weights"] == [1, 3]
-    other = ScoreTable(["a", "b", "d"], torch.eye(3), labels, ["x", "y", "z"], {})
-    with pytest.raises(UserError, match="in one score table and not in the other: c, d"):
-        fuse([one, other], [1, 1])
-    with pytest.raises(UserError, match="different labels"):
-        fuse([one, ScoreTable(one.ids, one.scores, ~labels, one.classes, {})], [1, 1])
-    with pytest.raises(UserError, match="as many weights"):
-        fuse([one, two], [1])
-    with pytest.raises(UserError, match="none may be negative"):
-        fuse([one, two], [1, -1])

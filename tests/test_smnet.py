@@ -73,7 +73,7 @@ def test_multiply_adds_of_a_2d_network():
 def test_every_parameter_learns_and_blocks_are_counted(all_blocks, count):
     network = with_live_branches(SMNet(3, "resnet18", all_blocks=all_blocks))
     torch.nn.init.normal_(network.head.weight)
-    assert len(network.encoder.modules_in_blocks) == count
+    assert len(network.encoder.inserted) == count
     network(torch.rand(2, 4, 1, 3, 64, 64)).scores.square().sum().backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 

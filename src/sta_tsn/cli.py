@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sta-tsn", description="Action recognition in video with STA-TSN.")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
-    train = verbs.add_parser("train", help="train and test the four rows of the model's table, then write the report")
+    train = verbs.add_parser("train", help="train and test the rows of the model's table, then write the report")
     _add_data_options(train)
     _add_train_options(train)
     train.add_argument("--seed", type=int, default=0)
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
     report = verbs.add_parser("report", help="rebuild the report of reproduce from the score tables that are there")
     report.add_argument("--dataset", default="demo")
-    report.add_argument("--model", default="sta_tsn", help="sta_tsn, sta_lstm")
+    report.add_argument("--model", default="sta_tsn", help="sta_tsn, smnet or sta_lstm")
     report.add_argument("--runs", default="runs", help="where the runs lie")
     report.set_defaults(run=_report)
 
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modality", default="rgb", help="rgb, flow or two-stream")
-    parser.add_argument("--model", default="sta_tsn", help="sta_tsn, or sta_lstm for skeletons (DATASET=sbu)")
+    parser.add_argument("--model", default="sta_tsn", help="sta_tsn, smnet, or sta_lstm for skeletons (DATASET=sbu)")
     parser.add_argument("--backbone", help="any timm CNN; the experiment's YAML says the default")
     parser.add_argument("--weights", help="imagenet, none, or a safetensors/pth file")
     _add_device_options(parser)

@@ -34,7 +34,7 @@ class SBU(VideoDataset):
     published_classes = 8
     published_videos = 282
     page = "http://www3.cs.stonybrook.edu/~kyun/research/kinect_interaction"
-    by_hand = "the 21 archives s01s02.zip to s07s03.zip, unpacked side by side; only skeleton_pos.txt of each take is read"
+    by_hand = "one archive per pair of actors (s01s02 and so on), unpacked side by side; of each take only skeleton_pos.txt is read"
     num_persons = 2
     skeleton = Skeleton(
         joints=(

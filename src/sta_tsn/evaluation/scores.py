@@ -20,7 +20,8 @@ class ScoreTable:
 
     ids: V names. scores: (V, K) before the softmax, mean over frames, segments and crops. labels: bool (V, K).
     classes: K names. protocol: frames, crops, split, seed, versions, ... temporal_weights: beta (V, N, T) of
-    the centre crop, stage two only.
+    the centre crop, stage two only. validation: the same run's scores of its validation videos (centre crop), which weights of
+    a fusion may be learned from; None where a run has none.
     """
 
     ids: list[str]
@@ -29,6 +30,7 @@ class ScoreTable:
     classes: list[str]
     protocol: dict
     temporal_weights: Tensor | None = None
+    validation: "ScoreTable | None" = None
 
     def __post_init__(self):
         if len(set(self.ids)) != len(self.ids):
@@ -46,6 +48,9 @@ class ScoreTable:
         arrays = {"ids": np.array(self.ids), "scores": self.scores.numpy(), "labels": self.labels.numpy()}
         if self.temporal_weights is not None:
             arrays["temporal_weights"] = self.temporal_weights.numpy()
+        if self.validation is not None:
+            own = self.validation
+            arrays |= {"val_ids": np.array(own.ids), "val_scores": own.scores.numpy(), "val_labels": own.labels.numpy()}
         text = {"classes": np.array(self.classes), "protocol": np.array(json.dumps(self.protocol))}
         with atomic(path) as temporary:
             np.savez_compressed(temporary, **arrays, **text)
@@ -56,11 +61,11 @@ class ScoreTable:
             raise UserError(f"No score table {path}: the run has not been tested (make train).")
         with np.load(path, allow_pickle=False) as file:
             beta = torch.from_numpy(file["temporal_weights"]) if "temporal_weights" in file else None
-            return cls(
-                ids=file["ids"].tolist(),
-                scores=torch.from_numpy(file["scores"]),
-                labels=torch.from_numpy(file["labels"]),
-                classes=file["classes"].tolist(),
-                protocol=json.loads(str(file["protocol"])),
-                temporal_weights=beta,
+            about = {"classes": file["classes"].tolist(), "protocol": json.loads(str(file["protocol"]))}
+            test, val = (
+                {"ids": file[f"{part}ids"].tolist(), **{name: torch.from_numpy(file[part + name]) for name in ("scores", "labels")}}
+                if f"{part}ids" in file
+                else None
+                for part in ("", "val_")
             )
+            return cls(**test, **about, temporal_weights=beta, validation=cls(**val, **about) if val else None)

@@ -1,5 +1,7 @@
 """Stored features as batches for stage two and for testing; no video is opened, no CNN is run."""
 
+from typing import Literal
+
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
@@ -39,6 +41,7 @@ class FeatureDataModule(LightningDataModule):
             dataset is there in part only. None: no bound.
         num_workers: processes that read, per device.
         seed: of the order.
+        tested: the videos that testing scores.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class FeatureDataModule(LightningDataModule):
         max_passes_per_epoch: int | None = None,
         num_workers: int = 2,
         seed: int = 0,
+        tested: Literal["test", "val"] = "test",
     ):
         super().__init__()
+        self.tested = tested
         self.store, self.batch_size = FeatureStore(features), batch_size
         self.iterations_per_epoch, self.max_passes_per_epoch = iterations_per_epoch, max_passes_per_epoch
         self.num_workers, self.seed = num_workers, seed
@@ -61,7 +66,7 @@ class FeatureDataModule(LightningDataModule):
 
     @property
     def test_videos(self) -> list[dict]:
-        return self.store.about["videos"]["test"]
+        return self.store.about["videos"][self.tested]
 
     @property
     def protocol(self) -> dict:
@@ -82,7 +87,7 @@ class FeatureDataModule(LightningDataModule):
         return self._loader(FeatureDataset(self.store, "val"))
 
     def test_dataloader(self) -> DataLoader:
-        return self._loader(FeatureDataset(self.store, "test"), batch_size=8)
+        return self._loader(FeatureDataset(self.store, self.tested), batch_size=8)
 
     def _loader(self, dataset: FeatureDataset, num_draws: int | None = None, batch_size: int = 128) -> DataLoader:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -91,11 +91,11 @@ class ClipEncoder(nn.Module):
             raise ConfigError(f"SMNet needs a ResNet's blocks, which backbone {cnn.name!r} has not. Take resnet18, resnet50, ...")
         for block in blocks:
             block.conv1 = nn.Sequential(SMModule(block.conv1.in_channels), block.conv1)
-        self.modules_in_blocks = [block.conv1[0] for block in blocks]
+        self.inserted = [block.conv1[0] for block in blocks]
 
     def forward(self, clips: Tensor) -> tuple[Tensor, None]:
         num_frames = clips.shape[-5] * clips.shape[-4]  # time runs through all segments
-        for module in self.modules_in_blocks:
+        for module in self.inserted:
             module.num_frames = num_frames
         maps = self.cnn(clips.flatten(0, -4))
         return maps.mean((2, 3)).unflatten(0, clips.shape[:-3]), None

@@ -34,6 +34,7 @@ class FrameEncoder(nn.Module):
         super().__init__()
         self.cnn, self.feature_dim = cnn, cnn.num_features
         self.attention = SpatialAttention(cnn.num_features, pool_sizes, focus) if spatial_attention else None
+        self.inserted: list[nn.Module] = []  # nothing of ours lies inside the CNN
         self._folded: list[nn.Module] = []  # in a list, so that it is no submodule
 
     @contextmanager

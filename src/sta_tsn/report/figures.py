@@ -77,7 +77,7 @@ def rows_chart(tables: list[tuple[str, str, ScoreTable]], path: Path) -> None:
             low, high = accuracy_interval(right)
             width = 0.8 / len(modalities) / len(same)
             x = rows.index(row) - 0.4 + width * (modalities.index(modality) * len(same) + number + 0.5)
-            colour = ("#4477aa", "#ee6677", "#228833")[modalities.index(modality)]
+            colour = ("#4477aa", "#ee6677", "#228833", "#ccbb44")[modalities.index(modality)]
             axes.bar(x, 100 * right.mean(), width * 0.92, color=colour, label=modality if not number and row == rows[0] else None)
             axes.vlines(x, 100 * low, 100 * high, color="black", linewidth=1)
     axes.set_xticks(range(len(rows)), rows)

@@ -10,7 +10,7 @@ import pandas as pd
 from sta_tsn.artefacts import atomic, file_fingerprint, fingerprint, read_json, write_json
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
-from sta_tsn.evaluation import ScoreTable, fuse
+from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned
 from sta_tsn.video import FlowStore
 
 NUM_EXPLAINED = 4
@@ -43,7 +43,7 @@ def build_report(name: str, scores: dict[str, dict[str, Path]], draw: Callable[[
 
 
 def named_tables(streams: dict[str, dict[str, ScoreTable]]) -> dict[str, ScoreTable]:
-    """The rows of Table 2; with two streams each row as RGB, flow and both."""
+    """The rows of Table 2; with two streams each row as RGB, flow and both, 1 to 1 and with learned weights."""
     if len(streams) == 1:
         return next(iter(streams.values()))
     rows = {}
@@ -51,6 +51,8 @@ def named_tables(streams: dict[str, dict[str, ScoreTable]]) -> dict[str, ScoreTa
         parts = {modality: tables[title] for modality, tables in streams.items()}
         rows |= {f"{title}, {modality}": table for modality, table in parts.items()}
         rows[f"{title}, two-stream"] = fuse(list(parts.values()), [1] * len(parts))
+        if all(table.validation for table in parts.values()):
+            rows[f"{title}, two-stream, learned"] = fuse_learned(list(parts.values()))
     return rows
 
 
@@ -79,6 +81,8 @@ def fuse_runs(paths: list[str], weights: list[float], out: str | None) -> None:
         raise UserError(f"the same run twice: {', '.join(map(str, files))}")
     fused = fuse(list(tables.values()), weights)
     tables[f"fused {':'.join(f'{weight:g}' for weight in weights)}"] = fused
+    if all(table.validation for table in tables.values() if table is not fused):
+        tables["fused, weights learned on validation"] = fuse_learned([table for table in tables.values() if table is not fused])
     print_table(pd.DataFrame({path: row_of(table) for path, table in tables.items()}).T, protocol_line(tables))
     if out:
         fused.save(out)

@@ -41,7 +41,7 @@ def build_reproduction(runs: list[TestedRun], dataset: str, command: str, pictur
         ),
         "attention": ("Attention against ground truth", attention_table(runs), ATTENTION_TEXT),
     }
-    if dataset in paper.COMPETITORS:
+    if dataset in paper.COMPETITORS and final[0].row == "STA-TSN":
         title = f"{paper.COMPETITORS_TABLE[dataset]}: the systems the paper compares with"
         tables["competitors"] = (
             title,

@@ -1,5 +1,6 @@
 """What a sweep found: a table with the best trial first, and a picture of all trials."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -23,8 +24,8 @@ def report_sweep(trials: list[dict], metric: str, sign: int, log_scaled: list[st
     table = trials_table(trials, metric, sign)
     with atomic(folder / "trials.csv") as path:
         table.to_csv(path)
-    print_trials(table, f"{folder.name}: {metric} of the last validation, best first")
     searched = [name for name in trials[0]["parameters"] if table[name].astype(str).nunique() > 1]
+    print_trials(table, [*searched, metric], f"{folder.name}: {metric} of the last validation, best first")
     with_value = table[np.isfinite(table[metric]) & (table.state != "failed")]
     if len(with_value):
         path = folder / "parallel_coordinates.png"
@@ -53,13 +54,18 @@ def trials_table(trials: list[dict], metric: str, sign: int) -> pd.DataFrame:
     return table.loc[order]
 
 
-def print_trials(table: pd.DataFrame, title: str) -> None:
+def print_trials(table: pd.DataFrame, columns: list[str], title: str) -> None:
+    """Names are broken, so that five parameters fit into 80 columns."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    printed = Table("trial", *table.columns, title=title)
+    printed = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("trial", *columns, "state,validation", "min"):
+        printed.add_column(re.sub(r"([._,])", r"\1\n", column), overflow="fold", no_wrap=column.startswith("state"))
     for number, row in table.iterrows():
-        printed.add_row(str(number), *(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+        values = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row[columns]]
+        printed.add_row(str(number), *values, f"{row.state} {row.validations}", str(row.minutes))
     Console().print(printed)
 
 
@@ -69,8 +75,11 @@ def parallel_coordinates(table: pd.DataFrame, searched: list[str], metric: str, 
     names = [*searched, metric]
     axes_of = [axis_positions(table[name], name in log_scaled) for name in names]
     merit = axis_positions(-sign * table[metric], False)[0]
-    figure, axes = plt.subplots(figsize=(max(6, 1.9 * len(names)), 4.5))
+    figure, axes = plt.subplots(figsize=(max(6, 1.8 * len(names)), 4.5))
     heights = np.array([heights for heights, _, _ in axes_of]).T  # (trials, axes)
+    for column in range(len(searched)):
+        if len(set(heights[:, column])) < len(table):  # the same value often: lines side by side
+            heights[:, column] += np.linspace(0.03, -0.03, len(table))
     for row in np.argsort(merit):  # the best on top
         style = "-" if table.state.iloc[row] == "finished" else "--"
         axes.plot(heights[row], style, color=plt.cm.viridis(0.95 * merit[row]), linewidth=1 + 1.5 * merit[row], alpha=0.85)
@@ -78,7 +87,7 @@ def parallel_coordinates(table: pd.DataFrame, searched: list[str], metric: str, 
         axes.axvline(column, color="black", linewidth=0.8)
         for tick, label in zip(ticks, labels, strict=True):
             axes.text(column + 0.03, tick, label, fontsize=8, va="center", bbox={"color": "white", "alpha": 0.7, "pad": 0.5})
-    axes.set_xticks(range(len(names)), [f"{name}\n(log)" if name in log_scaled else name for name in names])
+    axes.set_xticks(range(len(names)), [name.replace(".", ".\n") + ("\n(log)" if name in log_scaled else "") for name in names])
     axes.set(yticks=[], xlim=(-0.1, len(names) - 0.6), title=f"{len(table)} trials; brighter is better, dashed was stopped")
     axes.spines[:].set_visible(False)
     save_figure(figure, path)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sta_tsn.evaluation import ScoreTable, fuse
+from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned
 from sta_tsn.evaluation.metrics import is_right
 from sta_tsn.evaluation.statistics import accuracy_interval, paired_bootstrap
 from sta_tsn.report import paper
@@ -25,13 +25,16 @@ class TestedRun(NamedTuple):
 
 
 def with_fusions(runs: list[TestedRun]) -> list[TestedRun]:
-    """Also the 1:1 fusion of every pair of RGB and flow that are equal in the rest."""
+    """Also the fusion, 1:1 and with learned weights, of every pair of RGB and flow that are equal in the rest."""
     flows = {(run.row, run.split, run.seed): run for run in runs if run.modality == "flow"}
     fused = []
     for run in runs:
         other = flows.get((run.row, run.split, run.seed))
         if run.modality == "rgb" and other:
-            fused.append(run._replace(modality="two-stream", table=fuse([run.table, other.table], [1, 1]), folder=None))
+            pair = [run.table, other.table]
+            fused.append(run._replace(modality="two-stream", table=fuse(pair, [1, 1]), folder=None))
+            if all(table.validation for table in pair):
+                fused.append(run._replace(modality="two-stream, learned", table=fuse_learned(pair), folder=None))
     return [*runs, *fused]
 
 

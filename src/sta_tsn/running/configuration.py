@@ -41,7 +41,8 @@ def check_keys(names: Iterable[str], valid: Iterable[str], prefix: str, place: s
 
 def parameters(kind: type) -> list[str]:
     """Constructor arguments of a class and its parents."""
-    return [name for parent in kind.__mro__ for name in inspect.signature(parent.__init__).parameters]
+    found = [parameter for parent in kind.__mro__ for parameter in inspect.signature(parent.__init__).parameters.values()]
+    return [parameter.name for parameter in found if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)]
 
 
 def check_arguments(arguments: list[str], place: str = "the command line") -> dict[str, type | None]:

@@ -1,4 +1,4 @@
-"""`make train`: the four rows of a model's table for one dataset, split and seed, then the report.
+"""`make train`: the rows of a model's table for one dataset, split and seed, then the report.
 
 STA-TSN's rows in one modality or both; STA-LSTM's of skeletons.
 
@@ -19,7 +19,7 @@ from sta_tsn.datasets import VideoRecord, VideoSplit, moving_only
 from sta_tsn.errors import UserError
 from sta_tsn.running.data import TrainOptions, check_model, check_names, open_dataset, prepare_videos
 from sta_tsn.running.folder import RunFolder, stage_fingerprint
-from sta_tsn.running.rows import ROWS, SKELETON, TABLE_STA_LSTM, Row
+from sta_tsn.running.rows import ROWS, SKELETON, TABLE_2, TABLE_STA_LSTM, Row
 from sta_tsn.video import FlowStore
 
 
@@ -58,6 +58,8 @@ def _report(options: TrainOptions, test_videos: list[VideoRecord]) -> None:
     if ROWS[options.model] == TABLE_STA_LSTM:
         attention = partial(draw_skeleton_attention, checkpoints[SKELETON], open_dataset(options), test_videos)
         return build_report("STA-LSTM", scores, attention, root / "report")
+    if ROWS[options.model] != TABLE_2:
+        return build_report(ROWS[options.model][-1].title, scores, lambda folder: [], root / "report")
     build_report("Table 2", scores, partial(draw_attention, checkpoints, FlowStore(root / "flow"), test_videos), root / "report")
 
 

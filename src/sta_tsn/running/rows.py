@@ -43,4 +43,8 @@ TABLE_STA_LSTM = (
     Row("TA-LSTM", "ta_lstm", "lstm", "table_sta_lstm/ta_lstm.yaml"),
     Row("STA-LSTM", "sta_lstm", "lstm", "table_sta_lstm/sta_lstm.yaml"),
 )
-ROWS = {"sta_tsn": TABLE_2, "sta_lstm": TABLE_STA_LSTM}  # by MODEL; the last row is the model itself
+TABLE_SMNET = (
+    Row("TSN, 8 frames", "tsn_8", "backbone", "table_smnet/tsn.yaml"),
+    Row("SMNet", "smnet", "backbone", "table_smnet/smnet.yaml"),
+)
+ROWS = {"sta_tsn": TABLE_2, "sta_lstm": TABLE_STA_LSTM, "smnet": TABLE_SMNET}  # by MODEL; the last row is the model itself

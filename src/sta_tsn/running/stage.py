@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -59,13 +60,15 @@ def fit_and_test(arguments: list[str]) -> None:
     if isinstance(data, VideoDataModule):
         store = FeatureStore(folder.features)
         with _timed(folder, "features", trainer):
-            extract_features(trainer, task, data, store, file_fingerprint(tested), PARTS if cli.config.keep_features else ("test",))
+            extract_features(trainer, task, data, store, file_fingerprint(tested), PARTS if cli.config.keep_features else ("val", "test"))
         tested_data = FeatureDataModule(str(folder.features), num_workers=data.num_workers)
+    made_by = {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about}
     with _timed(folder, "test", trainer):
+        validation = _scores_of_validation(trainer, task, tested_data, made_by) if isinstance(tested_data, FeatureDataModule) else None
         trainer.test(task, datamodule=tested_data, verbose=False)
     if trainer.is_global_zero:
-        made_by = {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about}
-        table = score_table(task, tested_data.test_videos, {**tested_data.protocol, **made_by})
+        made_by |= folder.about  # with the times
+        table = replace(score_table(task, tested_data.test_videos, {**tested_data.protocol, **made_by}), validation=validation)
         folder.note(keeps_features=cli.config.keep_features)
         table.save(folder.scores)
         log_test(trainer, folder, table)
@@ -95,6 +98,15 @@ def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
     finally:
         if trainer.interrupted and trainer.is_global_zero:
             print("\nStopped; the last finished epoch is kept. The same command goes on from there.", flush=True)
+
+
+def _scores_of_validation(trainer: Trainer, task, data: FeatureDataModule, made_by: dict) -> ScoreTable | None:
+    """For what may be learned after training: the weights of a fusion."""
+    videos = FeatureDataModule(str(data.store.folder), num_workers=data.num_workers, tested="val")
+    if not videos.test_videos:
+        return None
+    trainer.test(task, datamodule=videos, verbose=False)
+    return score_table(task, videos.test_videos, {**videos.protocol, **made_by}) if trainer.is_global_zero else None
 
 
 def score_table(task, videos: list[dict], protocol: dict) -> ScoreTable:

@@ -1,7 +1,7 @@
 """LightningModules: losses, optimisers and metrics around the pure modules of `models`."""
 
-from sta_tsn.tasks.backbone import SpatialAttentionBackbone
+from sta_tsn.tasks.backbone import MotionBackbone, SpatialAttentionBackbone
 from sta_tsn.tasks.skeleton import SkeletonAttention
 from sta_tsn.tasks.temporal import TemporalAttentionTSN
 
-__all__ = ["SkeletonAttention", "SpatialAttentionBackbone", "TemporalAttentionTSN"]
+__all__ = ["MotionBackbone", "SkeletonAttention", "SpatialAttentionBackbone", "TemporalAttentionTSN"]

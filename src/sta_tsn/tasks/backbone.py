@@ -7,48 +7,39 @@ from timm.models import group_parameters
 from torch import nn
 
 from sta_tsn.errors import ConfigError
-from sta_tsn.models import TSN
+from sta_tsn.models import TSN, SMNet
 from sta_tsn.tasks.recognition import ActionRecognition, classification_loss
 from sta_tsn.video.flow_store import FLOW_STACK
 
 FLOW_FIRST_LR_SCALE = 5
 
 
-class SpatialAttentionBackbone(ActionRecognition):
-    """Trains a `TSN` on N = 1 or 3 snippets per video with average consensus (Table 2, rows 1-3).
+class FrameRecognition(ActionRecognition):
+    """Trains a network of frames or snippets (`encoder`, `classify`) by TSN's recipe, and stores its features.
 
-    TSN's recipe: SGD with momentum 0.9, steps at fixed epochs, biases at twice the learning rate and without
-    weight decay, partial batch normalisation. METHODS: facts read off the public TSN code.
+    SGD with momentum 0.9, steps at fixed epochs, biases at twice the learning rate and without weight decay, partial
+    batch normalisation. METHODS: facts read off the public TSN code.
 
     Args:
+        network: see `ActionRecognition`; with `settings`, arguments that build it again without its weights.
         classes: class names; their number is K.
-        backbone: timm name of a CNN, or the settings of one as a dict.
-        weights: `imagenet`, `none` or a safetensors/pth file.
-        spatial_attention: Eq 3-7, or plain global average pooling.
-        pool_sizes, focus: readings of Eq 5 and 6, see `SpatialAttention`.
-        dropout: before the fully connected layer.
         lr: of the backbone.
-        head_lr_scale: the attention's and the fully connected layer's rate, as a multiple (TSN: 1).
+        head_lr_scale: the rate of everything that is not the timm backbone, as a multiple (TSN: 1).
         lr_milestones: epochs after which the rate is divided by 10; None: down to zero along a cosine.
         weight_decay: of weights; none on biases and batch normalisation.
         label_smoothing: share of the target that is spread over all classes (0 to 1).
         modality: `rgb`, or `flow`: 20 input channels (x and y of ten pairs of frames), cross-modality initialisation, and
             TSN's five times the rate for the first convolution.
-        trained_batch_norms: those that do not keep their statistics and affine parameters. `first` is TSN's partial
-            BN; `all` for random weights, whose statistics mean nothing.
+        trained_batch_norms: those of the backbone that do not keep their statistics and affine parameters. `first` is TSN's
+            partial BN; `all` for random weights, whose statistics mean nothing.
         frozen_share: of the backbone's layers, as timm groups them, from the input on: they keep their weights (0 to 1;
             0.625 is the stem and 4 of 7 groups of blocks in MobileNetV2, the stem and 2 of 4 layers in ResNets).
     """
 
     def __init__(
         self,
+        network: nn.Module,
         classes: list[str],
-        backbone: str | dict = "resnet152",
-        weights: str = "imagenet",
-        spatial_attention: bool = True,
-        pool_sizes: tuple[int, ...] = (1, 3, 5, 7),
-        focus: Literal["elementwise", "inner_product"] = "elementwise",
-        dropout: float = 0.8,
         lr: float = 1e-3,
         head_lr_scale: float = 1.0,
         lr_milestones: tuple[int, ...] | None = (30, 60),
@@ -58,16 +49,15 @@ class SpatialAttentionBackbone(ActionRecognition):
         trained_batch_norms: Literal["all", "first", "none"] = "first",
         frozen_share: float = 0.0,
     ):
-        num_channels = 3 if modality == "rgb" else 2 * FLOW_STACK
-        super().__init__(TSN(len(classes), backbone, weights, spatial_attention, pool_sizes, focus, dropout, num_channels), classes)
+        super().__init__(network, classes)
         self.modality = modality
         self.lr, self.head_lr_scale, self.lr_milestones = lr, head_lr_scale, lr_milestones
         self.weight_decay, self.label_smoothing = weight_decay, label_smoothing
         freeze(self.model, trained_batch_norms, frozen_share)  # before DDP looks which parameters it will have to wait for
-        network = self.model.settings  # describes the network, not where its first weights came from
+        settings = self.model.settings  # describes the network, not where its first weights came from
         self.save_hyperparameters(
             {
-                **{key: value for key, value in network.items() if key != "num_classes"},
+                **{key: value for key, value in settings.items() if key != "num_classes"},
                 "classes": list(classes), "weights": "none", "lr": lr, "head_lr_scale": head_lr_scale,
                 "lr_milestones": lr_milestones and tuple(lr_milestones), "weight_decay": weight_decay, "label_smoothing": label_smoothing,
                 "modality": modality, "trained_batch_norms": trained_batch_norms, "frozen_share": frozen_share,
@@ -105,13 +95,76 @@ class SpatialAttentionBackbone(ActionRecognition):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
+class SpatialAttentionBackbone(FrameRecognition):
+    """Trains a `TSN` on N = 1 or 3 snippets per video with average consensus (Table 2, rows 1-3).
+
+    Args:
+        classes, recipe: see `FrameRecognition`.
+        backbone: timm name of a CNN, or the settings of one as a dict.
+        weights: `imagenet`, `none` or a safetensors/pth file.
+        spatial_attention: Eq 3-7, or plain global average pooling.
+        pool_sizes, focus: readings of Eq 5 and 6, see `SpatialAttention`.
+        dropout: before the fully connected layer.
+    """
+
+    def __init__(
+        self,
+        classes: list[str],
+        backbone: str | dict = "resnet152",
+        weights: str = "imagenet",
+        spatial_attention: bool = True,
+        pool_sizes: tuple[int, ...] = (1, 3, 5, 7),
+        focus: Literal["elementwise", "inner_product"] = "elementwise",
+        dropout: float = 0.8,
+        **recipe,
+    ):
+        attention = {"spatial_attention": spatial_attention, "pool_sizes": pool_sizes, "focus": focus}
+        network = TSN(len(classes), backbone, weights, dropout=dropout, num_channels=num_channels(**recipe), **attention)
+        super().__init__(network, classes, **recipe)
+
+
+class MotionBackbone(FrameRecognition):
+    """Trains an `SMNet` on 8 or 16 frames per video, which see their neighbours.
+
+    Args:
+        classes, recipe: see `FrameRecognition`.
+        backbone: a timm ResNet, or the settings of one as a dict.
+        weights: `imagenet`, `none` or a safetensors/pth file.
+        all_blocks: SMNet's modules in every residual block, not only in the first of each stage.
+        dropout: before the fully connected layer.
+    """
+
+    def __init__(
+        self,
+        classes: list[str],
+        backbone: str | dict = "resnet50",
+        weights: str = "imagenet",
+        all_blocks: bool = False,
+        dropout: float = 0.5,
+        **recipe,
+    ):
+        network = SMNet(len(classes), backbone, weights, all_blocks, dropout, num_channels(**recipe))
+        super().__init__(network, classes, **recipe)
+
+
+def num_channels(modality: str = "rgb", **_) -> int:
+    """Of one frame or stack of flow."""
+    return 3 if modality == "rgb" else 2 * FLOW_STACK
+
+
 def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def freeze(model: TSN, trained_batch_norms: str, share: float) -> None:
+def new_parameters(model: nn.Module) -> set[int]:
+    """Ids of the parameters inside the backbone that were put there by us and have no pretrained weights."""
+    return {id(parameter) for module in model.encoder.inserted for parameter in module.parameters()}
+
+
+def freeze(model: nn.Module, trained_batch_norms: str, share: float) -> None:
     """Fix the parameters of the backbone's first layers and of the batch normalisations that are not to be trained."""
-    norms = batch_norms(model)
+    new = new_parameters(model)
+    norms = [norm for norm in batch_norms(model) if id(norm.weight) not in new]
     for norm in norms[{"all": len(norms), "first": 1, "none": 0}[trained_batch_norms] :]:
         norm.requires_grad_(False)
     if not 0 <= share <= 1:
@@ -119,17 +172,17 @@ def freeze(model: TSN, trained_batch_norms: str, share: float) -> None:
     net = model.encoder.cnn.net
     layers = group_parameters(net, net.group_matcher(coarse=True)) if share else {}
     for layer in range(int(share * len(layers))):
-        for name in layers[layer]:
-            net.get_parameter(name).requires_grad_(False)
+        for parameter in map(net.get_parameter, layers[layer]):
+            parameter.requires_grad_(id(parameter) in new)
 
 
-def tsn_parameter_groups(model: TSN, lr: float, scales: dict[str, float], weight_decay: float) -> list[dict]:
+def tsn_parameter_groups(model: nn.Module, lr: float, scales: dict[str, float], weight_decay: float) -> list[dict]:
     """SGD groups: {first convolution, backbone, head} x {weights, biases at 2 lr without decay}, batch norms without decay.
 
     Args:
         scales: of the rate, for `first` and `head`.
     """
-    backbone = {id(parameter) for parameter in model.encoder.cnn.parameters()}
+    backbone = {id(parameter) for parameter in model.encoder.cnn.parameters()} - new_parameters(model)
     first = {id(parameter) for parameter in model.encoder.cnn.first_convolution.parameters()}
     norms = {id(p) for module in model.modules() if isinstance(module, nn.BatchNorm2d) for p in module.parameters()}
     groups: dict[tuple, list] = {}

@@ -1,7 +1,6 @@
 """From a dataset's split to batches of uint8 clips; everything after this runs on the device."""
 
 from collections.abc import Iterator
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -60,9 +59,10 @@ class VideoDataModule(LightningDataModule):
         dataset: where videos, labels and splits come from.
         manifest: CSV file of frame counts, made when missing.
         split: official split, 1-based.
-        num_segments: snippets of one training video, one random frame each.
+        num_segments: snippets of one training video, one random frame each (SMNet: 8 or 16).
         batch_size: videos per step, over all devices together.
-        test_frames_per_segment: frames of each of three segments in testing (the paper's 10).
+        test_segments: segments of a video in testing and validation.
+        test_frames_per_segment: frames of each of them in testing (the paper's 10).
         val_frames_per_segment: the same in validation; fewer, to save time. Centre crop.
         val_share: share of the training clips held out, by group, to choose settings, where the dataset has no
             validation list of its own.
@@ -73,15 +73,14 @@ class VideoDataModule(LightningDataModule):
         seed: of order, frames and crops.
     """
 
-    NUM_TEST_SEGMENTS = 3
-
     def __init__(
         self,
         dataset: VideoDataset,
         manifest: str,
         split: int = 1,
-        num_segments: Literal[1, 3] = 3,
+        num_segments: int = 3,
         batch_size: int = 128,
+        test_segments: int = 3,
         test_frames_per_segment: int = 10,
         val_frames_per_segment: int = 3,
         val_share: float = 0.1,
@@ -93,7 +92,7 @@ class VideoDataModule(LightningDataModule):
     ):
         super().__init__()
         self.dataset, self.manifest, self.split = dataset, manifest, split
-        self.num_segments, self.batch_size = num_segments, batch_size
+        self.num_segments, self.test_segments, self.batch_size = num_segments, test_segments, batch_size
         self.test_frames_per_segment, self.val_frames_per_segment = test_frames_per_segment, val_frames_per_segment
         self.val_share, self.allow_missing = val_share, allow_missing
         self.flow = FlowStore(flow) if flow else None
@@ -124,11 +123,11 @@ class VideoDataModule(LightningDataModule):
         return self.loader(self.videos.train, self.sampler(self.num_segments, 1, training=True), "augment")
 
     def val_dataloader(self) -> DataLoader:
-        return self.loader(self.videos.val, self.sampler(self.NUM_TEST_SEGMENTS, self.val_frames_per_segment), "center")
+        return self.loader(self.videos.val, self.sampler(self.test_segments, self.val_frames_per_segment), "center")
 
     def frames_loader(self, records: list[VideoRecord], crop: Crop) -> DataLoader:
         """All test frames (3 x 10) of each video, one video a batch: for features and testing."""
-        return self.loader(records, self.sampler(self.NUM_TEST_SEGMENTS, self.test_frames_per_segment), crop, batch_size=1)
+        return self.loader(records, self.sampler(self.test_segments, self.test_frames_per_segment), crop, batch_size=1)
 
     def sampler(self, num_segments: int, frames_per_segment: int, training: bool = False) -> SegmentSampler:
         return SegmentSampler(num_segments, frames_per_segment, training, stack_length=FLOW_STACK if self.flow else 1)
