@@ -37,8 +37,10 @@ def trained(tmp_path_factory, mini_sbu) -> RunFolder:
 
 
 def metrics(run: RunFolder) -> list[dict]:
+    """What was logged, without the step's times and memory, which no two runs share."""
     with open(run.metrics, newline="") as file:
-        return [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+        rows = [{key: value for key, value in row.items() if value and not key.startswith("step/")} for row in csv.DictReader(file)]
+    return [row for row in rows if row.keys() - {"epoch", "step"}]
 
 
 def test_the_run_walks_through_all_phases_and_ends(trained):
@@ -50,9 +52,9 @@ def test_the_run_walks_through_all_phases_and_ends(trained):
     assert max(rates) == pytest.approx(2e-3) and min(rates) == pytest.approx(1e-3)  # at the start and the middle of a phase of two
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 9, 10, 12])
+@pytest.mark.parametrize("epoch", [2, 10])
 def test_a_killed_run_goes_on_bit_equal(epoch, trained, mini_sbu, tmp_path, monkeypatch):
-    """Killed within an epoch inside phase 1, first of phase 2, last of 6, first of 7 and of 8; weights, Adam's state and scores."""
+    """Killed within the first epoch of phase 2 and of phase 7; weights, Adam's state and scores."""
     step = SkeletonAttention.training_step
 
     def dying_step(task, batch):
