@@ -1,9 +1,19 @@
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import LightningModule, Trainer
 
-from sta_tsn.datasets import VideoRecord
-from sta_tsn.video import ClipDataset, SeededSampler, SegmentSampler, center_crop, crop_masks, ten_crops, training_augmentation
+from sta_tsn.datasets import UCF101, VideoRecord
+from sta_tsn.video import (
+    ClipDataset,
+    SeededSampler,
+    SegmentSampler,
+    VideoDataModule,
+    center_crop,
+    crop_masks,
+    ten_crops,
+    training_augmentation,
+)
 from sta_tsn.video.augment import RGB_SCALES, MultiScaleCornerCrop, corner_offsets, crop_and_resize
 
 
@@ -118,3 +128,36 @@ def test_training_gives_every_process_the_same_number():
     samplers = [SeededSampler(7, 0, 7, rank, 2) for rank in range(2)]
     assert [len(list(sampler)) for sampler in samplers] == [4, 4] == [len(sampler) for sampler in samplers]
     assert {index for sampler in samplers for index, _ in sampler} == set(range(7))
+
+
+class Watcher(LightningModule):
+    """Learns nothing; remembers which frames it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = torch.nn.Linear(1, 1)
+        self.model.input_px = 32
+        self.shown = []
+
+    def training_step(self, batch: dict) -> torch.Tensor:
+        self.shown.append((batch["index"].tolist(), batch["frame_indices"].tolist()))
+        return self.model(torch.zeros(1)).sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_a_resumed_run_sees_its_epochs_data_when_workers_load_it(mini_ucf101, tmp_path):
+    """Lightning starts the workers of a resumed run before it tells the sampler the epoch."""
+
+    def watch(epochs: int, resume: str | None = None) -> tuple[list, Trainer]:
+        data = VideoDataModule(UCF101(str(mini_ucf101)), str(tmp_path / "manifest.csv"), batch_size=4, num_workers=1)
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "use_distributed_sampler": False}
+        trainer, watcher = Trainer(accelerator="cpu", max_epochs=epochs, default_root_dir=tmp_path, **quiet), Watcher()
+        trainer.fit(watcher, datamodule=data, ckpt_path=resume, weights_only=True)
+        return watcher.shown, trainer
+
+    whole, _ = watch(3)
+    first, trainer = watch(1)
+    trainer.save_checkpoint(tmp_path / "first.ckpt")
+    assert first + watch(3, str(tmp_path / "first.ckpt"))[0] == whole

@@ -44,7 +44,7 @@ def test_notebooks_run(trained, tmp_path):
     assert [path.read_bytes() for path in NOTEBOOKS] == before
     pages = {path.stem: path.read_text() for path in sorted(tmp_path.glob("*.html"))}
     assert list(pages) == [path.stem for path in NOTEBOOKS]
-    pictures = {name: len(re.findall("src=.data:image/png", page)) for name, page in pages.items()}
+    pictures = {name: len(re.findall(r'<img[^>]*src="data:image/png', page)) for name, page in pages.items()}
     assert list(pictures.values()) == [4, 2, 2, 3, 2]
     assert pages["01_dataset"].count("<video") == 3 and "mini/split1/sta_tsn/rgb/seed0/temporal" in pages["02_compare_runs"]
 

@@ -90,11 +90,12 @@ class FeatureDataModule(LightningDataModule):
         return self._loader(FeatureDataset(self.store, self.tested), batch_size=8)
 
     def _loader(self, dataset: FeatureDataset, num_draws: int | None = None, batch_size: int = 128) -> DataLoader:
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        trainer = self.trainer
+        rank, world_size, epoch = (trainer.global_rank, trainer.world_size, trainer.current_epoch) if trainer else (0, 1, 0)
         return DataLoader(
             dataset,
             batch_size=max(1, batch_size // world_size),
-            sampler=SeededSampler(len(dataset), self.seed, num_draws, rank, world_size),
+            sampler=SeededSampler(len(dataset), self.seed, num_draws, rank, world_size, epoch),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),

@@ -23,12 +23,14 @@ class SeededSampler(Sampler[tuple[int, int]]):
         seed: of order and item seeds.
         num_draws: length of a training epoch in items, drawn as one random order of all items after another,
             the same number for every process. None: every item once, in order, dealt out without repeats.
-        rank, world_size: this process among those that share the work. Lightning calls `set_epoch`.
+        rank, world_size: this process among those that share the work.
+        epoch: the first one. Lightning calls `set_epoch`, but for a resumed run only after its workers were sent the
+            first batches.
     """
 
-    def __init__(self, size: int, seed: int, num_draws: int | None, rank: int = 0, world_size: int = 1):
+    def __init__(self, size: int, seed: int, num_draws: int | None, rank: int = 0, world_size: int = 1, epoch: int = 0):
         self.size, self.seed, self.num_draws = size, seed, num_draws
-        self.rank, self.world_size, self.epoch = rank, world_size, 0
+        self.rank, self.world_size, self.epoch = rank, world_size, epoch
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -136,11 +138,11 @@ class VideoDataModule(LightningDataModule):
         trainer = self.trainer
         num_draws = len(records) if sampler.training else None
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        size_px = trainer.lightning_module.model.input_px if trainer else 224
+        epoch, size_px = (trainer.current_epoch, trainer.lightning_module.model.input_px) if trainer else (0, 224)
         return DataLoader(
             ClipDataset(records, len(self.classes), sampler, crop, size_px, self.scales, self.flow),
             batch_size=batch_size or max(1, self.batch_size // world_size),
-            sampler=SeededSampler(len(records), self.seed, num_draws, rank, world_size),
+            sampler=SeededSampler(len(records), self.seed, num_draws, rank, world_size, epoch),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
