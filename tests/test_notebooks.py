@@ -45,7 +45,7 @@ def test_notebooks_run(trained, tmp_path):
     pages = {path.stem: path.read_text() for path in sorted(tmp_path.glob("*.html"))}
     assert list(pages) == [path.stem for path in NOTEBOOKS]
     pictures = {name: len(re.findall(r'<img[^>]*src="data:image/png', page)) for name, page in pages.items()}
-    assert list(pictures.values()) == [4, 1 + ("step/" in pages["02_compare_runs"]), 2, 3, 2]
+    assert list(pictures.values()) == [4, 2, 2, 3, 2]
     assert pages["01_dataset"].count("<video") == 3 and "mini/split1/sta_tsn/rgb/seed0/temporal" in pages["02_compare_runs"]
 
 

@@ -1,7 +1,9 @@
 """load_runs: whole, half-written, older, damaged and doubled runs, and W&B's, all as the same four tables."""
 
+import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -126,11 +128,11 @@ def test_no_runs_at_all(tmp_path):
         load_runs("/nowhere/at/all")
 
 
-def api_run(name: str, history: list[dict], config: dict, artifacts: list = ()) -> SimpleNamespace:
+def api_run(name: str, history: list[dict], config: dict, files: list = ()) -> SimpleNamespace:
     summary = {"val/loss": 0.75, "_runtime": 3, "confusion": {"_type": "image-file"}}
     return SimpleNamespace(
         name=name, path=["me", "sta-tsn", "id1"], state="finished", config=config, summary=summary,
-        scan_history=lambda: history, logged_artifacts=lambda: artifacts,
+        scan_history=lambda: history, files=lambda names: files,
     )  # fmt: skip
 
 
@@ -142,12 +144,11 @@ def test_a_wandb_project_gives_the_same_tables(tmp_path, monkeypatch):
     rows = [
         {"_step": 0, "trainer/global_step": 9, "train/loss": 1.5},
         {"_step": 1, "trainer/global_step": 19, "val/loss": 0.75},
-        {"_step": 2},
+        {"_step": 2, "trainer/global_step": 19, "confusion": {"_type": "image-file"}},
     ]
-    artifact = SimpleNamespace(type="scores", download=lambda root: str(tmp_path / name))
-    rows.append({"_step": 2})
+    scores = SimpleNamespace(download=lambda root: shutil.copy(tmp_path / name / "scores.npz", root) and io.StringIO())
     config = {"dataset": "demo", "split": 1, "model.lr": 0.1, "model.lr_milestones": [3, 5]}
-    runs = [api_run(name, rows, config, [artifact]), api_run(name, [], {})]
+    runs = [api_run(name, rows, config, [scores]), api_run(name, [], {})]
     monkeypatch.setattr(wandb, "login", lambda **_: True)
     monkeypatch.setattr(wandb, "Api", lambda: SimpleNamespace(runs=lambda project: runs))
     with pytest.warns(UserWarning) as caught:

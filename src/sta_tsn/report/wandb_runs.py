@@ -10,8 +10,6 @@ from sta_tsn.evaluation import ScoreTable
 from sta_tsn.report.run_names import flat_settings
 from sta_tsn.report.runs import OneRun
 
-SCORES = "scores"  # type of the artifact that holds a run's scores.npz
-
 
 def read_project(project: str) -> Iterator[OneRun]:
     """Every run of `entity/project`; the API asks for a login.
@@ -39,15 +37,17 @@ def read_run(run) -> OneRun:
         found.complaints.append("no config: its settings are unknown")
     found.summary = {name: value for name, value in dict(run.summary).items() if not name.startswith("_") and _is_plain(value)}
     rows = [{name: value for name, value in row.items() if not name.startswith("_") and _is_plain(value)} for row in run.scan_history()]
-    found.history = pd.DataFrame([row for row in rows if row]).rename(columns={"trainer/global_step": "step"})
+    found.history = pd.DataFrame([row for row in rows if row.keys() - {"trainer/global_step", "epoch"}]).rename(
+        columns={"trainer/global_step": "step"}
+    )
     if found.history.empty:
         found.complaints.append("no history")
-    files = [artifact for artifact in run.logged_artifacts() if artifact.type == SCORES]
-    if files:
-        with TemporaryDirectory() as folder:
-            found.table = ScoreTable.load(f"{files[-1].download(root=folder)}/scores.npz")
-    elif run.state != "running":
-        found.complaints.append("no score table: not tested, or logged by an older version")
+    with TemporaryDirectory() as folder:
+        for file in run.files(names=["scores.npz"]):
+            file.download(root=folder).close()
+            found.table = ScoreTable.load(f"{folder}/scores.npz")
+    if found.table is None and run.state != "running":
+        found.complaints.append("no scores.npz: not tested, or logged by an older version")
     return found
 
 

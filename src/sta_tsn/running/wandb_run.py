@@ -8,7 +8,6 @@ from pytorch_lightning.loggers import WandbLogger
 
 from sta_tsn.evaluation import ScoreTable, per_class_accuracy
 from sta_tsn.report.run_names import flat_settings, run_identity, run_name
-from sta_tsn.report.wandb_runs import SCORES
 from sta_tsn.running.configuration import read_yaml
 from sta_tsn.running.folder import RunFolder
 
@@ -52,10 +51,18 @@ def log_settings(trainer: Trainer, folder: RunFolder) -> None:
 
 
 def log_test(trainer: Trainer, folder: RunFolder, table: ScoreTable) -> None:
-    """Measures and cost as the run's summary; confusion, accuracy by class, beta and scores as media; scores.npz as an artifact."""
+    """Send what the test said; where W&B does not take it, say so: the results are safe in the folder."""
     run = _run(trainer)
     if run.disabled:
         return
+    try:
+        _send_test(run, folder, table)
+    except Exception as error:  # whatever W&B and the network raise
+        print(f"{folder.path}: the test's results were not sent to W&B ({' '.join(str(error).split())}).", flush=True)
+
+
+def _send_test(run, folder: RunFolder, table: ScoreTable) -> None:
+    """Measures and cost as the run's summary; confusion, accuracy by class, beta and scores as media; scores.npz as a file."""
     import wandb
 
     from sta_tsn.report.figures import confusion_figure, per_class_figure
@@ -72,11 +79,9 @@ def log_test(trainer: Trainer, folder: RunFolder, table: ScoreTable) -> None:
         "classes": wandb.Table(columns=["class", "videos", "accuracy %"], data=[list(line) for line in classes]),
         "scores": wandb.Table(dataframe=score_lines(table)),
     }
-    run.log({f"test/{key}": wandb.Image(figure) for key, figure in figures.items()} | {f"test/{key}": one for key, one in tables.items()})
     run.summary.update({**table.summary, **costs(folder.about)})
-    artifact = wandb.Artifact(f"scores-{run.id}", type=SCORES)
-    artifact.add_file(str(folder.scores), name="scores.npz")
-    run.log_artifact(artifact)
+    run.save(str(folder.scores), base_path=str(folder.path), policy="now")
+    run.log({f"test/{key}": wandb.Image(figure) for key, figure in figures.items()} | {f"test/{key}": one for key, one in tables.items()})
 
 
 def _run(trainer: Trainer):

@@ -1,0 +1,110 @@
+"""As much of W&B's server as one run needs: it remembers what arrives. GraphQL, file stream, uploads; on loopback."""
+
+import gzip
+import json
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class FakeRun:
+    """What the server knows of one run. starts: UpsertBucket of each process; history: rows by line number."""
+
+    starts: list[dict] = field(default_factory=list)
+    resumed: int = 0
+    config: dict = field(default_factory=dict)
+    history: dict[int, dict] = field(default_factory=dict)
+    summary: dict = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
+    artifacts: list[str] = field(default_factory=list)
+
+
+class FakeWandb(ThreadingHTTPServer):
+    """`runs` by id; `unknown` names the operations that were answered with nothing."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.runs: dict[str, FakeRun] = defaultdict(FakeRun)
+        self.unknown: set[str] = set()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online", "NO_PROXY": "127.0.0.1"}
+
+    def answer(self, operation: str, given: dict) -> dict:
+        project = {"id": "p", "name": given.get("project"), "entity": {"id": "e", "name": "me"}}
+        match operation:
+            case "Viewer":
+                return {"viewer": {"id": "u", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": {"edges": []}}}
+            case "RunResumeStatus":
+                return {"model": {**project, "bucket": self._resume_status(given["name"])}}
+            case "UpsertBucket":
+                run = self.runs[given["name"]]
+                run.starts.append(given)
+                run.config |= {key: value["value"] for key, value in json.loads(given["config"] or "{}").items() if key != "_wandb"}
+                bucket = {"id": "b", "name": given["name"], "displayName": given["displayName"], "config": "{}", "project": project}
+                return {"upsertBucket": {"bucket": {**bucket, "historyLineCount": len(run.history)}, "inserted": True}}
+            case "CreateRunFiles":
+                files = [{"name": name, "uploadUrl": f"{self.url}/upload/{given['run']}/{name}"} for name in given["files"]]
+                return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
+            case "CreateArtifact":  # COMMITTED: the server has these very files already
+                sequence = {"latestArtifact": None}
+                self.runs[given["input"]["runName"]].artifacts.append(given["input"]["artifactCollectionNames"][0])
+                return {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}}}
+            case _ if "artifact(name: $name)" in operation:  # of which type is the artifact of this name?
+                return {"project": {"artifact": None}}
+        self.unknown.add(operation)
+        return {}
+
+    def _resume_status(self, name: str) -> dict | None:
+        if name not in self.runs:
+            return None
+        run = self.runs[name]
+        run.resumed += 1
+        tail = json.dumps([json.dumps(run.history[max(run.history)])] if run.history else [])
+        config = json.dumps({key: {"value": value} for key, value in run.config.items()})
+        counts = {"logLineCount": 0, "historyLineCount": len(run.history), "eventsLineCount": 0, "historyTail": tail, "eventsTail": "[]"}
+        about = {"id": "b", "name": name, "displayName": None, "tags": [], "notes": None, "wandbConfig": "{}"}
+        return {**about, **counts, "config": config, "summaryMetrics": json.dumps(run.summary)}
+
+    def stream(self, name: str, files: dict) -> None:
+        run = self.runs[name]
+        for file, part in files.items():
+            rows = [json.loads(line) for line in part["content"]] if file in ("wandb-history.jsonl", "wandb-summary.json") else []
+            if file == "wandb-history.jsonl":
+                run.history |= dict(enumerate(rows, part["offset"]))
+            elif file == "wandb-summary.json":
+                run.summary |= rows[-1]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeWandb
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        found: dict = {}
+        if self.path == "/graphql":
+            asked = json.loads(body)
+            found = {"data": self.server.answer(asked.get("operationName") or asked["query"], asked.get("variables") or {})}
+        elif self.path.endswith("/file_stream"):
+            self.server.stream(self.path.split("/")[-2], json.loads(body).get("files") or {})
+        elif self.path.startswith("/upload/"):
+            run, _, file = self.path.removeprefix("/upload/").partition("/")
+            self.server.runs[run].files.add(file)
+        text = json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_GET = do_PUT = do_POST
+
+    def log_message(self, *_) -> None:
+        pass
