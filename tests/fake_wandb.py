@@ -53,7 +53,7 @@ class FakeWandb(ThreadingHTTPServer):
                 return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
             case "CreateArtifact":  # COMMITTED: the server has these very files already
                 sequence = {"latestArtifact": None}
-                self.runs[given["input"]["runName"]].artifacts.append(given["input"]["artifactCollectionNames"][0])
+                self.runs[given["input"]["runName"]].artifacts.append(given["input"]["artifactCollectionName"])
                 return {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}}}
             case _ if "artifact(name: $name)" in operation:  # of which type is the artifact of this name?
                 return {"project": {"artifact": None}}

@@ -1,20 +1,18 @@
 """LightningCLI as this project uses it: any task over any data module, loggers and checkpoints always on."""
 
-import csv
 import logging
 import warnings
-from functools import partial
 from pathlib import Path
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.running.folder import RunFolder
+from sta_tsn.running.metrics_file import csv_logger
 from sta_tsn.running.step_monitor import StepMonitor
 from sta_tsn.running.wandb_run import wandb_logger
 
@@ -45,7 +43,7 @@ class StageCLI(LightningCLI):
         folder, settings = RunFolder(self.config.run_dir), self.config.trainer
         kwargs.update(
             default_root_dir=str(folder.path),
-            logger=[continued_csv_logger(folder), wandb_logger(folder)],
+            logger=[csv_logger(folder), wandb_logger(folder)],
             callbacks=[
                 *(self.config_init.trainer.callbacks or []),
                 *checkpoint_callbacks(folder, settings.check_val_every_n_epoch),
@@ -82,7 +80,6 @@ def silence_noise() -> None:
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.15, nothing of ours
         r"Found \d+ module\(s\) in eval mode",  # partial batch normalisation and the frozen backbone
         r"`torch\.jit\..*` is deprecated",  # folding for the CPU; torch.compile would need a C compiler
-        "Experiment logs directory",  # the folder holds run.json; rows of metrics.csv are carried over
         "Checkpoint directory .* exists and is not empty",  # resuming
         "The `srun` command is available",  # a note for SLURM users
         "The '.*dataloader' does not have many workers",  # two cores have not
@@ -104,29 +101,3 @@ def checkpoint_callbacks(folder: RunFolder, every_n_epochs: int | None) -> list[
     best = ModelCheckpoint(filename="best", monitor="val/loss", mode="min", save_on_train_epoch_end=False, **common)
     last = ModelCheckpoint(filename="last", every_n_epochs=every_n_epochs or 1, save_on_train_epoch_end=True, **common)
     return [best, last]
-
-
-def continued_csv_logger(folder: RunFolder) -> CSVLogger:
-    """A CSV logger that keeps the rows of an interrupted run up to the checkpoint it goes on from."""
-    rows = []
-    if folder.metrics.exists() and folder.last.exists():
-        step = torch.load(folder.last, map_location="cpu", weights_only=True, mmap=True)["global_step"]
-        with open(folder.metrics, newline="") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"]) < step]
-    logger = CSVLogger(str(folder.path.parent), name=folder.path.name, version="", flush_logs_every_n_steps=1)
-    writer = logger.experiment  # this deletes the file
-    writer._rewrite_with_new_header = partial(_rewrite_with_new_header, folder.metrics)
-    if rows:
-        writer.metrics = [{key: value for key, value in row.items() if value} for row in rows]
-        logger.save()
-    return logger
-
-
-def _rewrite_with_new_header(path: Path, columns: list[str]) -> None:
-    """Lightning empties the file before it writes the wider rows; a kill in between would lose them all."""
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    with atomic(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
