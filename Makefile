@@ -39,7 +39,7 @@ report: $(BIN)/.installed ## rebuild the report of reproduce from the score tabl
 	$(STA_TSN) report --dataset "$(DATASET)" --model "$(MODEL)" --runs "$(RUNS)"
 
 test: $(BIN)/.installed ## the project's tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 data: $(BIN)/.installed ## download and unpack a dataset (asks nothing of the network otherwise)
 	$(STA_TSN) data $(data_options)

@@ -8,6 +8,7 @@ import re
 import struct
 import tarfile
 import threading
+import time
 import zipfile
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -63,6 +64,7 @@ class Server(BaseHTTPRequestHandler):
             for start in range(0, len(body), 50_000):
                 server.bytes_sent += self.wfile.write(body[start : start + 50_000])
         if self.close_connection:
+            time.sleep(0.2)  # else a busy client finds the connection broken before it has read what was sent
             self.connection.close()
 
     def log_message(self, *arguments):

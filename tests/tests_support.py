@@ -16,7 +16,7 @@ def write_mini_experiments(folder: Path, data: Path) -> Path:
     (experiments / "mini").mkdir()
     (experiments / "mini" / "backbone.yaml").write_text(f"""
 trainer: {{max_epochs: 8, gradient_clip_val: 20}}
-model: {{init_args: {{backbone: test_resnet, weights: none, trained_batch_norms: all, dropout: 0.2, lr: 0.05, lr_milestones: [6]}}}}
+model: {{init_args: {{backbone: test_resnet, weights: none, trained_batch_norms: all, dropout: 0.1, lr: 0.02, lr_milestones: [6]}}}}
 data:
   init_args:
     dataset: {{class_path: sta_tsn.datasets.UCF101, init_args: {{root: {data}}}}}
