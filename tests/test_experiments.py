@@ -8,7 +8,7 @@ from sta_tsn.cli import main
 from sta_tsn.evaluation import ScoreTable, fuse
 from sta_tsn.running.data import TrainOptions, extract_flow
 from sta_tsn.running.folder import RunFolder
-from sta_tsn.running.rows import TABLE_SMNET, TABLE_STA_LSTM
+from sta_tsn.running.rows import TABLE_SMNET, TABLE_STA_LSTM, TABLE_STIN
 from sta_tsn.video import tvl1_flow
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -78,12 +78,21 @@ def test_every_row_of_smnet(row, mini_jhmdb, tmp_path):
     assert len(table.ids) == 5 and table.protocol["segments"] == 8 and table.protocol["frames_per_segment"] == 1
 
 
+@pytest.mark.parametrize("row", TABLE_STIN, ids=lambda row: row.title)
+def test_every_row_of_stin(row, mini_jhmdb, tmp_path):
+    name = row.config.partition("/")[2].removesuffix(".yaml")
+    table = fit(
+        f"../table_stin/{name}", "jhmdb", "backbone", RunFolder(tmp_path / "run"), *stage_one_options("jhmdb", mini_jhmdb, tmp_path)
+    )
+    assert len(table.ids) == 5 and table.protocol["segments"] == 3
+
+
 def test_every_file_says_what_it_is_and_is_covered():
     files = sorted(path for path in EXPERIMENTS.glob("*/*.yaml") if path.parent.name != "sweeps")  # test_sweep.py has those
     covered = {f"{dataset}/{stage}.yaml" for dataset in LAYOUT for stage in ("backbone", "temporal")}
     covered |= {f"{dataset}/flow.yaml" for dataset in WITH_FLOW}
     covered |= {f"table2/{row}.yaml" for row in (*STAGE_ONE_ROWS, "sta_tsn")}
     covered |= {"sbu/lstm.yaml", *(row.config for row in TABLE_STA_LSTM)}  # test_joint_training.py
-    covered |= {row.config for row in TABLE_SMNET}
+    covered |= {row.config for row in (*TABLE_SMNET, *TABLE_STIN)}
     assert {str(path.relative_to(EXPERIMENTS)) for path in files} == covered
     assert all(path.read_text().startswith("# ") for path in files)

@@ -9,10 +9,23 @@ from sta_tsn.models.smnet import SMNet
 from sta_tsn.models.spatial_attention import SpatialAttention, SpatialPyramidPooling
 from sta_tsn.models.sta_lstm import STALSTM, frame_attention_regularization, joint_attention_regularization
 from sta_tsn.models.sta_tsn import STATSN
+from sta_tsn.models.stin import STIN
 from sta_tsn.models.temporal_attention import KeyFrameAttention, temporal_attention_regularization
 from sta_tsn.models.tsn import TSN, ActionOutput, FrameEncoder
 
 __all__ = [
-    "CNN", "STALSTM", "STATSN", "TSN", "ActionOutput", "FrameEncoder", "KeyFrameAttention", "SMNet", "SpatialAttention",
-    "SpatialPyramidPooling", "frame_attention_regularization", "joint_attention_regularization", "temporal_attention_regularization",
+    "CNN",
+    "STALSTM",
+    "STATSN",
+    "STIN",
+    "TSN",
+    "ActionOutput",
+    "FrameEncoder",
+    "KeyFrameAttention",
+    "SMNet",
+    "SpatialAttention",
+    "SpatialPyramidPooling",
+    "frame_attention_regularization",
+    "joint_attention_regularization",
+    "temporal_attention_regularization",
 ]  # fmt: skip

@@ -72,7 +72,11 @@ class CNN(nn.Module):
     def settings(self) -> dict:
         """Arguments that build the same network again, without its weights."""
         statistics = {"mean": tuple(self.mean.flatten().tolist()), "std": tuple(self.std.flatten().tolist())}
-        return {"name": self.name, "options": self.options, "num_channels": len(self.mean.flatten()), **statistics}
+        return {"name": self.name, "options": self.options, "num_channels": self.num_channels, **statistics}
+
+    @property
+    def num_channels(self) -> int:
+        return self.mean.shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
         if not images.is_floating_point():
@@ -82,7 +86,7 @@ class CNN(nn.Module):
     @torch.no_grad()
     def fold(self) -> nn.Module:
         """A frozen copy for evaluation whose batch norms are part of the convolutions; for uint8 images."""
-        example = torch.zeros(1, self.mean.shape[1], self.input_px, self.input_px, dtype=torch.uint8)
+        example = torch.zeros(1, self.num_channels, self.input_px, self.input_px, dtype=torch.uint8)
         return torch.jit.freeze(torch.jit.trace(self.eval(), example))
 
     @torch.no_grad()
@@ -93,6 +97,11 @@ class CNN(nn.Module):
         if maps.ndim != 4 or maps.shape[2] != maps.shape[3]:
             raise ConfigError(f"Backbone {name!r} ends in shape {tuple(maps.shape)}, not in a map (1, C, H, W). Take a CNN: resnet50, ...")
         return maps.shape[1]
+
+
+def build_cnn(backbone: str | dict, weights: str, num_channels: int) -> CNN:
+    """From a timm name, or from the `settings` of a CNN, which say how many channels it sees."""
+    return CNN(weights=weights, **({"name": backbone, "num_channels": num_channels} if isinstance(backbone, str) else backbone))
 
 
 @torch.no_grad()

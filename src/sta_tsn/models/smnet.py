@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sta_tsn.errors import ConfigError
-from sta_tsn.models.cnn import CNN
-from sta_tsn.models.tsn import ActionOutput, class_scores
+from sta_tsn.models.cnn import CNN, build_cnn
+from sta_tsn.models.tsn import FrameConsensus
 
 
 class SpatioTemporalExcitation(nn.Module):
@@ -106,12 +106,12 @@ class ClipEncoder(nn.Module):
         yield
 
 
-class SMNet(nn.Module):
+class SMNet(FrameConsensus):
     """2-D ResNet with SMNet's modules, one score per frame, average consensus.
 
     Args:
         num_classes: K.
-        backbone, weights, num_channels: see `CNN`; ResNets only.
+        backbone, weights, num_channels: see `build_cnn`; ResNets only.
         all_blocks: see `ClipEncoder`.
         dropout: before the fully connected layer.
 
@@ -129,21 +129,5 @@ class SMNet(nn.Module):
         dropout: float = 0.5,
         num_channels: int = 3,
     ):
-        super().__init__()
-        cnn = CNN(weights=weights, **({"name": backbone, "num_channels": num_channels} if isinstance(backbone, str) else backbone))
-        settings = cnn.settings
-        self.encoder = ClipEncoder(cnn, all_blocks)
-        self.dropout = nn.Dropout(dropout)
-        self.head = class_scores(self.encoder.feature_dim, num_classes)
-        self.settings = {"num_classes": num_classes, "backbone": settings, "all_blocks": all_blocks, "dropout": dropout}
-
-    @property
-    def input_px(self) -> int:
-        return self.encoder.cnn.input_px
-
-    def classify(self, features: Tensor) -> ActionOutput:
-        """Features (B, N, T, D) to scores: the mean of the frames' scores."""
-        return ActionOutput(self.head(self.dropout(features)).mean((1, 2)))
-
-    def forward(self, clips: Tensor) -> ActionOutput:  # (B, N, T, C, S, S)
-        return self.classify(self.encoder(clips)[0])
+        encoder = ClipEncoder(build_cnn(backbone, weights, num_channels), all_blocks)
+        super().__init__(encoder, num_classes, dropout, all_blocks=all_blocks)

@@ -1,4 +1,4 @@
-"""Temporal segment network with or without spatial attention: rows 1 to 3 of STA-TSN's Table 2."""
+"""Networks of frames with TSN's average consensus; TSN itself, with or without spatial attention (STA-TSN's Table 2, rows 1-3)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sta_tsn.models.cnn import CNN
+from sta_tsn.models.cnn import CNN, build_cnn
 from sta_tsn.models.spatial_attention import SpatialAttention
 
 FRAMES_PER_CPU_PASS = 5  # a batch whose maps stay in the cache: 1.5 times the speed of 30 (MobileNetV2, fp32)
@@ -25,15 +25,15 @@ class FrameEncoder(nn.Module):
     """Frames to features F: (..., C, S, S) -> (..., D) and, with attention, alpha (..., H, W).
 
     Args:
-        cnn: map extractor.
-        spatial_attention: Eq 3-7; plain global average pooling without it.
-        pool_sizes, focus: see `SpatialAttention`.
+        cnn: map extractor; images that hold several frames on their channels (C a multiple of its own) become as many maps.
+        attention: maps of M images to F (M, feature_dim) and alpha (M, H, W); None: global average pooling.
+        feature_dim: D; where None the CNN's.
     """
 
-    def __init__(self, cnn: CNN, spatial_attention: bool = True, pool_sizes=(1, 3, 5, 7), focus="elementwise"):
+    def __init__(self, cnn: CNN, attention: nn.Module | None = None, feature_dim: int | None = None):
         super().__init__()
-        self.cnn, self.feature_dim = cnn, cnn.num_features
-        self.attention = SpatialAttention(cnn.num_features, pool_sizes, focus) if spatial_attention else None
+        self.cnn, self.attention = cnn, attention
+        self.feature_dim = feature_dim or cnn.num_features
         self.inserted: list[nn.Module] = []  # nothing of ours lies inside the CNN
         self._folded: list[nn.Module] = []  # in a list, so that it is no submodule
 
@@ -56,7 +56,7 @@ class FrameEncoder(nn.Module):
 
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         cnn = self._folded[0] if self._folded and images.device.type == "cpu" else self.cnn
-        maps = cnn(images)
+        maps = cnn(images.unflatten(1, (-1, self.cnn.num_channels)).flatten(0, 1))
         return (maps.mean((2, 3)), None) if self.attention is None else self.attention(maps)
 
 
@@ -68,14 +68,43 @@ def class_scores(feature_dim: int, num_classes: int) -> nn.Linear:
     return layer
 
 
-class TSN(nn.Module):
-    """CNN, optional spatial attention, one score per frame, average consensus over all frames.
+class FrameConsensus(nn.Module):
+    """One score per frame from an encoder's features, and TSN's average consensus over all frames.
+
+    Args:
+        encoder: clips (B, N, T, C, S, S) to features (B, N, T, D) and alpha or None.
+        num_classes: K.
+        dropout: before the fully connected layer.
+        settings: the subclass's own, beside those named here: arguments that build the network again without its weights.
+    """
+
+    def __init__(self, encoder: nn.Module, num_classes: int, dropout: float, **settings):
+        super().__init__()
+        self.encoder, self.dropout = encoder, nn.Dropout(dropout)
+        self.head = class_scores(encoder.feature_dim, num_classes)
+        self.settings = {"num_classes": num_classes, "backbone": encoder.cnn.settings, "dropout": dropout, **settings}
+
+    @property
+    def input_px(self) -> int:
+        return self.encoder.cnn.input_px
+
+    def classify(self, features: Tensor) -> ActionOutput:
+        """Features (B, N, T, D) to scores: the mean of the frames' scores."""
+        return ActionOutput(self.head(self.dropout(features)).mean((1, 2)))
+
+    def forward(self, clips: Tensor) -> ActionOutput:  # (B, N, T, C, S, S)
+        features, spatial_weights = self.encoder(clips)
+        return self.classify(features)._replace(spatial_weights=spatial_weights)
+
+
+class TSN(FrameConsensus):
+    """CNN, optional spatial attention, average consensus.
 
     Args:
         num_classes: K.
-        backbone: timm name, or the settings of a `CNN` as a dict.
-        weights, num_channels: see `CNN`; the latter is in the settings where those are given.
-        spatial_attention, pool_sizes, focus: see `FrameEncoder`.
+        backbone, weights, num_channels: see `build_cnn`.
+        spatial_attention: Eq 3-7; plain global average pooling without it.
+        pool_sizes, focus: see `SpatialAttention`.
         dropout: before the fully connected layer.
 
     Example:
@@ -94,24 +123,7 @@ class TSN(nn.Module):
         dropout: float = 0.8,
         num_channels: int = 3,
     ):
-        super().__init__()
-        cnn = CNN(weights=weights, **({"name": backbone, "num_channels": num_channels} if isinstance(backbone, str) else backbone))
-        self.encoder = FrameEncoder(cnn, spatial_attention, pool_sizes, focus)
-        self.dropout = nn.Dropout(dropout)
-        self.head = class_scores(self.encoder.feature_dim, num_classes)
-        self.settings = {
-            "num_classes": num_classes, "backbone": cnn.settings, "spatial_attention": spatial_attention,
-            "pool_sizes": tuple(pool_sizes), "focus": focus, "dropout": dropout,
-        }  # fmt: skip
-
-    @property
-    def input_px(self) -> int:
-        return self.encoder.cnn.input_px
-
-    def classify(self, features: Tensor) -> ActionOutput:
-        """Features (B, N, T, D) to scores: the mean of the frames' scores."""
-        return ActionOutput(self.head(self.dropout(features)).mean((1, 2)))
-
-    def forward(self, clips: Tensor) -> ActionOutput:  # (B, N, T, C, S, S)
-        features, spatial_weights = self.encoder(clips)
-        return self.classify(features)._replace(spatial_weights=spatial_weights)
+        cnn = build_cnn(backbone, weights, num_channels)
+        attention = SpatialAttention(cnn.num_features, pool_sizes, focus) if spatial_attention else None
+        settings = {"spatial_attention": spatial_attention, "pool_sizes": tuple(pool_sizes), "focus": focus}
+        super().__init__(FrameEncoder(cnn, attention), num_classes, dropout, **settings)

@@ -47,4 +47,12 @@ TABLE_SMNET = (
     Row("TSN, 8 frames", "tsn_8", "backbone", "table_smnet/tsn.yaml"),
     Row("SMNet", "smnet", "backbone", "table_smnet/smnet.yaml"),
 )
-ROWS = {"sta_tsn": TABLE_2, "sta_lstm": TABLE_STA_LSTM, "smnet": TABLE_SMNET}  # by MODEL; the last row is the model itself
+TABLE_TSN = (Row("TSN", "tsn", "backbone", "table_stin/tsn.yaml"),)
+TABLE_STIN = (*TABLE_TSN, Row("STIN", "stin", "backbone", "table_stin/stin.yaml"))
+ROWS = {  # by MODEL; the last row is the model itself
+    "sta_tsn": TABLE_2,
+    "sta_lstm": TABLE_STA_LSTM,
+    "smnet": TABLE_SMNET,
+    "stin": TABLE_STIN,
+    "tsn": TABLE_TSN,
+}

@@ -1,7 +1,8 @@
 """LightningModules: losses, optimisers and metrics around the pure modules of `models`."""
 
 from sta_tsn.tasks.backbone import MotionBackbone, SpatialAttentionBackbone
+from sta_tsn.tasks.injection import InjectionBackbone
 from sta_tsn.tasks.skeleton import SkeletonAttention
 from sta_tsn.tasks.temporal import TemporalAttentionTSN
 
-__all__ = ["MotionBackbone", "SkeletonAttention", "SpatialAttentionBackbone", "TemporalAttentionTSN"]
+__all__ = ["InjectionBackbone", "MotionBackbone", "SkeletonAttention", "SpatialAttentionBackbone", "TemporalAttentionTSN"]

@@ -164,7 +164,7 @@ def new_parameters(model: nn.Module) -> set[int]:
 def freeze(model: nn.Module, trained_batch_norms: str, share: float) -> None:
     """Fix the parameters of the backbone's first layers and of the batch normalisations that are not to be trained."""
     new = new_parameters(model)
-    norms = [norm for norm in batch_norms(model) if id(norm.weight) not in new]
+    norms = [norm for norm in batch_norms(model.encoder.cnn) if id(norm.weight) not in new]
     for norm in norms[{"all": len(norms), "first": 1, "none": 0}[trained_batch_norms] :]:
         norm.requires_grad_(False)
     if not 0 <= share <= 1:

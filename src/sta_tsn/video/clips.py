@@ -20,8 +20,8 @@ class ClipDataset(Dataset):
     """Videos as clips of sampled frames.
 
     An item is asked for by (index, seed) and holds `clips` uint8 (V, N, T, C, S, S) with V = 10 views for ten
-    crops and 1 otherwise, `labels` float (K,), 1 for each of the video's classes, `index` (position in `records`)
-    and `frame_indices` (N, T).
+    crops and 1 otherwise, C = 3 for frames, 6 for pairs of them, 20 for stacks of flow; `labels` float (K,), 1 for
+    each of the video's classes; `index` (position in `records`) and `frame_indices` (N, T).
 
     Args:
         records: videos with their frame counts.
@@ -30,7 +30,8 @@ class ClipDataset(Dataset):
         crop: `augment` (TSN's random crop and flip), `center` or `ten`.
         size_px: S, the backbone's input size.
         scales: of the augmentation.
-        flow: where stacks of ten flows are read from (C = 20); None for RGB frames (C = 3).
+        flow: where stacks of ten flows are read from; None for RGB.
+        pair_distance: RGB frames come with the one so many frames later, its channels after their own; 0: alone.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class ClipDataset(Dataset):
         size_px: int,
         scales: tuple[float, ...] = RGB_SCALES,
         flow: FlowStore | None = None,
+        pair_distance: int = 0,
     ):
-        self.records, self.num_classes, self.flow = records, num_classes, flow
+        self.records, self.num_classes, self.flow, self.pair_distance = records, num_classes, flow, pair_distance
         self.sampler, self.crop, self.size_px = sampler, crop, size_px
         self.augment = training_augmentation(size_px, scales, flow=flow is not None)
 
@@ -58,13 +60,14 @@ class ClipDataset(Dataset):
         frames = self._read(record, frame_indices.flatten().tolist())
         views = self._crop(frames, seed)
         clips = torch.from_numpy(np.ascontiguousarray(np.moveaxis(views, -1, 2)))
-        clips = clips.unflatten(1, tuple(frame_indices.shape))
+        clips = clips.unflatten(1, (*frame_indices.shape, -1)).flatten(3, 4)  # the frames of a pair: on the channels
         labels = multi_hot(record.labels, self.num_classes)
         return {"clips": clips, "labels": labels, "index": index, "frame_indices": frame_indices}
 
     def _read(self, record: VideoRecord, indices: list[int]) -> np.ndarray:
         if self.flow is None:
-            return VideoReader(record.path).read(indices)
+            last, offsets = record.num_frames - 1, [0, self.pair_distance][: 1 + bool(self.pair_distance)]
+            return VideoReader(record.path).read([min(index + offset, last) for index in indices for offset in offsets])
         return read_flow(self.flow.path(record), indices, self.sampler.stack_length)
 
     def _crop(self, frames: np.ndarray, seed: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from sta_tsn.datasets import VideoDataset, VideoRecord, VideoSplit, build_manifest, moving_only, prepare_split, read_manifest
+from sta_tsn.errors import ConfigError
 from sta_tsn.video.augment import FLOW_SCALES, RGB_SCALES
 from sta_tsn.video.clips import ClipDataset, Crop
 from sta_tsn.video.flow_store import FLOW_STACK, FlowStore
@@ -70,6 +71,7 @@ class VideoDataModule(LightningDataModule):
             validation list of its own.
         allow_missing: go on without videos that are absent.
         flow: folder of the flow store (`make flow`); the clips are then stacks of ten flows. None: RGB.
+        pair_distance: RGB frames come in pairs, so many frames apart (STIN); 0: alone. Without meaning for flow.
         scales: of the corner crop, relative to the short side; None: TSN's for the modality.
         num_workers: processes that decode, per device.
         seed: of order, frames and crops.
@@ -88,6 +90,7 @@ class VideoDataModule(LightningDataModule):
         val_share: float = 0.1,
         allow_missing: bool = False,
         flow: str | None = None,
+        pair_distance: int = 0,
         scales: tuple[float, ...] | None = None,
         num_workers: int = 2,
         seed: int = 0,
@@ -97,7 +100,9 @@ class VideoDataModule(LightningDataModule):
         self.num_segments, self.test_segments, self.batch_size = num_segments, test_segments, batch_size
         self.test_frames_per_segment, self.val_frames_per_segment = test_frames_per_segment, val_frames_per_segment
         self.val_share, self.allow_missing = val_share, allow_missing
-        self.flow = FlowStore(flow) if flow else None
+        if pair_distance < 0:
+            raise ConfigError(f"data.pair_distance={pair_distance}: frames from one to the other, at least 0.")
+        self.flow, self.pair_distance = FlowStore(flow) if flow else None, 0 if flow else pair_distance
         self.scales = scales or (FLOW_SCALES if flow else RGB_SCALES)
         self.num_workers, self.seed = num_workers, seed
         self.videos: VideoSplit | None = None
@@ -132,7 +137,8 @@ class VideoDataModule(LightningDataModule):
         return self.loader(records, self.sampler(self.test_segments, self.test_frames_per_segment), crop, batch_size=1)
 
     def sampler(self, num_segments: int, frames_per_segment: int, training: bool = False) -> SegmentSampler:
-        return SegmentSampler(num_segments, frames_per_segment, training, stack_length=FLOW_STACK if self.flow else 1)
+        stack_length = FLOW_STACK if self.flow else 1 + self.pair_distance
+        return SegmentSampler(num_segments, frames_per_segment, training, stack_length)
 
     def loader(self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop, batch_size: int | None = None) -> DataLoader:
         trainer = self.trainer
@@ -140,7 +146,7 @@ class VideoDataModule(LightningDataModule):
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         epoch, size_px = (trainer.current_epoch, trainer.lightning_module.model.input_px) if trainer else (0, 224)
         return DataLoader(
-            ClipDataset(records, len(self.classes), sampler, crop, size_px, self.scales, self.flow),
+            ClipDataset(records, len(self.classes), sampler, crop, size_px, self.scales, self.flow, self.pair_distance),
             batch_size=batch_size or max(1, self.batch_size // world_size),
             sampler=SeededSampler(len(records), self.seed, num_draws, rank, world_size, epoch),
             num_workers=self.num_workers,

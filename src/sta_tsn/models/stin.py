@@ -1,0 +1,100 @@
+"""STIN (Signal, Image and Video Processing 2023, 17:1173): each stream of a two-stream network learns a second task.
+
+The spatial stream has to tell actions by the difference of two frames alone, the temporal one by what self-attention finds
+in the flow. The abstract says so much; layers and widths are the reading of METHODS section 5.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sta_tsn.models.cnn import build_cnn
+from sta_tsn.models.tsn import FrameConsensus, FrameEncoder, class_scores
+
+
+class ApparentDifference(nn.Module):
+    """What changes between frames t and t+d: Delta = phi(A_{t+d}) - phi(A_t), g = GAP(ReLU(Conv3x3(Delta))).
+
+    phi = BN(Conv1x1), C -> C/4. The share of ReLU(Conv3x3(Delta)) at each position stands in for alpha.
+
+    Args:
+        in_channels: C.
+    """
+
+    def __init__(self, in_channels: int):
+        super().__init__()
+        self.hidden_dim = max(1, in_channels // 4)
+        self.squeeze = nn.Sequential(nn.Conv2d(in_channels, self.hidden_dim, 1, bias=False), nn.BatchNorm2d(self.hidden_dim))
+        self.compare = nn.Conv2d(self.hidden_dim, self.hidden_dim, 3, padding=1, bias=False)  # no bias: no change, no signal
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps of pairs (2 M, C, H, W) to [GAP(A_t), g] (M, C + C/4) and where it changes (M, H, W), which sums to 1."""
+        appearance = maps[::2].mean((2, 3))
+        earlier, later = self.squeeze(maps).unflatten(0, (-1, 2)).unbind(1)
+        change = F.relu(self.compare(later - earlier))
+        energy = change.mean(1)
+        uniform = torch.full_like(energy, 1 / energy[0].numel())
+        total = energy.sum((1, 2), keepdim=True)
+        where = torch.where(total > 0, energy / total.clamp(min=1e-12), uniform)
+        return torch.cat([appearance, change.mean((2, 3))], 1), where
+
+
+class SelfAttention(nn.Module):
+    """O = softmax(q^T k) v, A' = A + gamma O; q, k = Conv1x1 (C -> C/8), v = Conv1x1. gamma starts at 0.
+
+    Args:
+        in_channels: C.
+    """
+
+    def __init__(self, in_channels: int):
+        super().__init__()
+        hidden_dim = max(1, in_channels // 8)
+        self.query, self.key = nn.Conv2d(in_channels, hidden_dim, 1), nn.Conv2d(in_channels, hidden_dim, 1)
+        self.value = nn.Conv2d(in_channels, in_channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps (M, C, H, W) to [GAP(A'), GAP(O)] (M, 2 C) and how much each position is looked at (M, H, W), which sums to 1."""
+        query, key, value = (layer(maps).flatten(2) for layer in (self.query, self.key, self.value))
+        weights = (query.transpose(1, 2) @ key).softmax(-1)  # (M, HW queries, HW keys)
+        found = (value @ weights.transpose(1, 2)).mean(2)
+        enhanced = maps.mean((2, 3)) + self.gamma * found
+        return torch.cat([enhanced, found], 1), weights.mean(1).unflatten(1, maps.shape[-2:])
+
+
+class STIN(FrameConsensus):
+    """One stream: the spatial one on pairs of RGB frames (C = 6), the temporal one on stacks of flow.
+
+    Features are [what is classified | what the auxiliary head sees]; in the spatial stream the first holds the second.
+
+    Args:
+        num_classes: K.
+        backbone, weights: see `build_cnn`.
+        dropout: before the fully connected layers.
+        num_channels: of one frame or stack: 3 makes the spatial stream, any other the temporal one.
+
+    Example:
+        >>> STIN(5, "resnet18")(torch.rand(2, 3, 1, 6, 224, 224)).scores.shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(
+        self, num_classes: int, backbone: str | dict = "resnet50", weights: str = "none", dropout: float = 0.8, num_channels: int = 3
+    ):
+        cnn = build_cnn(backbone, weights, num_channels)
+        if cnn.num_channels == 3:
+            injection = ApparentDifference(cnn.num_features)
+            classified, seen = cnn.num_features + injection.hidden_dim, injection.hidden_dim
+        else:
+            injection = SelfAttention(cnn.num_features)
+            classified, seen = cnn.num_features, cnn.num_features
+        super().__init__(FrameEncoder(cnn, injection, classified), num_classes, dropout)
+        self.auxiliary_head = class_scores(seen, num_classes)
+
+    def classify(self, features: Tensor):
+        """Features (B, N, T, D) to scores: the mean of the frames' scores. The auxiliary head has no say."""
+        return super().classify(features[..., : self.head.in_features])
+
+    def auxiliary_scores(self, features: Tensor) -> Tensor:
+        """Features (B, N, T, D) to (B, K): of what was injected alone."""
+        return self.auxiliary_head(self.dropout(features[..., -self.auxiliary_head.in_features :])).mean((1, 2))

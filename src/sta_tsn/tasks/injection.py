@@ -1,0 +1,46 @@
+"""STIN's streams: stage one with an auxiliary loss on what was injected."""
+
+from typing import ClassVar
+
+import torch
+
+from sta_tsn.models import STIN
+from sta_tsn.tasks.backbone import FrameRecognition, num_channels
+from sta_tsn.tasks.recognition import classification_loss
+
+
+class InjectionBackbone(FrameRecognition):
+    """Trains one stream of `STIN`: L = CE(scores) + auxiliary_weight * CE(auxiliary scores).
+
+    Args:
+        classes, recipe: see `FrameRecognition`; `modality` chooses the stream. RGB wants pairs of frames
+            (`data.pair_distance`).
+        backbone: timm name of a CNN, or the settings of one as a dict.
+        weights: `imagenet`, `none` or a safetensors/pth file.
+        auxiliary_weight: lambda; 0.5 is a reading.
+        dropout: before the fully connected layers.
+    """
+
+    metrics: ClassVar = (*FrameRecognition.metrics, "train/loss_ce", "train/loss_auxiliary")
+
+    def __init__(
+        self,
+        classes: list[str],
+        backbone: str | dict = "resnet50",
+        weights: str = "imagenet",
+        auxiliary_weight: float = 0.5,
+        dropout: float = 0.8,
+        **recipe,
+    ):
+        super().__init__(STIN(len(classes), backbone, weights, dropout, num_channels(**recipe)), classes, **recipe)
+        self.auxiliary_weight = auxiliary_weight
+        self.save_hyperparameters({**self.hparams, "auxiliary_weight": auxiliary_weight}, logger=False)
+
+    def training_step(self, batch: dict) -> torch.Tensor:
+        features, _ = self.model.encoder(batch["clips"].squeeze(1))
+        scores = self.model.classify(features).scores
+        cross_entropy = classification_loss(scores, batch["labels"], self.label_smoothing)
+        auxiliary = classification_loss(self.model.auxiliary_scores(features), batch["labels"], self.label_smoothing)
+        loss = cross_entropy + self.auxiliary_weight * auxiliary
+        self.log_training(loss, scores, batch["labels"], loss_ce=cross_entropy, loss_auxiliary=auxiliary)
+        return loss
