@@ -30,16 +30,18 @@ class Explained(NamedTuple):
     flow_bound_px: float | None = None  # of the pictures' colours, where the model sees flow
 
 
-def explain_video(model: nn.Module, record: VideoRecord, flow: FlowStore | None = None) -> Explained:
-    """Run a `STATSN` on one video's 3 x 10 centre-cropped test frames, or stacks of flow where it was trained on those.
+def explain_video(model: nn.Module, record: VideoRecord, flow: FlowStore | None = None, pair_distance: int = 0) -> Explained:
+    """Run a network on one video's 3 x 10 centre-cropped test frames, or stacks of flow where it was trained on those.
 
     Args:
         flow: where the flow is stored; a model of flow computes it where None, some tenths of a second a frame.
+        pair_distance: of RGB, see `VideoDataModule`.
     """
-    if model.encoder.cnn.mean.shape[1] == 3:
-        indices = SegmentSampler()(record.num_frames)
-        clips = pictures = center_crop(VideoReader(record.path).read(indices.flatten().tolist()), model.input_px)
-        bound = None
+    if model.encoder.cnn.num_channels == 3:
+        indices = SegmentSampler(stack_length=1 + pair_distance)(record.num_frames)
+        offsets = (0, pair_distance) if pair_distance else (0,)
+        parts = [_center_crops(record, indices + offset, model.input_px) for offset in offsets]
+        clips, pictures, bound = np.concatenate(parts, -1), parts[0], None
     else:
         indices = SegmentSampler(stack_length=FLOW_STACK)(record.num_frames - 1)
         clips = center_crop(_flow_stacks(record, flow, indices), model.input_px)
@@ -49,6 +51,10 @@ def explain_video(model: nn.Module, record: VideoRecord, flow: FlowStore | None 
     with torch.no_grad():
         output = model.eval()(torch.from_numpy(clips).permute(0, 3, 1, 2).unflatten(0, tuple(indices.shape))[None])
     return Explained(pictures, indices, output, bound)
+
+
+def _center_crops(record: VideoRecord, indices: Tensor, size_px: int) -> np.ndarray:
+    return center_crop(VideoReader(record.path).read(indices.clamp(max=record.num_frames - 1).flatten().tolist()), size_px)
 
 
 def _flow_stacks(record: VideoRecord, flow: FlowStore | None, indices: Tensor) -> np.ndarray:
@@ -68,45 +74,54 @@ def attention_figure(explained: Explained, title: str, path: Path) -> None:
 
 
 def plot_attention(explained: Explained, title: str) -> plt.Figure:
-    """Per segment: the crops, alpha laid over them, beta as bars with frame numbers; flow as colour, with its wheel.
+    """Per segment: the crops, alpha laid over them, beta (of STA-TSN) as bars with frame numbers; flow as colour, with its wheel.
 
     Brightness is alpha relative to the frame's own largest and smallest value; the colour bar's text gives the
     range, since elementwise attention on a small dataset can stay close to uniform.
     """
     frames, indices, output, flow_bound_px = explained
-    beta = output.temporal_weights[0]  # (N, T)
-    num_segments, num_frames = beta.shape
-    masks, alpha_text = _masks(output, frames.shape[1:3])
-    figure = plt.figure(figsize=(1.2 * num_frames, 3.7 * num_segments), layout="constrained")
-    ceiling = 1.25 * max(float(beta.max()), 1.5 / num_frames)
+    (num_segments, num_frames), beta = indices.shape, output.temporal_weights
+    masks, alpha_text = _masks(output, indices.numel(), frames.shape[1:3])
+    num_rows = 2 if beta is None else 3
+    figure = plt.figure(figsize=(1.2 * num_frames, (0.1 + 1.2 * num_rows) * num_segments), layout="constrained")
     for n, panel in enumerate(figure.subfigures(num_segments, 1, hspace=0.04)):
         panel.suptitle(f"segment {n + 1}", x=0.02, ha="left", fontsize=11)
-        for t, (crop, overlay, bar) in enumerate(panel.subplots(3, num_frames).T):
-            image, mask, weight = frames[n * num_frames + t], masks[n * num_frames + t], float(beta[n, t])
+        for t, (crop, overlay, *rest) in enumerate(panel.subplots(num_rows, num_frames).T):
+            image, mask = frames[n * num_frames + t], masks[n * num_frames + t]
             crop.imshow(image)
             overlay.imshow((image * (0.25 + 0.75 * mask[..., None])).astype(np.uint8))
             crop.axis("off")
             overlay.axis("off")
-            bar.bar([0], [weight], width=0.6, color="#cc6677")
-            bar.axhline(1 / num_frames, color="grey", linewidth=0.8, linestyle="--")
-            bar.set(ylim=(0, ceiling), xlim=(-0.6, 0.6), yticks=[], xticks=[0], xticklabels=[f"{int(indices[n, t])}"])
-            bar.text(0, weight, f"{weight:.2f}", ha="center", va="bottom", fontsize=7)
-            bar.set_ylabel("β" if t == 0 else "")
-            bar.set_xlabel("frame" if t == 0 else "", fontsize=8)
+            if beta is None:
+                overlay.set_title(f"frame {int(indices[n, t])}", fontsize=8)
+            else:
+                _draw_beta(rest[0], beta[0], n, t, int(indices[n, t]))
     if flow_bound_px:
         alpha_text += f"; colour: where to, full at {flow_bound_px:.1f} px a frame"
         wheel = figure.add_axes((0.955, 0.955, 0.04, 0.04))
         wheel.imshow(colour_wheel())
         wheel.axis("off")
-    figure.suptitle(f"{title}\n{alpha_text}; dashed: uniform β", fontsize=12)
+    figure.suptitle(f"{title}\n{alpha_text}" + ("" if beta is None else "; dashed: uniform β"), fontsize=12)
     plt.close(figure)
     return figure
 
 
-def _masks(output: ActionOutput, size: tuple[int, int]) -> tuple[np.ndarray, str]:
+def _draw_beta(bar: plt.Axes, beta: Tensor, n: int, t: int, frame: int) -> None:
+    """One bar of beta (N, T), all of a video to the same scale."""
+    weight, num_frames = float(beta[n, t]), beta.shape[1]
+    bar.bar([0], [weight], width=0.6, color="#cc6677")
+    bar.axhline(1 / num_frames, color="grey", linewidth=0.8, linestyle="--")
+    ceiling = 1.25 * max(float(beta.max()), 1.5 / num_frames)
+    bar.set(ylim=(0, ceiling), xlim=(-0.6, 0.6), yticks=[], xticks=[0], xticklabels=[f"{frame}"])
+    bar.text(0, weight, f"{weight:.2f}", ha="center", va="bottom", fontsize=7)
+    bar.set_ylabel("β" if t == 0 else "")
+    bar.set_xlabel("frame" if t == 0 else "", fontsize=8)
+
+
+def _masks(output: ActionOutput, num_frames: int, size: tuple[int, int]) -> tuple[np.ndarray, str]:
     """Brightness (N*T, H, W) in [0, 1] and what to say of alpha; all bright where the model has no spatial attention."""
     if output.spatial_weights is None:
-        return np.ones((output.temporal_weights.numel(), *size)), "no spatial attention"
+        return np.ones((num_frames, *size)), "no spatial attention"
     alpha = output.spatial_weights[0]  # (N, T, h, w)
     masks = F.interpolate(alpha.flatten(0, 1)[:, None], size=size, mode="bicubic")[:, 0].clamp(min=0)
     low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)

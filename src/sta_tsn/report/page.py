@@ -3,6 +3,7 @@
 import html
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned
 from sta_tsn.video import FlowStore
+
+if TYPE_CHECKING:
+    from sta_tsn.tasks import ActionRecognition
 
 NUM_EXPLAINED = 4
 
@@ -126,28 +130,30 @@ def draw_charts(tables: dict[str, ScoreTable], folder: Path) -> list[tuple[str, 
     return [("per_class.png", "Accuracy of each class (STA-TSN's Fig 4)"), ("confusion.png", "Confusion matrix (Fig 5)")]
 
 
-def draw_attention(checkpoints: dict[str, Path], flow: FlowStore, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
-    """Of STA-TSN, for each modality's checkpoint."""
-    return [figure for one, checkpoint in checkpoints.items() for figure in _draw_attention(one, checkpoint, flow, test_videos, folder)]
+def draw_attention(
+    tasks: dict[str, "ActionRecognition"], flow: FlowStore, test_videos: list[VideoRecord], folder: Path
+) -> list[tuple[str, str]]:
+    """Of each modality's network."""
+    return [figure for modality, task in tasks.items() for figure in _draw_attention(modality, task, flow, test_videos, folder)]
 
 
 def _draw_attention(
-    modality: str, checkpoint: Path, flow: FlowStore, test_videos: list[VideoRecord], folder: Path
+    modality: str, task: "ActionRecognition", flow: FlowStore, test_videos: list[VideoRecord], folder: Path
 ) -> list[tuple[str, str]]:
     """Fig 6 for a few test videos drawn at random, scored from the checkpoint alone."""
-    from sta_tsn.report.attention import attention_figure, explain_video, load_sta_tsn
+    from sta_tsn.report.attention import attention_figure, explain_video
 
-    task = load_sta_tsn(checkpoint)
     chosen = np.random.default_rng(0).permutation(len(test_videos))[:NUM_EXPLAINED]
     figures = []
     for number, index in enumerate(sorted(chosen), 1):
         record = test_videos[index]
-        explained = explain_video(task.model, record, flow if modality == "flow" else None)
+        stored = flow if modality == "flow" else None
+        explained = explain_video(task.model, record, stored, task.hparams.get("pair_distance", 0))
         said = task.classes[int(explained.output.scores.argmax())]
         true = " and ".join(task.classes[label] for label in record.labels) or "no class (background)"
         name = f"attention_{modality}_{number}.png"
         attention_figure(explained, f"{record.id}: {true}, taken for {said}", folder / name)
-        figures.append((name, f"Attention on {modality} (Fig 6), {record.id}; crops, α laid over them, β with frame numbers"))
+        figures.append((name, f"Attention on {modality} (STA-TSN's Fig 6), {record.id}; crops, attention laid over them, frame numbers"))
     return figures
 
 

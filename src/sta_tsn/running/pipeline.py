@@ -49,7 +49,7 @@ def streams(options: TrainOptions) -> list[str]:
 
 
 def _report(options: TrainOptions, test_videos: list[VideoRecord]) -> None:
-    from sta_tsn.report import build_report, draw_attention, draw_skeleton_attention
+    from sta_tsn.report import build_report, draw_skeleton_attention
 
     root = Path(options.runs, options.dataset)
     runs = {one: {row.title: row.folder(replace(options, modality=one)) for row in ROWS[options.model]} for one in streams(options)}
@@ -58,9 +58,21 @@ def _report(options: TrainOptions, test_videos: list[VideoRecord]) -> None:
     if ROWS[options.model] == TABLE_STA_LSTM:
         attention = partial(draw_skeleton_attention, checkpoints[SKELETON], open_dataset(options), test_videos)
         return build_report("STA-LSTM", scores, attention, root / "report")
-    if ROWS[options.model] != TABLE_2:
-        return build_report(ROWS[options.model][-1].title, scores, lambda folder: [], root / "report")
-    build_report("Table 2", scores, partial(draw_attention, checkpoints, FlowStore(root / "flow"), test_videos), root / "report")
+    title = "Table 2" if ROWS[options.model] == TABLE_2 else ROWS[options.model][-1].title
+    build_report(title, scores, partial(_draw_attention, options, checkpoints, test_videos), root / "report")
+
+
+def _draw_attention(options: TrainOptions, checkpoints: dict[str, Path], test_videos: list[VideoRecord], folder: Path) -> list:
+    """Of the models that have attention over positions."""
+    from sta_tsn.report import draw_attention
+    from sta_tsn.tasks import InjectionBackbone, TemporalAttentionTSN
+
+    task_class = {"sta_tsn": TemporalAttentionTSN, "stin": InjectionBackbone}.get(options.model)
+    if not task_class:
+        return []
+    load = partial(task_class.load_from_checkpoint, map_location="cpu", weights_only=True)
+    tasks = {modality: load(checkpoint) for modality, checkpoint in checkpoints.items()}
+    return draw_attention(tasks, FlowStore(Path(options.runs, options.dataset, "flow")), test_videos, folder)
 
 
 def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit) -> None:

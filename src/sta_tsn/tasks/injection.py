@@ -17,6 +17,7 @@ class InjectionBackbone(FrameRecognition):
             (`data.pair_distance`).
         backbone: timm name of a CNN, or the settings of one as a dict.
         weights: `imagenet`, `none` or a safetensors/pth file.
+        pair_distance: of the clips; the data module gives it, and it travels in the checkpoint.
         auxiliary_weight: lambda; 0.5 is a reading.
         dropout: before the fully connected layers.
     """
@@ -28,13 +29,14 @@ class InjectionBackbone(FrameRecognition):
         classes: list[str],
         backbone: str | dict = "resnet50",
         weights: str = "imagenet",
+        pair_distance: int = 0,
         auxiliary_weight: float = 0.5,
         dropout: float = 0.8,
         **recipe,
     ):
         super().__init__(STIN(len(classes), backbone, weights, dropout, num_channels(**recipe)), classes, **recipe)
         self.auxiliary_weight = auxiliary_weight
-        self.save_hyperparameters({**self.hparams, "auxiliary_weight": auxiliary_weight}, logger=False)
+        self.save_hyperparameters({**self.hparams, "pair_distance": pair_distance, "auxiliary_weight": auxiliary_weight}, logger=False)
 
     def training_step(self, batch: dict) -> torch.Tensor:
         features, _ = self.model.encoder(batch["clips"].squeeze(1))
