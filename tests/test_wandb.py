@@ -55,7 +55,8 @@ def test_an_online_run_goes_on_where_it_was_interrupted(trained, tmp_path):
     assert validated == {STEPS * epoch - 1 for epoch in range(1, EPOCHS + 1)}
     assert sent.summary["micro accuracy %"] == 100 and {"step/gradient_norm", "minutes", "val/loss"} <= set(sent.summary)
     assert "scores.npz" in sent.files and any("test/confusion" in file for file in sent.files)
-    assert any("test/beta" in file for file in sent.files) and len(sent.artifacts) == 2
+    assert any("test/beta" in file for file in sent.files) and sum("test/attention" in file for file in sent.files) == 2
+    assert len(sent.artifacts) == 2
 
 
 def test_an_offline_run_is_sent_by_the_documented_command(trained):

@@ -48,9 +48,10 @@ def explain_video(model: nn.Module, record: VideoRecord, flow: FlowStore | None 
         motion = dequantize_flow(torch.from_numpy(clips[..., :2])).numpy()
         bound = max(1.0, float(np.percentile(np.hypot(motion[..., 0], motion[..., 1]), 99)))
         pictures = np.stack([flow_to_colour(one, bound) for one in motion])
+    batch = torch.from_numpy(clips).permute(0, 3, 1, 2).unflatten(0, tuple(indices.shape))[None]
     with torch.no_grad():
-        output = model.eval()(torch.from_numpy(clips).permute(0, 3, 1, 2).unflatten(0, tuple(indices.shape))[None])
-    return Explained(pictures, indices, output, bound)
+        output = model.eval()(batch.to(model.encoder.cnn.mean.device))
+    return Explained(pictures, indices, ActionOutput(*(None if part is None else part.cpu() for part in output)), bound)
 
 
 def _center_crops(record: VideoRecord, indices: Tensor, size_px: int) -> np.ndarray:

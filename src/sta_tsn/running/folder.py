@@ -89,7 +89,7 @@ class RunFolder:
             half_written.unlink()
 
     def add_seconds(self, step: str, seconds: float, peak_memory_gb: float) -> None:
-        """Add to a step's time (what a kill cut off is not in it) and keep the main process's highest memory."""
+        """Add to a step's time and keep the main process's highest memory."""
         about = self.about
-        spent = about["seconds"] | {step: round(about["seconds"].get(step, 0) + seconds, 1)}
+        spent = about["seconds"] | {step: round(about["seconds"].get(step, 0) + seconds, 2)}
         self.note(seconds=spent, peak_memory_gb=max(about.get("peak_memory_gb", 0), round(peak_memory_gb, 2)))

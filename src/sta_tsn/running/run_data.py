@@ -1,5 +1,7 @@
 """The videos that a run was trained and tested on, from its folder; for notebooks."""
 
+from pathlib import Path
+
 from sta_tsn.datasets import VideoDataset, VideoSplit, build_manifest, prepare_split
 from sta_tsn.errors import ConfigError
 from sta_tsn.report.run_names import run_identity
@@ -8,7 +10,7 @@ from sta_tsn.running.folder import RunFolder
 
 
 def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, VideoSplit]:
-    """Dataset and split of a run, read from its configuration (stage two: from stage one's beside it).
+    """Dataset and split of a run, read from its configuration (stage two: from stage one's, beside it or where its features are).
 
     Args:
         run: a finished run.
@@ -18,9 +20,11 @@ def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, V
         ConfigError: the run's configuration is gone, or it did not learn from videos.
         DatasetError: the data is not there.
     """
-    backbone = RunFolder(run.path.with_name("backbone"))
-    file = backbone.config if backbone.config.exists() else run.config
-    settings = (read_yaml(file).get("data") or {}).get("init_args") or {}
+    file, settings = run.config, _data_settings(run)
+    if "features" in settings:
+        beside = RunFolder(run.path.with_name("backbone"))
+        run = beside if beside.config.exists() else RunFolder(Path(settings["features"]).parent)
+        file, settings = run.config, _data_settings(run)
     if "dataset" not in settings:
         raise ConfigError(f"{file} names no data.init_args.dataset: this run did not learn from videos. Choose another run.")
     kind = resolve_class(settings["dataset"]["class_path"], str(file))
@@ -30,3 +34,8 @@ def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, V
     manifest = run.path.parents[4] / "manifest.csv" if run_identity(run.path) else settings["manifest"]
     counted = build_manifest(dataset.records(settings["split"]).videos, manifest)
     return dataset, prepare_split(dataset, settings["split"], counted, settings["val_share"], settings["allow_missing"])
+
+
+def _data_settings(run: RunFolder) -> dict:
+    """The data module's arguments."""
+    return (read_yaml(run.config).get("data") or {}).get("init_args") or {}

@@ -1,10 +1,6 @@
 """One stage of training from start to score table: fit, features, test. Every step goes on where it stopped."""
 
-import resource
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +15,7 @@ from sta_tsn.features.store import PARTS, FeatureStore
 from sta_tsn.running.cli import StageCLI
 from sta_tsn.running.configuration import check_arguments
 from sta_tsn.running.folder import RunFolder, agent_trial, stage_fingerprint
+from sta_tsn.running.stage_clock import timed
 from sta_tsn.running.wandb_run import log_settings, log_test
 from sta_tsn.video import VideoDataModule
 
@@ -59,11 +56,11 @@ def fit_and_test(arguments: list[str]) -> None:
     tested_data = data
     if isinstance(data, VideoDataModule):
         store = FeatureStore(folder.features)
-        with _timed(folder, "features", trainer):
+        with timed(folder, "features", trainer.is_global_zero):
             extract_features(trainer, task, data, store, file_fingerprint(tested), PARTS if cli.config.keep_features else ("val", "test"))
         tested_data = FeatureDataModule(str(folder.features), num_workers=data.num_workers)
     made_by = {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about}
-    with _timed(folder, "test", trainer):
+    with timed(folder, "test", trainer.is_global_zero):
         validation = _scores_of_validation(trainer, task, tested_data, made_by) if isinstance(tested_data, FeatureDataModule) else None
         trainer.test(task, datamodule=tested_data, verbose=False)
     if trainer.is_global_zero:
@@ -93,7 +90,7 @@ def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
     if resume and trainer.is_global_zero:
         print(f"Going on from {resume}", flush=True)
     try:
-        with _timed(folder, "fit", trainer):
+        with timed(folder, "fit", trainer.is_global_zero):
             trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     finally:
         if trainer.interrupted and trainer.is_global_zero:
@@ -121,14 +118,3 @@ def score_table(task, videos: list[dict], protocol: dict) -> ScoreTable:
     beta = torch.stack([output["temporal_weights"] for output in ordered]) if "temporal_weights" in ordered[0] else None
     scores = torch.stack([output["scores"] for output in ordered])
     return ScoreTable([video["id"] for video in videos], scores, labels, task.classes, protocol, beta)
-
-
-@contextmanager
-def _timed(folder: RunFolder, step: str, trainer: Trainer) -> Iterator[None]:
-    start = time.monotonic()
-    try:
-        yield
-    finally:
-        if trainer.is_global_zero:
-            kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            folder.add_seconds(step, time.monotonic() - start, kilobytes / 2**20)

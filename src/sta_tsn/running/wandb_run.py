@@ -3,15 +3,20 @@
 import os
 from pathlib import Path
 
-from pytorch_lightning import Trainer
+import numpy as np
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 
+from sta_tsn.datasets import moving_only
 from sta_tsn.evaluation import ScoreTable, per_class_accuracy
 from sta_tsn.report.run_names import flat_settings, run_identity, run_name
 from sta_tsn.running.configuration import read_yaml
 from sta_tsn.running.folder import RunFolder
+from sta_tsn.running.run_data import run_videos
+from sta_tsn.video import FlowStore
 
 PROJECT = "sta-tsn"
+NUM_PICTURES = 2  # test videos with their attention
 
 
 def wandb_logger(folder: RunFolder) -> WandbLogger:
@@ -56,13 +61,31 @@ def log_test(trainer: Trainer, folder: RunFolder, table: ScoreTable) -> None:
     if run.disabled:
         return
     try:
-        _send_test(run, folder, table)
+        _send_test(run, folder, table, attention_figures(trainer.lightning_module, folder))
     except Exception as error:  # whatever W&B and the network raise
         print(f"{folder.path}: the test's results were not sent to W&B ({' '.join(str(error).split())}).", flush=True)
 
 
-def _send_test(run, folder: RunFolder, table: ScoreTable) -> None:
-    """Measures and cost as the run's summary; confusion, accuracy by class, beta and scores as media; scores.npz as a file."""
+def attention_figures(task: LightningModule, folder: RunFolder) -> dict:
+    """What a model of attention looks at, in test videos drawn at random; {} for other models and for runs outside `runs/`."""
+    from sta_tsn.report.attention import explain_video, plot_attention
+
+    identity = run_identity(folder.path)
+    if not identity or not hasattr(task.model, "encoder"):
+        return {}
+    _, videos = run_videos(folder)
+    flow = FlowStore(folder.path.parents[4] / "flow") if identity["modality"] == "flow" else None
+    figures = {}
+    for record in np.random.default_rng(0).permutation(np.array(moving_only(videos).test, dtype=object))[:NUM_PICTURES]:
+        explained = explain_video(task.model, record, flow, task.hparams.get("pair_distance", 0))
+        if explained.output.spatial_weights is None:
+            return {}
+        figures[f"attention_{len(figures) + 1}"] = plot_attention(explained, record.id)
+    return figures
+
+
+def _send_test(run, folder: RunFolder, table: ScoreTable, attention: dict) -> None:
+    """Measures and cost as the run's summary; confusion, accuracy by class, attention and scores as media; scores.npz as a file."""
     import wandb
 
     from sta_tsn.report.figures import confusion_figure, per_class_figure
@@ -70,7 +93,7 @@ def _send_test(run, folder: RunFolder, table: ScoreTable) -> None:
     from sta_tsn.report.runs import costs, score_lines
 
     name = run_name(folder.path)
-    figures = {"confusion": confusion_figure(table, name), "per_class": per_class_figure(table, name)}
+    figures = {**attention, "confusion": confusion_figure(table, name), "per_class": per_class_figure(table, name)}
     if table.temporal_weights is not None:
         figures["beta"] = beta_figure(table, None)
     accuracies = (100 * per_class_accuracy(table.scores, table.labels)).tolist()
