@@ -22,7 +22,7 @@ train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES)
                 $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help train reproduce report test data flow check-data evaluate fuse explain sweep notebook lint format
+.PHONY: help train reproduce report test data flow features bench check-data evaluate fuse explain sweep notebook lint format
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -46,6 +46,14 @@ data: $(BIN)/.installed ## download and unpack a dataset (asks nothing of the ne
 
 flow: $(BIN)/.installed ## TV-L1 optical flow of every video, stored once
 	$(STA_TSN) flow $(data_options) --devices $(DEVICES) --nodes $(NODES)
+
+features: $(BIN)/.installed ## features of all videos by a trained backbone: make features RUN=runs/.../backbone
+	$(STA_TSN) features "$(or $(RUN),$(error give RUN=runs/<dataset>/split1/<model>/rgb/seed0/backbone))"
+
+bench: $(BIN)/.installed ## the benchmarks, on real clips: make bench JHMDB=path UCF101=path
+	$(BIN)/python experiments/benchmarks/cost.py
+	$(if $(UCF101),$(BIN)/python experiments/benchmarks/data.py DATA="$(UCF101)")
+	$(if $(JHMDB),$(BIN)/python experiments/benchmarks/flow.py DATA="$(JHMDB)" OUT="$(RUNS)/benchmarks/flow")
 
 check-data: $(BIN)/.installed ## compare with what is published; name what is missing or broken
 	$(STA_TSN) check-data $(data_options)

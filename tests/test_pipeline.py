@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from tests_support import command, train
 
 from sta_tsn.cli import main
 from sta_tsn.evaluation import ScoreTable
+from sta_tsn.features.frame_classifiers import read_judgement
+from sta_tsn.features.store import FeatureStore
 from sta_tsn.running.folder import RunFolder
 from sta_tsn.tasks import SpatialAttentionBackbone, TemporalAttentionTSN
 from sta_tsn.video import SegmentSampler, VideoReader, ten_crops
@@ -111,6 +114,15 @@ def test_stage_two_reads_features_and_never_runs_the_cnn(trained, tmp_path, monk
     status = main(["fit", *arguments, f"--data.features={backbone.features}", f"--model.backbone_checkpoint={backbone.tested_checkpoint}"])
     assert status == 0, capsys.readouterr().err
     assert (tmp_path / "run" / "scores.npz").exists()
+
+
+def test_features_of_a_run_that_kept_none(trained, tmp_path, capsys):
+    run = RunFolder(shutil.copytree(trained[1] / "mini" / "split1" / STAGES[1], tmp_path / "run"))
+    assert not run.features.exists() and main(["features", str(run.path)]) == 0, capsys.readouterr().err
+    store = FeatureStore(run.features)
+    assert {part: len(videos) for part, videos in store.about["videos"].items()} == {"train": 12, "val": 3, "test": 5}
+    assert store.read(store.about["videos"]["test"][0]["id"])["features"].shape[:3] == (10, 3, 10) and len(read_judgement(store)) == 12
+    assert main(["features", str(tmp_path / "absent")]) == 1 and "is no tested run" in capsys.readouterr().err
 
 
 def test_changed_settings_train_anew_and_keep_the_old_run(trained):

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
     report = verbs.add_parser("report", help="rebuild the report of reproduce from the score tables that are there")
     report.add_argument("--dataset", default="demo")
-    report.add_argument("--model", default="sta_tsn", help="sta_tsn, smnet or sta_lstm")
+    report.add_argument("--model", default="sta_tsn", help="sta_tsn, tsn, smnet, stin or sta_lstm")
     report.add_argument("--runs", default="runs", help="where the runs lie")
     report.set_defaults(run=_report)
 
@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_data_options(flow)
     _add_device_options(flow)
     flow.set_defaults(run=_flow)
+
+    features = verbs.add_parser("features", help="features of all videos by a trained backbone, stored once (resumable)")
+    features.add_argument("run", help="a stage-one run, .../backbone")
+    features.set_defaults(run=_features)
 
     check = verbs.add_parser("check-data", help="count the frames that decode; name what is missing or broken")
     _add_data_options(check)
@@ -96,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modality", default="rgb", help="rgb, flow or two-stream")
-    parser.add_argument("--model", default="sta_tsn", help="sta_tsn, smnet, or sta_lstm for skeletons (DATASET=sbu)")
+    parser.add_argument("--model", default="sta_tsn", help="sta_tsn, tsn, smnet, stin, or sta_lstm for skeletons (DATASET=sbu)")
     parser.add_argument("--backbone", help="any timm CNN; the experiment's YAML says the default")
     parser.add_argument("--weights", help="imagenet, none, or a safetensors/pth file")
     _add_device_options(parser)
@@ -148,6 +152,12 @@ def _flow(options: argparse.Namespace) -> None:
     from sta_tsn.running.data import TrainOptions, extract_flow
 
     extract_flow(_as(TrainOptions, options))
+
+
+def _features(options: argparse.Namespace) -> None:
+    from sta_tsn.running.stage import write_features
+
+    write_features(options.run)
 
 
 def _check_data(options: argparse.Namespace) -> None:

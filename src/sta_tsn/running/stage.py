@@ -50,14 +50,10 @@ def fit_and_test(arguments: list[str]) -> None:
         if trainer.is_global_zero:
             folder.note(tested=False)
         return
-    tested = folder.tested_checkpoint
-    task.load_state_dict(torch.load(tested, map_location="cpu", weights_only=True)["state_dict"])
-
     tested_data = data
+    load_tested(task, folder)
     if isinstance(data, VideoDataModule):
-        store = FeatureStore(folder.features)
-        with timed(folder, "features", trainer.is_global_zero):
-            extract_features(trainer, task, data, store, file_fingerprint(tested), PARTS if cli.config.keep_features else ("val", "test"))
+        _extract(trainer, task, data, folder, PARTS if cli.config.keep_features else ("val", "test"))
         tested_data = FeatureDataModule(str(folder.features), num_workers=data.num_workers)
     made_by = {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about}
     with timed(folder, "test", trainer.is_global_zero):
@@ -72,6 +68,40 @@ def fit_and_test(arguments: list[str]) -> None:
         print(f"{folder.path}: {table.summary}", flush=True)
         if isinstance(data, VideoDataModule) and not cli.config.keep_features:
             shutil.rmtree(folder.features)  # nobody reads the features of rows without a second stage
+
+
+def write_features(path: str) -> None:
+    """`sta-tsn features`: features, attention and judgement of all parts of a trained stage-one run, for experiments on them.
+
+    Raises:
+        UserError: no such run, not trained to the end, or not of stage one.
+    """
+    folder = RunFolder(path)
+    if not folder.scores.exists():
+        raise UserError(f"{folder.path} is no tested run. make train makes some: runs/<dataset>/split1/<model>/rgb/seed0/backbone")
+    others = [argument for argument in folder.about["arguments"] if not argument.startswith("--run_dir=")]
+    cli = StageCLI([*others, f"--run_dir={folder.path}"])
+    trainer, task, data = cli.trainer, cli.model, cli.datamodule
+    if not isinstance(data, VideoDataModule):
+        raise UserError(f"{folder.path} read features itself; give the run of its backbone.")
+    load_tested(task, folder)
+    data.trainer = task.trainer = trainer
+    data.prepare_data()
+    data.setup()
+    _extract(trainer, task, data, folder, PARTS)
+    if trainer.is_global_zero:
+        folder.note(keeps_features=True)
+        print(f"Features: {folder.features}", flush=True)
+
+
+def load_tested(task, folder: RunFolder) -> None:
+    """The weights that are tested: the last epoch's."""
+    task.load_state_dict(torch.load(folder.tested_checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+
+
+def _extract(trainer: Trainer, task, data: VideoDataModule, folder: RunFolder, parts: tuple[str, ...]) -> None:
+    with timed(folder, "features", trainer.is_global_zero):
+        extract_features(trainer, task, data, FeatureStore(folder.features), file_fingerprint(folder.tested_checkpoint), parts)
 
 
 def with_run_dir(arguments: list[str]) -> list[str]:
