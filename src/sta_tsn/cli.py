@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     flow.set_defaults(run=_flow)
 
     features = verbs.add_parser("features", help="features of all videos by a trained backbone, stored once (resumable)")
-    features.add_argument("run", help="a stage-one run, .../backbone")
+    features.add_argument("backbone", help="a stage-one run, .../backbone")
     features.set_defaults(run=_features)
 
     check = verbs.add_parser("check-data", help="count the frames that decode; name what is missing or broken")
@@ -157,7 +157,7 @@ def _flow(options: argparse.Namespace) -> None:
 def _features(options: argparse.Namespace) -> None:
     from sta_tsn.running.stage import write_features
 
-    write_features(options.run)
+    write_features(options.backbone)
 
 
 def _check_data(options: argparse.Namespace) -> None:

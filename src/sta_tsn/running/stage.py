@@ -80,12 +80,13 @@ def write_features(path: str) -> None:
     if not folder.scores.exists():
         raise UserError(f"{folder.path} is no tested run. make train makes some: runs/<dataset>/split1/<model>/rgb/seed0/backbone")
     others = [argument for argument in folder.about["arguments"] if not argument.startswith("--run_dir=")]
-    cli = StageCLI([*others, f"--run_dir={folder.path}"])
+    cli = StageCLI([*others, f"--run_dir={folder.path}", "--trainer.devices=1", "--trainer.num_nodes=1"])
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     if not isinstance(data, VideoDataModule):
         raise UserError(f"{folder.path} read features itself; give the run of its backbone.")
     load_tested(task, folder)
-    data.trainer = task.trainer = trainer
+    data.trainer = trainer  # as trainer.fit would
+    trainer.strategy.connect(task)
     data.prepare_data()
     data.setup()
     _extract(trainer, task, data, folder, PARTS)
