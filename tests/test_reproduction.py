@@ -15,6 +15,7 @@ from tests_support import write_mini_experiments
 from sta_tsn.artefacts import read_json
 from sta_tsn.cli import main
 from sta_tsn.evaluation import ScoreTable
+from sta_tsn.report.reproduction import markdown
 from sta_tsn.report.tables import TestedRun, competitors, differences, table_2, table_3, with_fusions
 from sta_tsn.running.attention import frames_to_keep
 
@@ -39,6 +40,11 @@ def test_table_2_has_mean_spread_interval_and_the_papers_number():
     assert found.loc["STA-TSN", "rgb"] == "55.0 ± 7.1 (45.2 to 64.4)"  # Wilson, 55 of 100
     assert found.loc["STA-TSN", "rgb, paper"] == "58.6" and found.loc["CNN", "rgb"].startswith("40.0 (")
     assert table_2([run("STA-TSN", 50)], "demo").loc["STA-TSN", "rgb, paper"] == "–"
+
+
+def test_text_that_looks_like_a_number_is_left_alone():
+    printed = markdown(pd.DataFrame({"paper": ["56.0", "–"], "ours": [54.25, 7.0]}, index=["STA-TSN", "CNN"]))
+    assert "| 56.0 " in printed and printed.splitlines()[1].endswith("-----:|") and " 54.25 |" in printed
 
 
 def test_table_3_and_competitors_take_the_mean_of_splits():
@@ -69,24 +75,24 @@ def test_frames_to_keep_are_in_order_and_of_equal_number():
     assert kept["random"].shape == (1, 2)
 
 
-@pytest.fixture(scope="module")
-def reproduced(tmp_path_factory, mini_ucf101) -> tuple[list[str], Path]:
-    """The command, and the runs' folder after it has run once: one split, two seeds."""
-    tmp_path = tmp_path_factory.mktemp("reproduced")
-    experiments, runs = write_mini_experiments(tmp_path, mini_ucf101), tmp_path / "runs"
-    command = [sys.executable, "-m", "sta_tsn", "reproduce", "--dataset=mini", f"--experiments={experiments}", f"--runs={runs}"]
-    return [*command, "--seeds", "0", "1"], runs
-
-
 def call(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory, mini_ucf101) -> tuple[list[str], Path, str]:
+    """The command, the runs' folder after it has run once (one split, two seeds), and what it printed."""
+    tmp_path = tmp_path_factory.mktemp("reproduced")
+    experiments, runs = write_mini_experiments(tmp_path, mini_ucf101), tmp_path / "runs"
+    command = [sys.executable, "-m", "sta_tsn", "reproduce", "--dataset=mini", f"--experiments={experiments}", f"--runs={runs}"]
+    command += ["--seeds", "0", "1"]
+    return command, runs, call(command)
+
+
 def test_reproduce_makes_every_run_and_the_report(reproduced):
-    command, runs = reproduced
-    printed = call(command)
+    command, runs, printed = reproduced
     folder = runs / "mini" / "reproduction"
     assert f"8 runs. Report: {folder / 'index.html'}" in printed
     text = (folder / "report.md").read_text()
@@ -104,7 +110,7 @@ def test_reproduce_makes_every_run_and_the_report(reproduced):
 
 
 def test_report_needs_nothing_but_score_tables(reproduced, tmp_path):
-    _, runs = reproduced
+    _, runs, _ = reproduced
     for path in runs.rglob("scores.npz"):
         target = tmp_path / path.relative_to(runs)
         target.parent.mkdir(parents=True)
@@ -120,6 +126,6 @@ def test_report_without_runs_says_what_makes_them(tmp_path, capsys):
 
 
 def test_a_split_that_does_not_exist(reproduced):
-    command, _ = reproduced
+    command, _, _ = reproduced
     done = subprocess.run([*command, "--splits", "7"], capture_output=True, text=True)
     assert done.returncode == 1 and "SPLIT=7" in done.stderr

@@ -59,9 +59,16 @@ def build_reproduction(runs: list[TestedRun], dataset: str, command: str, pictur
         title, table, text = tables[name]
         with atomic(folder / f"{name}.csv") as path:
             table.to_csv(path)
-        parts.append(f"## {title}\n\n{text}\n\n{table.to_markdown(index=not isinstance(table.index, pd.RangeIndex))}")
+        parts.append(f"## {title}\n\n{text}\n\n{markdown(table)}")
     parts.append(_figures(runs, final, pictures, folder))
     return _write("\n\n".join(parts) + "\n", f"{dataset}: STA-TSN", folder)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Numbers to the right as they are: tabulate would print the text "56.0" as 56."""
+    with_index = not isinstance(table.index, pd.RangeIndex)
+    sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
+    return table.to_markdown(index=with_index, disable_numparse=True, colalign=["left"] * with_index + sides)
 
 
 ATTENTION_TEXT = (
