@@ -146,9 +146,33 @@ def test_a_damaged_file_is_named_kept_and_fetched_anew(server, tmp_path):
     assert (tmp_path / "a").read_bytes() == b"content"
 
 
+def test_files_that_vanished_after_unpacking_come_back(server, tmp_path):
+    server.files["lists.zip"] = zipped(a=b"one", b=b"two")
+    download(dataset(server, lists_zip=""), tmp_path)
+    (tmp_path / "b").unlink()
+    download(dataset(server, lists_zip=""), tmp_path)
+    assert (tmp_path / "b").read_bytes() == b"two"
+    (tmp_path / ".archives" / "lists.zip.json").write_text('{"files"')  # not ours any more: unpacked again
+    download(dataset(server, lists_zip=""), tmp_path)
+    assert '"b"' in (tmp_path / ".archives" / "lists.zip.json").read_text()
+
+
+def test_everything_that_is_to_be_brought_is_named_at_once(server, tmp_path):
+    with pytest.raises(DatasetError, match=r"(?s)lists.zip could not be fetched.*lists\.zip  from http.*videos\.zip  from http"):
+        download(dataset(server, lists_zip="", videos_zip=""), tmp_path / "new")
+    assert not (tmp_path / "new" / ".archives").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match="is a file; give the folder"):
+        download(dataset(server, lists_zip=""), tmp_path / "file")
+
+
+def test_the_demo_is_not_downloaded(tmp_path, capsys):
+    assert main(["data", "--dataset=demo", f"--data={tmp_path}"]) == 1 and "nothing to download" in capsys.readouterr().err
+
+
 def test_nothing_at_the_address(server, tmp_path, monkeypatch):
     monkeypatch.setattr("sta_tsn.datasets.download.RETRIES", 0)
-    with pytest.raises(DatasetError, match=r"absent.zip could not be fetched(.|\n)*put it at .*\.archives/absent.zip"):
+    with pytest.raises(DatasetError, match=r"absent.zip could not be fetched(.|\n)*put them into .*\.archives(.|\n)*absent.zip  from http"):
         download(dataset(server, absent_zip=""), tmp_path)
 
 

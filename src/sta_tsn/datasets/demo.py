@@ -52,6 +52,7 @@ ACTIONS = {
 class Demo(UCF101):
     """UCF101's layout under `root`, rendered on first use. See `VideoDataset`."""
 
+    archives = ()
     published_classes = 6
     published_videos = 120
     published_splits = ((84, 36),) * 3

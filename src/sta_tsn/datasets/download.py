@@ -1,6 +1,8 @@
 """`make data`: fetch and unpack a dataset's archives. The network is touched only here, and only when asked."""
 
+import contextlib
 import logging
+import sys
 from pathlib import Path
 
 from sta_tsn.artefacts import file_digest, read_json, write_json
@@ -15,32 +17,66 @@ RETRIES = 20
 def download(kind: type[VideoDataset], root: Path) -> None:
     """Fetch what can be fetched into `root/.archives`, check it, unpack it; what is there already is left alone.
 
-    Repeating the call goes on where it stopped: between archives, inside a file, inside an archive.
+    Repeating the call goes on where it stopped: between archives, inside a file, inside an archive. Archives that lie in
+    `root/.archives` under their names are taken from there.
 
     Raises:
         DatasetError: an archive cannot be fetched, or its checksum is another one; says what to do by hand.
     """
+    if root.exists() and not root.is_dir():
+        raise DatasetError(f"{root.resolve()} is a file; give the folder that the dataset is to lie in: DATA=<folder>")
     for archive in kind.archives:
-        done = root / ".archives" / f"{archive.name}.json"
-        if (root / archive.folder / read_json(done).get("a_file", "?")).exists():
+        if _is_unpacked(archive, root):
             print(f"{archive.name}: unpacked already", flush=True)
             continue
         file = root / ".archives" / archive.name
         if not file.exists():
             print(f"{archive.name}: fetching {archive.url}", flush=True)
-            fetch(archive, file, kind.page)
+            if not fetch(archive, file):
+                raise DatasetError(_what_is_left(kind, root, archive))
         check(archive, file)
         print(f"{archive.name}: unpacking", flush=True)
         names = unpack(file, root / archive.folder)
-        write_json(done, {"url": archive.url, "checksum": archive.checksum, "bytes": file.stat().st_size, "a_file": names[0]})
+        about = {"url": archive.url, "checksum": archive.checksum, "bytes": file.stat().st_size, "files": names}
+        write_json(_note(archive, root), about)
     if kind.archives:
         print(f"The archives are kept in {(root / '.archives').resolve()}; delete them, not the .json files, when check-data is content.")
-    if kind.by_hand:
-        print(f"To be fetched by hand, from {kind.page}:\n{kind.by_hand}\nThe layout should become\n{kind.layout}", flush=True)
+    print(_by_hand(kind), end="", flush=True)
 
 
-def fetch(archive: Archive, file: Path, page: str) -> None:
-    """Download to a name of its own and rename when whole; goes on with what an earlier call left there."""
+def _note(archive: Archive, root: Path) -> Path:
+    return root / ".archives" / f"{archive.name}.json"
+
+
+def _is_unpacked(archive: Archive, root: Path) -> bool:
+    """Everything that came out of it once is still there."""
+    try:
+        names = read_json(_note(archive, root)).get("files", [])
+    except ValueError:  # not ours, or edited
+        return False
+    return bool(names) and all((root / archive.folder / name).exists() for name in names)
+
+
+def _by_hand(kind: type[VideoDataset]) -> str:
+    if not kind.by_hand:
+        return ""
+    return f"To be fetched by hand, from {kind.page}:\n{kind.by_hand}\nThe layout should become\n{kind.layout}\n"
+
+
+def _what_is_left(kind: type[VideoDataset], root: Path, failed: Archive) -> str:
+    """Everything that a person without network has to bring, at once."""
+    folder = root / ".archives"
+    missing = [one for one in kind.archives if not _is_unpacked(one, root) and not (folder / one.name).exists()]
+    return (
+        f"{failed.url} could not be fetched (no network, or the server has moved it). What came is kept.\n"
+        f"The same command goes on with it. Or get these by hand (page: {kind.page}), put them into {folder.resolve()}, and repeat:\n"
+        + "".join(f"  {one.name}  from {one.url}\n" for one in missing)
+        + _by_hand(kind)
+    ).rstrip()
+
+
+def fetch(archive: Archive, file: Path) -> bool:
+    """Download to a name of its own and rename when whole; goes on with what an earlier call left there. False: it failed."""
     from aiohttp import ClientTimeout
     from pypdl import Pypdl
 
@@ -51,12 +87,12 @@ def fetch(archive: Archive, file: Path, page: str) -> None:
     timeout = ClientTimeout(sock_connect=30, sock_read=60)
     # Without ETags a resumed file could mix two versions; checksums, and those inside archives, find that out.
     settings = {"segments": SEGMENTS, "retries": RETRIES, "timeout": timeout, "etag_validation": False}
-    if not Pypdl(logger=quiet).start(archive.url, str(partial), **settings):
-        raise DatasetError(
-            f"{archive.url} could not be fetched (no network, or the server has moved it). What came is kept; the same command "
-            f"goes on with it.\nOr get it by hand from {page} and put it at {file.resolve()}"
-        )
+    if not Pypdl(logger=quiet).start(archive.url, str(partial), display=sys.stdout.isatty(), **settings):
+        with contextlib.suppress(OSError):
+            file.parent.rmdir()  # where nothing came
+        return False
     partial.replace(file)
+    return True
 
 
 def check(archive: Archive, file: Path) -> None:

@@ -57,7 +57,9 @@ class Folder(VideoDataset):
     def _files(self) -> Iterator[VideoRecord]:
         for label, folder in enumerate(self.classes):
             for path in sorted((self.root / folder).iterdir()):
-                if path.is_file() and not path.name.startswith("."):
+                if path.is_dir() and not path.name.startswith("."):
+                    raise DatasetError(f"{path.resolve()} is a folder inside a class: move its videos up, or list them in {TABLE}.")
+                if not path.name.startswith("."):  # a broken link too: it counts as missing
                     yield VideoRecord(f"{folder}/{path.name}", path, (label,), f"{folder}/{_group(path)}")
 
     def _rows(self) -> list[tuple[str, dict[str, str]]]:
@@ -83,6 +85,8 @@ def _names(row: dict[str, str], place: str) -> list[str]:
     names = [name.strip() for name in row["labels"].split(";") if name.strip()]
     if not names:
         raise DatasetError(f"{place}: {row['path']!r} has no label")
+    if len(set(names)) < len(names):
+        raise DatasetError(f"{place}: {row['labels']!r} names a class twice")
     return names
 
 

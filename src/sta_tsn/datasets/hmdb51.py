@@ -32,7 +32,7 @@ class HMDB51(VideoDataset):
 
     def _read_classes(self) -> list[str]:
         files = self.require(self.lists_folder).glob("*_test_split[123].txt")
-        classes = sorted({path.name.rpartition("_test_split")[0] for path in files})
+        classes = sorted({path.name.rpartition("_test_split")[0] for path in files if not path.name.startswith("._")})  # of macOS
         if not classes:
             raise DatasetError(f"{self.name}: no *_test_split1.txt in {(self.root / self.lists_folder).resolve()}.\n{self._remedy()}")
         return classes

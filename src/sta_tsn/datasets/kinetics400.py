@@ -45,7 +45,7 @@ class Kinetics400(VideoDataset):
         label = label_of(row["label"], self.classes, place, "annotations/train.csv")
         try:
             file = f"{inside(row['youtube_id'], place)}_{int(float(row['time_start'])):06d}_{int(float(row['time_end'])):06d}.mp4"
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # no number, infinity
             raise DatasetError(f"{place}: {row['time_start']!r} to {row['time_end']!r} are not seconds") from error
         path = files_by_name(self.root / part).get(file, self.root / part / file)
         return VideoRecord(f"{part}/{path.stem}", path, (label,), group=row["youtube_id"])

@@ -18,9 +18,11 @@ def read_text(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: byte {error.start} is not UTF-8 text; unpack the official archive again") from error
+        raise DatasetError(f"{path}: byte {error.start} is not UTF-8 text; save it as UTF-8 (official lists: unpack them again)") from error
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); a text file is expected there") from error
     if not text.strip():
-        raise DatasetError(f"{path}: the file is empty; unpack the official archive again")
+        raise DatasetError(f"{path}: the file is empty (official lists: unpack them again)")
     return text
 
 

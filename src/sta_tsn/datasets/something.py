@@ -33,7 +33,12 @@ class SomethingV1(VideoDataset):
     published_splits = ((86_017, 11_522),)
 
     def _read_classes(self) -> list[str]:
-        return [line for _, line in read_lines(self.require("something-something-v1-labels.csv"))]
+        classes: list[str] = []
+        for place, line in read_lines(self.require("something-something-v1-labels.csv")):
+            if line in classes:
+                raise DatasetError(f"{place}: class {line!r} is listed already (line {classes.index(line) + 1})")
+            classes.append(line)
+        return classes
 
     def records(self, split: int) -> OfficialSplit:
         self.check_split(split)
@@ -78,6 +83,8 @@ class SomethingV2(VideoDataset):
 
     def _read_part(self, part: str) -> list[VideoRecord]:
         path, videos = self._list(part)
+        if not isinstance(videos, list):
+            raise DatasetError(f'{path} is not a list of {{"id": ..., "template": ...}}')
         entries = []
         for number, video in enumerate(videos, 1):
             place = f"{path}, video {number}"

@@ -121,8 +121,9 @@ def _members(archive: Path) -> Iterator[list[Member]]:
             f"{archive}: no program that unpacks .rar is installed. Install unrar, unar, 7zip or bsdtar (Debian: apt install unar; "
             "macOS: brew install unar) and repeat."
         ) from error
-    except (*DAMAGED, rarfile.Error) as error:
-        raise DatasetError(f"{archive}: cannot be unpacked ({error}). Delete it and repeat, or unpack it by hand.") from error
+    except (*DAMAGED, rarfile.Error, IsADirectoryError) as error:
+        reason = str(error).splitlines()[0].rstrip(":")  # tarfile goes on with every method it tried
+        raise DatasetError(f"{archive}: cannot be unpacked ({reason}). Delete it and repeat, or unpack it by hand.") from error
 
 
 def _zip_member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:

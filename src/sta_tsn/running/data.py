@@ -49,7 +49,8 @@ class TrainOptions:
 
 def check_names(options: TrainOptions) -> None:
     """Names are checked before anything is loaded."""
-    datasets = sorted({path.parent.name for stage in STAGES for path in Path(options.experiments).glob(f"*/{stage}.yaml")})
+    recipes = [path.parent.name for stage in STAGES for path in Path(options.experiments).glob(f"*/{stage}.yaml")]
+    datasets = sorted({name for name in recipes if not name.startswith("table")})
     if not datasets:
         raise ConfigError(f"No experiments in {Path(options.experiments).resolve()}: run from the repository's root.")
     if options.dataset not in datasets:
