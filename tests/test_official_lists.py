@@ -104,6 +104,7 @@ def test_kinetics400(kinetics):
         ("yoga,../../x,1,2,val", r"val.csv, line 2: .* is not a path inside"),
         ("joga,x,1,2,val", r"line 2: class 'joga' is not in annotations/train.csv \(is yoga meant\?\)"),
         ("yoga,x,soon,2,val", "line 2: 'soon' to '2' are not seconds"),
+        ("yoga,x,inf,2,val", "line 2: 'inf' to '2' are not seconds"),
         ("yoga,x,1", "line 2: 5 columns are expected"),
     ],
 )
@@ -139,6 +140,9 @@ def test_something_v2_in_both_layouts(tmp_path, name):
     dataset = SomethingV2(str(tmp_path))
     assert dataset.classes == list(lists["labels"])
     assert dataset.records(1).train == [VideoRecord("7", tmp_path / "20bn-something-something-v2" / "7.webm", (1,), "7")]
+    (tmp_path / name.format("train")).write_text("5")
+    with pytest.raises(DatasetError, match=r"train\.json is not a list of"):
+        dataset.records(1)
     (tmp_path / name.format("train")).write_text('[{"id": "7"}]')
     with pytest.raises(DatasetError, match=r'train.json, video 1: .* has no "id" and "template"'):
         dataset.records(1)
@@ -175,11 +179,22 @@ def test_folder_with_a_table_and_no_split_keeps_groups_together(tmp_path):
         (["a.mp4,run,,train", "a.mp4,sit,,train"], "a.mp4"),
         (["/etc/passwd,run,,train", "b.mp4,sit,,test"], "line 2: '/etc/passwd' is not a path inside"),
         (["a.mp4,run,,train", "b.mp4,run,,test"], "holds 1 classes"),
+        (["a.mp4,run;run,,train", "b.mp4,sit,,test"], "line 2: 'run;run' names a class twice"),
     ],
 )
 def test_damaged_folder_tables(tmp_path, rows, complaint):
     with pytest.raises(DatasetError, match=complaint):
         Folder(write_table(tmp_path, *rows)).records(1)
+
+
+def test_folders_inside_classes_are_named_and_broken_links_are_listed(tmp_path):
+    for name in ("run", "sit"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.mp4").symlink_to(tmp_path / "gone.mp4")
+    assert [record.id for record in Folder(str(tmp_path)).listed()] == ["run/run.mp4", "sit/sit.mp4"]
+    (tmp_path / "run" / "tape1").mkdir()
+    with pytest.raises(DatasetError, match="tape1 is a folder inside a class"):
+        Folder(str(tmp_path)).records(1)
 
 
 # --- damaged lists
@@ -224,6 +239,7 @@ def test_harmless_oddities_are_read_over(tmp_path, mini_ucf101):
 def test_damaged_hmdb51_lists(tmp_path, line):
     lists = tmp_path / "testTrainMulti_7030_splits"
     lists.mkdir()
+    (lists / "._run_test_split1.txt").write_text("rubbish of macOS")
     for name in ("run", "sit"):
         (lists / f"{name}_test_split1.txt").write_text(f"a_{name}_f_cm_np1_fr_med_0.avi 1 \n{line}\n")
     with pytest.raises(DatasetError, match=r"run_test_split1\.txt, line 2"):
