@@ -65,14 +65,16 @@ fuse: $(BIN)/.installed ## join the scores of runs: make fuse RUNS="a b" [WEIGHT
 	$(STA_TSN) fuse $(RUNS) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 explain: $(BIN)/.installed ## attention picture of any video: make explain VIDEO=clip.mp4 CKPT=.../temporal/checkpoints/last.ckpt
-	$(STA_TSN) explain "$(VIDEO)" "$(CKPT)"
+	$(STA_TSN) explain "$(or $(VIDEO),$(error give VIDEO=clip.mp4))" "$(or $(CKPT),$(error give CKPT=runs/.../temporal/checkpoints/last.ckpt))"
 
 sweep: $(BIN)/.installed ## the trials of a W&B sweep file, without a server: make sweep SWEEP=experiments/sweeps/demo_grid.yaml
 	$(STA_TSN) sweep "$(or $(SWEEP),$(error give SWEEP=experiments/sweeps/<name>.yaml))" --devices $(DEVICES) --runs "$(RUNS)"
 
 notebook: $(BIN)/.installed ## execute the notebooks on the runs of DATASET, into RUNS/notebooks/*.html
-	RUNS="$(RUNS)/$(DATASET)" DATA="$(DATA)" PYTHONWARNINGS="ignore:IProgress not found" $(BIN)/jupyter-nbconvert --to html \
-	  --execute --output-dir "$(RUNS)/notebooks" notebooks/*.ipynb
+	@failed=; for notebook in notebooks/*.ipynb; do \
+	  RUNS="$(RUNS)/$(DATASET)" DATA="$(DATA)" PYTHONWARNINGS="ignore:IProgress not found,ignore:install" $(BIN)/jupyter-nbconvert \
+	    --to html --execute --output-dir "$(RUNS)/notebooks" $$notebook || failed="$$failed $$notebook"; \
+	done; test -z "$$failed" || { echo "Failed:$$failed; the last lines above each traceback say why."; exit 1; }
 
 lint: $(BIN)/.installed ## ruff: rules and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -42,6 +42,8 @@ def test_help_is_quick():
         (["--backbone", "resnet512"], "Unknown backbone 'resnet512'. Did you mean resnet"),
         (["--weights", "absent.pth"], "WEIGHTS=absent.pth: no such file"),
         (["--dataset", "jhmdb", "--data", "absent"], "JHMDB: no folder"),
+        (["--devices", "x"], "DEVICES=x: auto, a number of devices"),
+        (["--runs", "setup.cfg/runs"], "Not a directory. Give a folder where you may write"),
         (["--experiments", "absent"], "run from the repository's root"),
     ],
 )
@@ -63,6 +65,14 @@ def test_wrong_keys_are_named(say, tmp_path, override, complaint):
     configs = [f"--config=experiments/{name}.yaml" for name in ("table2/sta_tsn", "demo/temporal")]
     status, error = say("fit", *configs, f"--run_dir={tmp_path}", override)
     assert status == 1 and complaint in error and "the command line" in error
+
+
+def test_weights_that_are_none_are_one_line(say, tmp_path):
+    """What a constructor says, without jsonargparse's pages around it."""
+    (tmp_path / "weights.pth").write_text("no weights")
+    options = [f"--run_dir={tmp_path / 'run'}", f"--data.manifest={tmp_path / 'm.csv'}", f"--model.weights={tmp_path / 'weights.pth'}"]
+    status, error = say("fit", "--config=experiments/table2/cnn.yaml", "--config=experiments/jhmdb/backbone.yaml", *options)
+    assert status == 1 and "cannot be read as tensors alone" in error and "Traceback" not in error and len(error.splitlines()) < 4
 
 
 def test_wrong_keys_in_a_file_name_the_file(say, tmp_path):

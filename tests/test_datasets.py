@@ -65,6 +65,17 @@ def test_hold_out_leaves_every_class_a_group():
     assert hold_out_groups(records, 0, seed=1) == (records, [])
 
 
+def test_random_splits_do_not_prefer_small_groups():
+    """Ten groups of three clips and two of one, a quarter for testing: three different draws, none of the single clips alone."""
+    names = [name for name in "bcdefghijk" for _ in range(3)] + ["x", "y"]
+    records = [VideoRecord(f"{label}/{i}", None, (label,), f"{label}/{name}") for label in (0, 1) for i, name in enumerate(names)]
+    draws = [{r.id for r in hold_out_groups(records, 0.25, seed, smallest_first=False)[1]} for seed in (1, 2, 3)]
+    assert len({frozenset(draw) for draw in draws}) == 3 and all(len(draw) >= 12 for draw in draws)
+    large = [VideoRecord(str(i), None, (0,), "large" if i < 9 else "small") for i in range(10)]
+    for seed in range(4):
+        assert [r.group for r in hold_out_groups(large, 0.05, seed, smallest_first=False)[1]] == ["small"]
+
+
 @pytest.mark.parametrize("kind", [UCF101, HMDB51, JHMDB])
 def test_validation_is_carved_by_group_on_real_lists(shared_data, kind):
     dataset = kind(str(shared_data / kind.__name__.lower()))

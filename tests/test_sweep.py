@@ -83,6 +83,12 @@ def without(*keys: str) -> dict:
         ({**GRID, "methods": 1}, "'methods'. Did you mean method"),
         ({**GRID, "method": "gird"}, "Unknown method (in sweep.yaml) 'gird'. Did you mean grid"),
         ({**GRID, "method": "bayes"}, "needs `run_cap`"),
+        ({**GRID, "run_cap": -3}, "run_cap=-3 is not a number of trials"),
+        ({**GRID, "run_cap": "ten"}, "run_cap='ten' is not a number of trials"),
+        (
+            {**GRID, "method": "random", "run_cap": 2, "parameters": {"model.lr": {"min": float("nan"), "max": 0.1}}},
+            "min=nan is not finite",
+        ),
         ({**GRID, "metric": {"name": "val/acuracy"}}, "logs others) 'val/acuracy'. Did you mean val/accuracy"),
         ({**GRID, "metric": {"name": "test/accuracy"}}, "Unknown metric"),
         ({**GRID, "metric": {"name": "val/loss", "goal": "min"}}, "'min'. Did you mean minimize"),

@@ -25,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"sta-tsn: {error}", file=sys.stderr)
         return 1
+    except (PermissionError, NotADirectoryError) as error:
+        print(f"sta-tsn: {error.filename}: {error.strerror}. Give a folder where you may write (RUNS=...).", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on where it was.", file=sys.stderr)
         return 130

@@ -51,7 +51,7 @@ class Folder(VideoDataset):
         if any(row.get("split") for _, row in rows):
             return self._listed_split(rows)
         everything = without_repeats((place, self._record(row, place)) for place, row in rows) or list(self._files())
-        train, test = hold_out_groups(everything, self.test_share, seed=self.seed * 1000 + split)
+        train, test = hold_out_groups(everything, self.test_share, self.seed * 1000 + split, smallest_first=False)
         return OfficialSplit(train, test)
 
     def _files(self) -> Iterator[VideoRecord]:

@@ -134,11 +134,14 @@ class VideoDataset(ABC):
         return f"Expected layout under DATA=<folder>:\n{self.layout}"
 
 
-def hold_out_groups(records: list[VideoRecord], share: float, seed: int) -> tuple[list, list]:
+def hold_out_groups(records: list[VideoRecord], share: float, seed: int, smallest_first: bool = True) -> tuple[list, list]:
     """Split into (kept, held out) so that no group is on both sides.
 
-    Small groups are held out first, as long as no class gives up more than `share` of its clips
-    (one group at least, if the class has two), so a class never loses its last training group.
+    No class gives up more than `share` of its clips, but one group at least, its smallest, if it has two: a class never
+    loses its last training group.
+
+    Args:
+        smallest_first: many small groups rather than few large ones, for validation; else groups at random, for testing.
     """
     generator = np.random.default_rng(seed)
     members: dict[str, list[VideoRecord]] = {}
@@ -150,15 +153,20 @@ def hold_out_groups(records: list[VideoRecord], share: float, seed: int) -> tupl
     held_groups: set[str] = set()
     held_clips: Counter[int] = Counter()
 
-    def affordable(label: int, clips: int) -> bool:
-        first = held_clips[label] == 0 and groups_of_class[label] > 1
+    def affordable(label: int, clips: int, may_exceed: bool) -> bool:
+        first = may_exceed and held_clips[label] == 0 and groups_of_class[label] > 1
         return first or held_clips[label] + clips <= share * clips_of_class[label]
 
-    shuffled = sorted(generator.permutation(sorted(members)), key=lambda name: len(members[name]))
-    for name in shuffled if share > 0 else ():
-        adds = Counter(label for record in members[name] for label in record.labels)
-        if all(affordable(label, clips) for label, clips in adds.items()):
-            held_groups.add(name)
-            held_clips.update(adds)
+    def hold_out(names: list[str], may_exceed: bool) -> None:
+        for name in names:
+            adds = Counter(label for record in members[name] for label in record.labels)
+            if name not in held_groups and all(affordable(label, clips, may_exceed) for label, clips in adds.items()):
+                held_groups.add(name)
+                held_clips.update(adds)
+
+    shuffled = generator.permutation(sorted(members)).tolist() if share > 0 else []
+    if not smallest_first:
+        hold_out(shuffled, may_exceed=False)
+    hold_out(sorted(shuffled, key=lambda name: len(members[name])), may_exceed=True)
     kept = [record for record in records if record.group not in held_groups]
     return kept, [record for record in records if record.group in held_groups]

@@ -196,7 +196,9 @@ def _read_state(path: str) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ConfigError(f"WEIGHTS={path} cannot be read as tensors alone: {str(error).splitlines()[0]}") from error
+        raise ConfigError(
+            f"WEIGHTS={path} cannot be read as tensors alone ({type(error).__name__}): is it a safetensors or pth file?"
+        ) from error
     for wrapper in ("state_dict", "model"):
         state = state.get(wrapper, state)
     return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}

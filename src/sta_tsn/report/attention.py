@@ -138,7 +138,9 @@ def load_sta_tsn(checkpoint: Path) -> TemporalAttentionTSN:
     try:
         return TemporalAttentionTSN.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"{checkpoint} is not a checkpoint of stage two (.../temporal/checkpoints/last.ckpt): {error}") from error
+        raise UserError(
+            f"{checkpoint} is not a checkpoint of stage two (.../temporal/checkpoints/last.ckpt): {str(error).splitlines()[0]}"
+        ) from error
 
 
 def explain(video: Path, checkpoint: Path, picture: Path) -> None:

@@ -31,7 +31,7 @@ def build_report(name: str, scores: dict[str, dict[str, Path]], draw: Callable[[
         folder: to write to.
     """
     tables = named_tables({modality: {title: ScoreTable.load(path) for title, path in rows.items()} for modality, rows in scores.items()})
-    summary = pd.DataFrame({title: row_of(table) for title, table in tables.items()}).T
+    summary = pd.DataFrame({title: row_of(table) for title, table in tables.items()}).T.convert_dtypes()
     print_table(summary, protocol_line(tables), name)
     paths = {f"{title}, {modality}": path for modality, rows in scores.items() for title, path in rows.items()}
     stamp = fingerprint([file_fingerprint(path) for path in paths.values()])

@@ -104,12 +104,15 @@ def read_folder(path: Path) -> OneRun:
     run = OneRun(run_name(path), str(path))
     about = _read(run, path / "run.json", lambda file: _mapping(json.loads(file.read_text())), "what made it is unknown", {})
     settings = _read(
-        run, path / "config.yaml", lambda file: flat_settings(yaml.safe_load(file.read_text())), "its settings are unknown", {}
+        run, path / "config.yaml", lambda file: flat_settings(_mapping(yaml.safe_load(file.read_text()))), "its settings are unknown", {}
     )
     run.history = _read(run, path / "metrics.csv", _read_metrics, "no history", pd.DataFrame())
     measures: dict = {}
-    if (path / "scores.npz").exists() or about.get("tested") is not False:  # trials of a sweep are not tested
+    tested, exists = "--test=false" not in about.get("arguments", []), (path / "scores.npz").exists()  # trials of a sweep are not
+    if tested or exists:
         loss = "not tested (the command that trained it ends with testing)"
+        if exists:
+            loss = "its scores are unknown; delete the file, and the command that made the run tests it again"
         run.table, measures = _read(run, path / "scores.npz", read_scores, loss, (None, {}))
     run.config = {**run_identity(path), "commit": about.get("commit"), **flat_settings(settings)}
     last = run.history.ffill().iloc[-1].dropna().to_dict() if len(run.history) else {}

@@ -11,12 +11,25 @@ from sta_tsn.errors import ConfigError, unknown
 
 
 def read_yaml(path: str | Path) -> dict:
+    if Path(path).is_dir():
+        raise ConfigError(f"{path} is a folder; give the YAML file.")
     if not Path(path).is_file():
         raise ConfigError(f"No configuration file {path}.")
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+        return yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets a second key of the same name win in silence; here it is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [key.value for key, _ in node.value if key.value != "<<"]
+        for number, (key, _) in enumerate(node.value):
+            if key.value in names[:number]:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def resolve_class(name: str, place: str) -> type:

@@ -3,6 +3,7 @@
 Everything that can be wrong with names and data is said here, before a model is built.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,8 @@ def check_names(options: TrainOptions) -> None:
     flow_recipe = Path(options.experiments, options.dataset, "flow.yaml")
     if options.modality != "rgb" and not flow_recipe.exists():
         raise ConfigError(f"{options.dataset} has no recipe for flow: write {flow_recipe}, or train with MODALITY=rgb.")
+    if not re.fullmatch(r"auto|-1|\d+(,\d+)*,?", options.devices):
+        raise ConfigError(f"DEVICES={options.devices}: auto, a number of devices, or which ones (0,1).")
     if options.backbone:
         from sta_tsn.models.cnn import check_backbone_name
 

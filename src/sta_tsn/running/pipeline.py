@@ -33,6 +33,7 @@ def train_all(options: TrainOptions) -> VideoSplit:
     check_names(options)
     check_model(options)
     manifest = Path(options.runs, options.dataset, "manifest.csv")
+    manifest.parent.mkdir(parents=True, exist_ok=True)  # that it can be, is known before minutes of counting frames
     videos, classes = prepare_videos(options, manifest)
     sides = f"{len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos"
     print(f"{options.dataset} split {options.split}: {sides}, {len(classes)} classes", flush=True)
@@ -93,7 +94,10 @@ def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit) -> No
             print(f"{row.title}: done already ({folder.path})", flush=True)
             continue
         print(f"\n=== {row.title}, {options.modality}\n{shlex.join(['sta-tsn', 'fit', *arguments])}", flush=True)
-        if _run(["fit", *arguments]):
+        status = _run(["fit", *arguments])
+        if status == 1:
+            raise UserError(f"{row.title} failed; the lines above say why.")
+        if status:
             raise UserError(f"{row.title} did not finish. The same command goes on where it stopped.")
 
 

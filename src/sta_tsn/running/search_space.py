@@ -97,6 +97,8 @@ def _check_bounds(distribution: str, low: Any, high: Any, q: Any, where: str) ->
         if not isinstance(value, kind) or isinstance(value, bool):
             wanted = "a whole number" if kind is int else "a number (YAML reads 1e-4 as text; write 1.0e-4)"
             raise ConfigError(f"{where}: {key}={value!r} is not {wanted}.")
+        if not math.isfinite(value):
+            raise ConfigError(f"{where}: {key}={value!r} is not finite.")
     if low >= high or (q is not None and q <= 0) or ("log" in distribution and low <= 0):
         positive = ", both above 0" if "log" in distribution else ""
         raise ConfigError(f"{where}: min={low} and max={high} are no range: min must be below max{positive}, and q above 0.")
@@ -116,7 +118,7 @@ class Trial:
     Attributes:
         state: `running` also where a kill left it half-done.
         values: the metric after each validation; of a stopped trial up to the judgement.
-        seconds: spent on it, without what a kill cut off.
+        seconds: spent on it; a kill loses those since its last value.
         pid: of its process group.
     """
 

@@ -1,6 +1,8 @@
 """One stage of training from start to score table: fit, features, test. Every step goes on where it stopped."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +36,8 @@ def fit_and_test(arguments: list[str]) -> None:
         print(f"{folder.path}: done already, nothing to do", flush=True)
         return
     folder.claim(stamp, arguments)
-    cli = StageCLI(arguments)
+    with plain_user_errors():
+        cli = StageCLI(arguments)
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     if trainer.is_global_zero:
         cli.save_config(folder.config)
@@ -93,6 +96,20 @@ def write_features(path: str) -> None:
     if trainer.is_global_zero:
         folder.note(keeps_features=True)
         print(f"Features: {folder.features}", flush=True)
+
+
+@contextmanager
+def plain_user_errors() -> Iterator[None]:
+    """jsonargparse wraps what a constructor raises into pages of its own; the user needs the sentence inside."""
+    try:
+        yield
+    except Exception as error:
+        inner: BaseException | None = error
+        while inner and not isinstance(inner, UserError):
+            inner = inner.__cause__ or inner.__context__
+        if inner:
+            raise inner from None
+        raise
 
 
 def load_tested(task, folder: RunFolder) -> None:

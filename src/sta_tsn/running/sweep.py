@@ -50,12 +50,12 @@ def sweep(file: str, devices: str, runs: str) -> None:
 
 @dataclass
 class Running:
-    """A trial's process. `judged`: the highest band that Hyperband has looked at."""
+    """A trial's process. `counted`: until when its time is counted. `judged`: the highest band that Hyperband has looked at."""
 
     trial: Trial
     process: subprocess.Popen
     slot: dict[str, str]
-    started: float
+    counted: float
     judged: int = 0
 
 
@@ -135,7 +135,11 @@ class SweepRunner:
         """Read what the trial logged; stop it where Hyperband says so; note its end."""
         trial = running.trial
         status = running.process.poll()  # before the values are read: none may be written after
+        now, num_values = time.monotonic(), len(trial.values)
+        trial.seconds, running.counted = trial.seconds + now - running.counted, now
         trial.values = metric_values(self.run_folder(trial).metrics, self.settings.metric)
+        if len(trial.values) > num_values:
+            self._save()  # its time, for a kill
         stop_at = self._judge(running)
         if stop_at:
             end(running.process)
@@ -163,7 +167,6 @@ class SweepRunner:
 
     def _note_end(self, running: Running) -> None:
         trial = running.trial
-        trial.seconds = round(trial.seconds + time.monotonic() - running.started, 1)
         self.running.remove(running)
         self.slots.append(running.slot)
         self._save()

@@ -91,9 +91,11 @@ def read_sweep(path: Path) -> SweepFile:
         raise unknown(f"method (in {place})", str(content["method"]), METHODS)
     parameters = tuple(read_parameter(name, settings, f"{place}, parameter {name}") for name, settings in content["parameters"].items())
     run_cap = content.get("run_cap")
+    if run_cap is not None and (isinstance(run_cap, bool) or not isinstance(run_cap, int) or run_cap < 1):
+        raise ConfigError(f"{place}: run_cap={run_cap!r} is not a number of trials (1, 2, ...).")
     if content["method"] == "grid":
         check_grid(parameters, place)
-    elif not (isinstance(run_cap, int) and run_cap > 0):
+    elif run_cap is None:
         raise ConfigError(f"{place}: method {content['method']} needs `run_cap`, the number of trials; it would never end.")
     command = _command(content, place)
     task = _check_command(command, parameters, place)
