@@ -67,11 +67,16 @@ def test_wrong_keys_are_named(say, tmp_path, override, complaint):
     assert status == 1 and complaint in error and "the command line" in error
 
 
-def test_weights_that_are_none_are_one_line(say, tmp_path):
+def test_weights_that_are_none_are_one_line(say, tmp_path, mini_ucf101):
     """What a constructor says, without jsonargparse's pages around it."""
     (tmp_path / "weights.pth").write_text("no weights")
-    options = [f"--run_dir={tmp_path / 'run'}", f"--data.manifest={tmp_path / 'm.csv'}", f"--model.weights={tmp_path / 'weights.pth'}"]
-    status, error = say("fit", "--config=experiments/table2/cnn.yaml", "--config=experiments/jhmdb/backbone.yaml", *options)
+    options = [
+        f"--data.dataset.init_args.root={mini_ucf101}",
+        f"--run_dir={tmp_path / 'run'}",
+        f"--data.manifest={tmp_path / 'm.csv'}",
+        f"--model.weights={tmp_path / 'weights.pth'}",
+    ]
+    status, error = say("fit", "--config=experiments/table2/cnn.yaml", "--config=experiments/ucf101/backbone.yaml", *options)
     assert status == 1 and "cannot be read as tensors alone" in error and "Traceback" not in error and len(error.splitlines()) < 4
 
 

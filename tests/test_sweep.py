@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import re
 import signal
@@ -86,7 +87,7 @@ def without(*keys: str) -> dict:
         ({**GRID, "run_cap": -3}, "run_cap=-3 is not a number of trials"),
         ({**GRID, "run_cap": "ten"}, "run_cap='ten' is not a number of trials"),
         (
-            {**GRID, "method": "random", "run_cap": 2, "parameters": {"model.lr": {"min": float("nan"), "max": 0.1}}},
+            {**GRID, "method": "random", "run_cap": 2, "parameters": {"model.lr": {"min": math.nan, "max": 0.1}}},
             "min=nan is not finite",
         ),
         ({**GRID, "metric": {"name": "val/acuracy"}}, "logs others) 'val/acuracy'. Did you mean val/accuracy"),

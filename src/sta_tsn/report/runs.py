@@ -108,8 +108,9 @@ def read_folder(path: Path) -> OneRun:
     )
     run.history = _read(run, path / "metrics.csv", _read_metrics, "no history", pd.DataFrame())
     measures: dict = {}
-    tested, exists = "--test=false" not in about.get("arguments", []), (path / "scores.npz").exists()  # trials of a sweep are not
-    if tested or exists:
+    exists = (path / "scores.npz").exists()
+    is_trial = about.get("tested") is False or "--test=false" in about.get("arguments", [])  # of a sweep: not tested
+    if exists or not is_trial:
         loss = "not tested (the command that trained it ends with testing)"
         if exists:
             loss = "its scores are unknown; delete the file, and the command that made the run tests it again"
