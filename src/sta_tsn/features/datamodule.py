@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from sta_tsn.features.frame_classifiers import read_judgement
 from sta_tsn.features.store import FeatureStore
 from sta_tsn.video import SeededSampler, multi_hot
+from sta_tsn.video.datamodule import next_epoch
 
 
 class FeatureDataset(Dataset):
@@ -91,7 +92,7 @@ class FeatureDataModule(LightningDataModule):
 
     def _loader(self, dataset: FeatureDataset, num_draws: int | None = None, batch_size: int = 128) -> DataLoader:
         trainer = self.trainer
-        rank, world_size, epoch = (trainer.global_rank, trainer.world_size, trainer.current_epoch) if trainer else (0, 1, 0)
+        rank, world_size, epoch = (trainer.global_rank, trainer.world_size, next_epoch(trainer)) if trainer else (0, 1, 0)
         return DataLoader(
             dataset,
             batch_size=max(1, batch_size // world_size),

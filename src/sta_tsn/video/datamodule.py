@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import torch
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Sampler
 
 from sta_tsn.datasets import VideoDataset, VideoRecord, VideoSplit, build_manifest, moving_only, prepare_split, read_manifest
@@ -144,7 +144,7 @@ class VideoDataModule(LightningDataModule):
         trainer = self.trainer
         num_draws = len(records) if sampler.training else None
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        epoch, size_px = (trainer.current_epoch, trainer.lightning_module.model.input_px) if trainer else (0, 224)
+        epoch, size_px = (next_epoch(trainer), trainer.lightning_module.model.input_px) if trainer else (0, 224)
         return DataLoader(
             ClipDataset(records, len(self.classes), sampler, crop, size_px, self.scales, self.flow, self.pair_distance),
             batch_size=batch_size or max(1, self.batch_size // world_size),
@@ -154,6 +154,11 @@ class VideoDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
         )
+
+
+def next_epoch(trainer: Trainer) -> int:
+    """The epoch that training begins with. `current_epoch` lags behind in a run resumed from an epoch's end."""
+    return trainer.fit_loop.epoch_progress.current.processed
 
 
 def _one_thread(worker_id: int) -> None:
