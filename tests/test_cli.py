@@ -1,4 +1,5 @@
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -85,6 +86,16 @@ def test_wrong_keys_in_a_file_name_the_file(say, tmp_path):
     config.write_text("model: {init_args: {drop_out: 0.5}}")
     status, error = say("fit", "--config=experiments/table2/cnn.yaml", f"--config={config}", f"--run_dir={tmp_path}")
     assert status == 1 and "mine.yaml" in error and "Did you mean model.dropout" in error
+
+
+def test_wrong_keys_are_found_before_frames_are_counted(say, tmp_path, mini_ucf101):
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    recipe = tmp_path / "experiments" / "ucf101" / "temporal.yaml"
+    recipe.write_text(recipe.read_text() + "\nmodle: {}\n")
+    options = ["--dataset", "ucf101", "--data", str(mini_ucf101), "--experiments", str(tmp_path / "experiments"), "--runs", str(tmp_path)]
+    status, error = say("train", *options)
+    assert status == 1 and "temporal.yaml" in error and "Did you mean model" in error
+    assert not (tmp_path / "ucf101").exists()
 
 
 def test_explain_wants_a_stage_two_checkpoint(say, tmp_path):

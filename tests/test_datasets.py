@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -165,7 +166,7 @@ def test_missing_clips_need_permission(shared_data, tmp_path):
     split = prepare_split(ucf101, 1, counted, allow_missing=True, say=said.append)
     assert len(split.train) + len(split.val) == 24 and len(split.test) == 29
     assert split.num_test_missing == 3783 - 29
-    assert "98 of 101 classes have no training clip" in said[-1]
+    assert "98 of 101 classes have no training clip" in said[-2] and "classes have no test clip" in said[-1]
 
 
 def test_classes_without_clips_are_said_before_training(mini_folder, tmp_path):
@@ -179,6 +180,20 @@ def test_classes_without_clips_are_said_before_training(mini_folder, tmp_path):
     counted = build_manifest(everything(Folder(str(root))), tmp_path / "manifest.csv")
     with pytest.raises(DatasetError, match="1 of 3 classes have no training clip: Sit"):
         prepare_split(Folder(str(root)), 1, counted)
+
+
+def test_classes_that_are_not_tested_are_named(mini_folder, tmp_path):
+    lines = [f"{path.relative_to(mini_folder)},{path.parent.name}" for path in sorted(mini_folder.glob("*/*"))]
+    sides = ["test" if line.endswith("Jump") and number % 2 else "train" for number, line in enumerate(lines)]
+    root = tmp_path / "videos"
+    shutil.copytree(mini_folder, root)
+    (root / "videos.csv").write_text("path,labels,split\n" + "\n".join(map(",".join, zip(lines, sides, strict=True))) + "\n")
+    dataset, said = Folder(str(root)), []
+    prepare_split(dataset, 1, build_manifest(everything(dataset), tmp_path / "manifest.csv"), say=said.append)
+    assert re.search("2 of 3 classes have no test clip: [^J]*$", said[-1])
+    (root / "videos.csv").write_text("path,labels,split\n" + "\n".join(f"{line},train" for line in lines) + "\n")
+    dataset = Folder(str(root))
+    assert "nothing to test" in summary(check_dataset(dataset, build_manifest(everything(dataset), tmp_path / "manifest.csv")))
 
 
 @pytest.fixture

@@ -65,3 +65,10 @@ def test_missing_file_and_missing_frame(tmp_path, index_video, backend):
         VideoReader(index_video).read([50])
     with pytest.raises(ValueError, match="-1"):
         VideoReader(index_video).read([-1])
+
+
+def test_a_cut_file_says_so_and_gives_what_decodes(tmp_path, index_video):
+    whole = index_video.read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: len(whole) * 2 // 3])
+    video = VideoReader(tmp_path / "cut.avi")
+    assert 0 < len(video) < 50 and "truncated" in video.fault and not VideoReader(index_video).fault

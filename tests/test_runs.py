@@ -72,6 +72,7 @@ def test_videos_with_several_labels_and_with_none(tmp_path):
         ("metrics.csv", "", "metrics.csv cannot be read"),
         ("metrics.csv", "epoch,step,train/loss\n", "no logged steps"),
         ("metrics.csv", "\0\0\0", "metrics.csv cannot be read"),
+        ("metrics.csv", "epoch,step,train/loss\n0,10,0.75\n0,2", "metrics.csv ends in the middle of a line, which is left out"),
         ("run.json", None, "no run.json"),
         ("run.json", '{"fingerprint": "x", "sec', "run.json cannot be read"),
         ("run.json", "[1, 2]", "run.json cannot be read"),
@@ -126,6 +127,9 @@ def test_no_runs_at_all(tmp_path):
         load_runs(tmp_path)
     with pytest.raises(UserError, match="No folder /nowhere/at/all"):
         load_runs("/nowhere/at/all")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file is a file\. Give the folder"):
+        load_runs(tmp_path / "file")
 
 
 def api_run(name: str, history: list[dict], config: dict, files: list = ()) -> SimpleNamespace:

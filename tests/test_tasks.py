@@ -73,6 +73,13 @@ def temporal(task, tmp_path) -> TemporalAttentionTSN:
     return TemporalAttentionTSN(CLASSES, str(tmp_path / "backbone.ckpt"), hidden_dim=8)
 
 
+def test_readings_of_stage_one_reach_stage_two(tmp_path):
+    one = SpatialAttentionBackbone(CLASSES, "test_resnet", weights="none", pool_sizes=(1, 3), focus="inner_product", pool_mode="adaptive")
+    torch.save({"state_dict": one.state_dict(), "hyper_parameters": dict(one.hparams)}, tmp_path / "backbone.ckpt")
+    attention = TemporalAttentionTSN(CLASSES, str(tmp_path / "backbone.ckpt"), hidden_dim=8).model.encoder.attention
+    assert (attention.pyramid.mode, attention.pyramid.sizes, attention.focus) == ("adaptive", (1, 3), "inner_product")
+
+
 def test_stage_two_starts_from_stage_one_and_freezes_the_cnn(task, temporal):
     for name in ("encoder", "head"):
         ours, theirs = getattr(temporal.model, name).state_dict(), getattr(task.model, name).state_dict()

@@ -94,7 +94,8 @@ def summary(report: dict) -> str:
         sides = "/".join(str(split[side]) for side in ("train", "val", "test") if split[side] or side != "val")
         ok = _published((split["train"], split["test"]), (split["published_train"], split["published_test"]))
         shared = f"; {split['groups_on_both_sides']} source videos (by name) on both sides" if split["groups_on_both_sides"] else ""
-        lines.append(f"  split {number}: {sides}{' train/val/test' if split['val'] else ' train/test'}{ok}{shared}")
+        empty = "".join(f"; nothing to {verb}" for side, verb in (("train", "train on"), ("test", "test on")) if not split[side])
+        lines.append(f"  split {number}: {sides}{' train/val/test' if split['val'] else ' train/test'}{ok}{shared}{empty}")
     (low, high), (fewest, most) = classes["label_range"], classes["videos_per_class"]
     published = _published(classes["number"], classes["published"])
     lines.append(f"  classes: {classes['number']}{published}, labels {low} to {high}, {fewest} to {most} listed videos each")

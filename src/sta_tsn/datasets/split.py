@@ -120,11 +120,21 @@ def _check_classes(dataset, split, train, test, allow_missing, say) -> None:
         raise DatasetError(f"{dataset.name} split {split}: no training video is left.")
     if not test:
         raise DatasetError(f"{dataset.name} split {split}: no test video is left, so nothing could be measured.")
-    trained = {label for record in train for label in record.labels}
-    untrained = [name for label, name in enumerate(dataset.classes) if label not in trained]
+    untrained, untested = (_classes_not_in(side, dataset.classes) for side in (train, test))
     if untrained:
-        some = ", ".join(untrained[:8]) + (", ..." if len(untrained) > 8 else "")
-        message = f"{dataset.name} split {split}: {len(untrained)} of {len(dataset.classes)} classes have no training clip: {some}."
+        message = f"{dataset.name} split {split}: {_without_clips(untrained, dataset.classes, 'training')}."
         if not allow_missing:
             raise DatasetError(f"{message} Add clips, remove the class, or set ALLOW_MISSING=1 to go on.")
         say(message)
+    if untested:
+        say(f"{dataset.name} split {split}: {_without_clips(untested, dataset.classes, 'test')}. Nothing is measured of them.")
+
+
+def _classes_not_in(side: list[VideoRecord], classes: list[str]) -> list[str]:
+    found = {label for record in side for label in record.labels}
+    return [name for label, name in enumerate(classes) if label not in found]
+
+
+def _without_clips(names: list[str], classes: list[str], side: str) -> str:
+    some = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"{len(names)} of {len(classes)} classes have no {side} clip: {some}"

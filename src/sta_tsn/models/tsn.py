@@ -104,7 +104,7 @@ class TSN(FrameConsensus):
         num_classes: K.
         backbone, weights, num_channels: see `build_cnn`.
         spatial_attention: Eq 3-7; plain global average pooling without it.
-        pool_sizes, focus: see `SpatialAttention`.
+        pool_sizes, focus, pool_mode: see `SpatialAttention`.
         dropout: before the fully connected layer.
 
     Example:
@@ -120,10 +120,12 @@ class TSN(FrameConsensus):
         spatial_attention: bool = True,
         pool_sizes: tuple[int, ...] = (1, 3, 5, 7),
         focus: str = "elementwise",
+        pool_mode: str = "stride1_max",
         dropout: float = 0.8,
         num_channels: int = 3,
     ):
         cnn = build_cnn(backbone, weights, num_channels)
-        attention = SpatialAttention(cnn.num_features, pool_sizes, focus) if spatial_attention else None
-        settings = {"spatial_attention": spatial_attention, "pool_sizes": tuple(pool_sizes), "focus": focus}
+        readings = {"pool_sizes": tuple(pool_sizes), "focus": focus, "pool_mode": pool_mode}
+        attention = SpatialAttention(cnn.num_features, **readings) if spatial_attention else None
+        settings = {"spatial_attention": spatial_attention, **readings}
         super().__init__(FrameEncoder(cnn, attention), num_classes, dropout, **settings)

@@ -77,32 +77,36 @@ def attention_figure(explained: Explained, title: str, path: Path) -> None:
 def plot_attention(explained: Explained, title: str) -> plt.Figure:
     """Per segment: the crops, alpha laid over them, beta (of STA-TSN) as bars with frame numbers; flow as colour, with its wheel.
 
-    Brightness is alpha relative to the frame's own largest and smallest value; the colour bar's text gives the
-    range, since elementwise attention on a small dataset can stay close to uniform.
+    Alpha is colour over the grey crop, on one scale for the whole video that reaches twice uniform attention at least: attention
+    that is close to uniform looks so.
     """
     frames, indices, output, flow_bound_px = explained
     (num_segments, num_frames), beta = indices.shape, output.temporal_weights
-    masks, alpha_text = _masks(output, indices.numel(), frames.shape[1:3])
+    alpha_colours = None if output.spatial_weights is None else _scale(output.spatial_weights)
+    overlays = frames if alpha_colours is None else _overlays(frames, output.spatial_weights, alpha_colours)
     num_rows = 2 if beta is None else 3
     figure = plt.figure(figsize=(1.2 * num_frames, (0.1 + 1.2 * num_rows) * num_segments), layout="constrained")
     for n, panel in enumerate(figure.subfigures(num_segments, 1, hspace=0.04)):
         panel.suptitle(f"segment {n + 1}", x=0.02, ha="left", fontsize=11)
         for t, (crop, overlay, *rest) in enumerate(panel.subplots(num_rows, num_frames).T):
-            image, mask = frames[n * num_frames + t], masks[n * num_frames + t]
-            crop.imshow(image)
-            overlay.imshow((image * (0.25 + 0.75 * mask[..., None])).astype(np.uint8))
+            crop.imshow(frames[n * num_frames + t])
+            overlay.imshow(overlays[n * num_frames + t])
             crop.axis("off")
             overlay.axis("off")
             if beta is None:
                 overlay.set_title(f"frame {int(indices[n, t])}", fontsize=8)
             else:
                 _draw_beta(rest[0], beta[0], n, t, int(indices[n, t]))
+        if alpha_colours is not None:
+            panel.colorbar(alpha_colours, ax=panel.axes, label="α over uniform", aspect=30, pad=0.01, extend="max")
+    notes = ["no spatial attention" if alpha_colours is None else "α: colour over the grey crop"]
     if flow_bound_px:
-        alpha_text += f"; colour: where to, full at {flow_bound_px:.1f} px a frame"
+        notes.append(f"crop's colour: where to, full at {flow_bound_px:.1f} px a frame")
         wheel = figure.add_axes((0.955, 0.955, 0.04, 0.04))
         wheel.imshow(colour_wheel())
         wheel.axis("off")
-    figure.suptitle(f"{title}\n{alpha_text}" + ("" if beta is None else "; dashed: uniform β"), fontsize=12)
+    notes += [] if beta is None else ["dashed: uniform β"]
+    figure.suptitle(f"{title}\n{'; '.join(notes)}", fontsize=12)
     plt.close(figure)
     return figure
 
@@ -119,16 +123,20 @@ def _draw_beta(bar: plt.Axes, beta: Tensor, n: int, t: int, frame: int) -> None:
     bar.set_xlabel("frame" if t == 0 else "", fontsize=8)
 
 
-def _masks(output: ActionOutput, num_frames: int, size: tuple[int, int]) -> tuple[np.ndarray, str]:
-    """Brightness (N*T, H, W) in [0, 1] and what to say of alpha; all bright where the model has no spatial attention."""
-    if output.spatial_weights is None:
-        return np.ones((num_frames, *size)), "no spatial attention"
-    alpha = output.spatial_weights[0]  # (N, T, h, w)
-    masks = F.interpolate(alpha.flatten(0, 1)[:, None], size=size, mode="bicubic")[:, 0].clamp(min=0)
-    low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
-    relative = alpha * alpha[0, 0].numel()
-    text = f"α·HW from {float(relative.min()):.2f} to {float(relative.max()):.2f} (uniform 1)"
-    return ((masks - low) / (high - low).clamp(min=1e-12)).numpy(), text
+def _over_uniform(alpha: Tensor) -> Tensor:  # (1, N, T, h, w) -> (N*T, h, w)
+    return alpha[0].flatten(0, 1) * alpha.shape[-2] * alpha.shape[-1]
+
+
+def _scale(alpha: Tensor) -> plt.cm.ScalarMappable:
+    top = max(2.0, float(_over_uniform(alpha).quantile(0.99)))
+    return plt.cm.ScalarMappable(plt.Normalize(0, top), "turbo")
+
+
+def _overlays(frames: np.ndarray, alpha: Tensor, colours: plt.cm.ScalarMappable) -> np.ndarray:
+    """Alpha in colour over the grey frames, uint8 (N*T, H, W, 3)."""
+    maps = F.interpolate(_over_uniform(alpha)[:, None], size=frames.shape[1:3], mode="bicubic")[:, 0]
+    grey = frames.mean(-1, keepdims=True)
+    return (0.5 * grey + 0.5 * 255 * colours.cmap(colours.norm(maps.numpy()))[..., :3]).astype(np.uint8)
 
 
 def load_sta_tsn(checkpoint: Path) -> TemporalAttentionTSN:
@@ -146,7 +154,10 @@ def load_sta_tsn(checkpoint: Path) -> TemporalAttentionTSN:
 def explain(video: Path, checkpoint: Path, picture: Path) -> None:
     """`make explain`: classify any video with a stage-two checkpoint and draw what it looked at."""
     task = load_sta_tsn(checkpoint)
-    explained = explain_video(task.model, VideoRecord(video.stem, video, (), video.stem, len(VideoReader(video))))
+    reader = VideoReader(video)
+    explained = explain_video(task.model, VideoRecord(video.stem, video, (), video.stem, len(reader)))
+    if reader.fault:
+        print(f"{video}: {reader.fault}. Only those are looked at.")
     shares = explained.output.scores[0].softmax(0)
     for index in shares.argsort(descending=True)[:5].tolist():
         print(f"{shares[index]:7.1%}  {task.classes[index]}")

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +70,8 @@ def load_runs(source: str | os.PathLike) -> Runs:
 
         runs = list(read_project(str(source)))
         remedy = "`wandb sync` sends runs that were made offline."
+    elif folder.exists():
+        raise UserError(f"{folder.absolute()} is a file. Give the folder of the runs, or entity/project of W&B.")
     else:
         raise UserError(f"No folder {folder.absolute()}. Give the folder of the runs, or entity/project of W&B.")
     if not runs:
@@ -106,7 +109,7 @@ def read_folder(path: Path) -> OneRun:
     settings = _read(
         run, path / "config.yaml", lambda file: flat_settings(_mapping(yaml.safe_load(file.read_text()))), "its settings are unknown", {}
     )
-    run.history = _read(run, path / "metrics.csv", _read_metrics, "no history", pd.DataFrame())
+    run.history = _read(run, path / "metrics.csv", lambda file: _read_metrics(file, run.complaints), "no history", pd.DataFrame())
     measures: dict = {}
     exists = (path / "scores.npz").exists()
     is_trial = about.get("tested") is False or "--test=false" in about.get("arguments", [])  # of a sweep: not tested
@@ -152,8 +155,11 @@ def _mapping(content: Any) -> dict:
     return content
 
 
-def _read_metrics(file: Path) -> pd.DataFrame:
-    table = pd.read_csv(file).apply(pd.to_numeric, errors="coerce")
+def _read_metrics(file: Path, complaints: list[str]) -> pd.DataFrame:
+    whole, end, cut = file.read_text().rpartition("\n")
+    if cut:
+        complaints.append(f"{file.name} ends in the middle of a line, which is left out")
+    table = pd.read_csv(StringIO(whole + end)).apply(pd.to_numeric, errors="coerce")
     if "step" not in table or table.empty:
         raise ValueError("no logged steps")
     return table

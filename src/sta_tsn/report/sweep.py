@@ -70,8 +70,8 @@ def print_trials(table: pd.DataFrame, columns: list[str], title: str) -> None:
 
 
 def parallel_coordinates(table: pd.DataFrame, searched: list[str], metric: str, sign: int, log_scaled: list[str], path: Path) -> None:
-    """One axis per searched parameter and one for the metric, one line per trial, brighter for better; dashed where
-    the trial was stopped."""
+    """One axis per searched parameter and one for the metric, one line per trial in the metric's colour, thicker for better;
+    dashed where the trial was stopped."""
     names = [*searched, metric]
     axes_of = [axis_positions(table[name], name in log_scaled) for name in names]
     merit = axis_positions(-sign * table[metric], False)[0]
@@ -80,15 +80,17 @@ def parallel_coordinates(table: pd.DataFrame, searched: list[str], metric: str, 
     for column in range(len(searched)):
         if len(set(heights[:, column])) < len(table):  # the same value often: lines side by side
             heights[:, column] += np.linspace(0.03, -0.03, len(table))
+    colours = plt.cm.ScalarMappable(plt.Normalize(table[metric].min(), table[metric].max()), "viridis_r" if sign > 0 else "viridis")
     for row in np.argsort(merit):  # the best on top
         style = "-" if table.state.iloc[row] == "finished" else "--"
-        axes.plot(heights[row], style, color=plt.cm.viridis(0.95 * merit[row]), linewidth=1 + 1.5 * merit[row], alpha=0.85)
+        axes.plot(heights[row], style, color=colours.to_rgba(table[metric].iloc[row]), linewidth=1 + 1.5 * merit[row], alpha=0.85)
     for column, (_, ticks, labels) in enumerate(axes_of):
         axes.axvline(column, color="black", linewidth=0.8)
         for tick, label in zip(ticks, labels, strict=True):
             axes.text(column + 0.03, tick, label, fontsize=8, va="center", bbox={"color": "white", "alpha": 0.7, "pad": 0.5})
     axes.set_xticks(range(len(names)), [name.replace(".", ".\n") + ("\n(log)" if name in log_scaled else "") for name in names])
-    axes.set(yticks=[], xlim=(-0.1, len(names) - 0.6), title=f"{len(table)} trials; brighter is better, dashed was stopped")
+    axes.set(yticks=[], xlim=(-0.1, len(names) - 0.6), title=f"{len(table)} trials; thicker is better, dashed was stopped")
+    figure.colorbar(colours, ax=axes, label=metric, fraction=0.03)
     axes.spines[:].set_visible(False)
     save_figure(figure, path)
 

@@ -82,6 +82,7 @@ def silence_noise() -> None:
         r"Found \d+ module\(s\) in eval mode",  # partial batch normalisation and the frozen backbone
         r"`torch\.jit\..*` is deprecated",  # folding for the CPU; torch.compile would need a C compiler
         "Checkpoint directory .* exists and is not empty",  # resuming
+        "The number of training batches .* is smaller than the logging interval",  # epochs are logged in any case
         "The `srun` command is available",  # a note for SLURM users
         "The '.*dataloader' does not have many workers",  # two cores have not
     ):

@@ -17,6 +17,7 @@ from pathlib import Path
 from sta_tsn.artefacts import file_fingerprint, fingerprint
 from sta_tsn.datasets import VideoRecord, VideoSplit, moving_only
 from sta_tsn.errors import UserError
+from sta_tsn.running.configuration import check_arguments
 from sta_tsn.running.data import TrainOptions, check_model, check_names, open_dataset, prepare_videos
 from sta_tsn.running.folder import RunFolder, stage_fingerprint
 from sta_tsn.running.rows import ROWS, SKELETON, TABLE_2, TABLE_STA_LSTM, Row
@@ -32,6 +33,7 @@ def train_all(options: TrainOptions) -> VideoSplit:
     """Train and test every row that is not done yet, without a report; returns the videos used."""
     check_names(options)
     check_model(options)
+    check_recipes(options)
     manifest = Path(options.runs, options.dataset, "manifest.csv")
     manifest.parent.mkdir(parents=True, exist_ok=True)  # that it can be, is known before minutes of counting frames
     videos, classes = prepare_videos(options, manifest)
@@ -40,6 +42,13 @@ def train_all(options: TrainOptions) -> VideoSplit:
     for modality in streams(options):
         _train_rows(replace(options, modality=modality), manifest, videos)
     return videos
+
+
+def check_recipes(options: TrainOptions) -> None:
+    """Every key of every row's YAML files is checked before minutes of counting frames."""
+    for modality in streams(options):
+        for row in ROWS[options.model]:
+            check_arguments(stage_arguments(row, replace(options, modality=modality), Path("manifest.csv"), videos=""))
 
 
 def streams(options: TrainOptions) -> list[str]:

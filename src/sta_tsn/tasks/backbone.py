@@ -103,7 +103,7 @@ class SpatialAttentionBackbone(FrameRecognition):
         backbone: timm name of a CNN, or the settings of one as a dict.
         weights: `imagenet`, `none` or a safetensors/pth file.
         spatial_attention: Eq 3-7, or plain global average pooling.
-        pool_sizes, focus: readings of Eq 5 and 6, see `SpatialAttention`.
+        pool_sizes, focus, pool_mode: readings of Eq 4 to 6, see `SpatialAttention`.
         dropout: before the fully connected layer.
     """
 
@@ -115,10 +115,11 @@ class SpatialAttentionBackbone(FrameRecognition):
         spatial_attention: bool = True,
         pool_sizes: tuple[int, ...] = (1, 3, 5, 7),
         focus: Literal["elementwise", "inner_product"] = "elementwise",
+        pool_mode: Literal["stride1_max", "adaptive"] = "stride1_max",
         dropout: float = 0.8,
         **recipe,
     ):
-        attention = {"spatial_attention": spatial_attention, "pool_sizes": pool_sizes, "focus": focus}
+        attention = {"spatial_attention": spatial_attention, "pool_sizes": pool_sizes, "focus": focus, "pool_mode": pool_mode}
         network = TSN(len(classes), backbone, weights, dropout=dropout, num_channels=num_channels(**recipe), **attention)
         super().__init__(network, classes, **recipe)
 

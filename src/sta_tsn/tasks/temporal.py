@@ -91,5 +91,6 @@ class TemporalAttentionTSN(ActionRecognition):
 
 def _network_of(hyper_parameters: dict) -> dict:
     """The arguments of `STATSN` that stage one's checkpoint determines."""
-    network = {key: hyper_parameters[key] for key in ("backbone", "spatial_attention", "pool_sizes", "focus")}
+    names = ("backbone", "spatial_attention", "pool_sizes", "focus", "pool_mode")
+    network = {key: hyper_parameters[key] for key in names if key in hyper_parameters}  # older checkpoints have no pool_mode
     return {"num_classes": len(hyper_parameters["classes"]), **network}

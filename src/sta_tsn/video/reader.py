@@ -27,17 +27,21 @@ class VideoReader:
         self.path = str(path)
 
     def __len__(self) -> int:
-        return self._num_frames
+        if not self._probed.get("num_frames"):
+            raise VideoReadError(self.path, self._probed["reason"])
+        return self._probed["num_frames"]
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the file though frames decode: it is cut off, say. Empty where nothing is."""
+        return self._probed.get("reason", "")
 
     @cached_property
-    def _num_frames(self) -> int:
+    def _probed(self) -> dict:
         try:
-            found = probe(self.path)
+            return probe(self.path)
         except OSError as error:
             raise VideoReadError(self.path, error.strerror) from error
-        if not found.get("num_frames"):
-            raise VideoReadError(self.path, found["reason"])
-        return found["num_frames"]
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Frames `indices` (0-based, any order, repeats allowed) as uint8 (n, H, W, 3), RGB."""
