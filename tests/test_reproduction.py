@@ -18,6 +18,7 @@ from sta_tsn.evaluation import ScoreTable
 from sta_tsn.report.reproduction import markdown
 from sta_tsn.report.tables import TestedRun, competitors, differences, table_2, table_3, with_fusions
 from sta_tsn.running.attention import frames_to_keep
+from sta_tsn.running.occlusion import cover
 
 TestedRun.__test__ = False  # no test class, whatever pytest thinks of its name
 
@@ -75,6 +76,14 @@ def test_frames_to_keep_are_in_order_and_of_equal_number():
     assert kept["random"].shape == (1, 2)
 
 
+def test_covered_cells_are_the_first_in_order():
+    clips, order = torch.full((1, 2, 3, 3, 8, 8), 7, dtype=torch.uint8), torch.rand(1, 2, 3, 4, 4)
+    covered = cover(clips, order, torch.tensor([1, 2, 3], dtype=torch.uint8))
+    where = covered[0, 1, 2, 1].view(4, 2, 4, 2).permute(0, 2, 1, 3).flatten(2)  # pixels of each cell, second channel
+    assert ((where == 2).all(2) | (where == 7).all(2)).all() and (where == 2).all(2).sum() == 4
+    assert order[0, 1, 2][(where == 2).all(2)].max() < order[0, 1, 2][(where == 7).all(2)].min()
+
+
 def call(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -102,7 +111,7 @@ def test_reproduce_makes_every_run_and_the_report(reproduced):
     of_seed_1 = listed[(listed["row"] == "STA-TSN") & (listed["seed"] == 1)]
     assert of_seed_1["micro accuracy %"].item() == pytest.approx(expected["micro accuracy %"])
     measured = read_json(runs / "mini/split1/sta_tsn/rgb/seed0/temporal/attention.json")
-    assert measured["dropped_none"] >= 60 and "pointing" not in measured  # UCF101 has no masks
+    assert measured["dropped_none"] >= 60 and measured["covered_none"] >= 60 and "pointing" not in measured  # UCF101 has no masks
     for name in ("rows", "per_class", "confusion"):
         assert (folder / f"{name}.png").stat().st_size > 1000 and (folder / f"{name}.svg").read_text().rstrip().endswith("</svg>")
     start = time.monotonic()

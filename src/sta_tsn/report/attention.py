@@ -21,6 +21,15 @@ from sta_tsn.video.flow_extract import video_flow
 from sta_tsn.video.flow_store import FLOW_STACK, read_flow
 
 
+class TestClips(NamedTuple):
+    """What a model of 3 x 10 frames sees of one video: clips uint8 (1, 3, 10, C, S, S); for people: see `Explained`."""
+
+    clips: Tensor
+    pictures: np.ndarray
+    indices: Tensor
+    flow_bound_px: float | None
+
+
 class Explained(NamedTuple):
     """What a model saw and said of one video: pictures uint8 (30, S, S, 3) RGB, frame indices (3, 10), output."""
 
@@ -31,7 +40,15 @@ class Explained(NamedTuple):
 
 
 def explain_video(model: nn.Module, record: VideoRecord, flow: FlowStore | None = None, pair_distance: int = 0) -> Explained:
-    """Run a network on one video's 3 x 10 centre-cropped test frames, or stacks of flow where it was trained on those.
+    """Run a network on what `center_clips` gives of one video."""
+    clips, pictures, indices, bound = center_clips(model, record, flow, pair_distance)
+    with torch.no_grad():
+        output = model.eval()(clips.to(model.encoder.cnn.mean.device))
+    return Explained(pictures, indices, ActionOutput(*(None if part is None else part.cpu() for part in output)), bound)
+
+
+def center_clips(model: nn.Module, record: VideoRecord, flow: FlowStore | None = None, pair_distance: int = 0) -> TestClips:
+    """One video's 3 x 10 centre-cropped test frames, or stacks of flow where the model was trained on those.
 
     Args:
         flow: where the flow is stored; a model of flow computes it where None, some tenths of a second a frame.
@@ -49,9 +66,7 @@ def explain_video(model: nn.Module, record: VideoRecord, flow: FlowStore | None 
         bound = max(1.0, float(np.percentile(np.hypot(motion[..., 0], motion[..., 1]), 99)))
         pictures = np.stack([flow_to_colour(one, bound) for one in motion])
     batch = torch.from_numpy(clips).permute(0, 3, 1, 2).unflatten(0, tuple(indices.shape))[None]
-    with torch.no_grad():
-        output = model.eval()(batch.to(model.encoder.cnn.mean.device))
-    return Explained(pictures, indices, ActionOutput(*(None if part is None else part.cpu() for part in output)), bound)
+    return TestClips(batch, pictures, indices, bound)
 
 
 def _center_crops(record: VideoRecord, indices: Tensor, size_px: int) -> np.ndarray:

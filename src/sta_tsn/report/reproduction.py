@@ -75,7 +75,8 @@ ATTENTION_TEXT = (
     "Pointing: in how many % of the frames the middle of the most attended cell is on the actor; beside it a model that always points "
     "at the crop's middle, and a random cell. Mass ratio: attention on the actor over the actor's share of the area (uniform 1), beside "
     "a Gaussian in the middle. Key-frame recall: of a segment's k key frames, the % among its k most attended, beside chance."
-    " Dropped frames: accuracy without the 3 most, 3 least attended and 3 random frames of each segment."
+    " Dropped frames: accuracy without the 3 most, 3 least attended and 3 random frames of each segment. Covered areas: accuracy on 3 "
+    "frames a segment with the most, the least attended and a random quarter of the cells painted over."
 )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from sta_tsn.artefacts import file_fingerprint, read_json, write_json
+from sta_tsn.artefacts import file_fingerprint, fingerprint, read_json, write_json
 from sta_tsn.datasets import VideoDataset, VideoRecord
 from sta_tsn.evaluation.localisation import key_frame_scores, spatial_scores
 from sta_tsn.evaluation.metrics import micro_accuracy
@@ -14,23 +14,24 @@ from sta_tsn.features.store import FeatureStore
 from sta_tsn.report.attention import load_sta_tsn
 from sta_tsn.report.reproduction import ATTENTION_FILE
 from sta_tsn.running.folder import RunFolder
-from sta_tsn.video import crop_masks
+from sta_tsn.running.occlusion import FRAMES_COVERED, SHARE_COVERED, covered_scores
+from sta_tsn.video import FlowStore, crop_masks
 
 NUM_DROPPED = 3  # frames of each segment
 
 
-def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoRecord]) -> None:
-    """Score a stage-two run against the dataset's ground truth (as far as it has one) and by dropping frames; once.
+def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoRecord], flow: FlowStore | None = None) -> None:
+    """Score a stage-two run against the dataset's ground truth (as far as it has one), by dropping frames and covering areas; once.
 
-    Spatial attention is scored on all ten crops, temporal attention and dropped frames on the centre crop. Reads the stored
-    features of stage one: no video is decoded. Writes `attention.json` into the run's folder.
+    Spatial attention is scored on all ten crops, temporal attention and what is dropped or covered on the centre crop. Reads the
+    stored features of stage one, and for covered areas the videos. Writes `attention.json` into the run's folder.
     """
-    file, made_by = run.path / ATTENTION_FILE, file_fingerprint(run.scores)
+    file, made_by = run.path / ATTENTION_FILE, fingerprint([file_fingerprint(run.scores), NUM_DROPPED, SHARE_COVERED, FRAMES_COVERED])
     if read_json(file).get("made_by") == made_by:
         return
     store = FeatureStore(run.path.with_name("backbone") / "features")
     model = load_sta_tsn(run.tested_checkpoint).model.eval()
-    spatial, temporal, dropped, labels = defaultdict(list), defaultdict(list), defaultdict(list), []
+    spatial, temporal, scores, labels = defaultdict(list), defaultdict(list), defaultdict(list), []
     generator = np.random.default_rng(0)
     for record in track(videos, description="Scoring attention"):
         stored = store.read(record.id)
@@ -38,8 +39,10 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
         with torch.no_grad():
             beta = model.classify(features[0][None]).temporal_weights[0]
             for name, kept in frames_to_keep(beta, generator).items():
-                dropped[name].append(model.classify(_choose(features[0], kept)[None]).scores[0])
-        labels.append(torch.zeros(dropped["none"][0].shape).index_fill(0, torch.tensor(record.labels, dtype=torch.long), 1))
+                scores[f"dropped_{name}"].append(model.classify(_choose(features[0], kept)[None]).scores[0])
+        for name, covered in covered_scores(model, record, flow, generator).items():
+            scores[f"covered_{name}"].append(covered)
+        labels.append(torch.zeros(len(dataset.classes)).index_fill(0, torch.tensor(record.labels, dtype=torch.long), 1))
         mask = dataset.actor_mask(record)
         if mask is not None and "spatial_weights" in stored:
             alpha = stored["spatial_weights"].float().flatten(0, 2)  # ten crops of all frames
@@ -52,7 +55,7 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
     found |= {name: round(float(np.nanmean(np.concatenate(values))), 3) for name, values in spatial.items() if name.startswith("mass")}
     found |= {f"key_frame_{name}": _percent(values) for name, values in temporal.items()}
     truth = torch.stack(labels)
-    found |= {f"dropped_{name}": round(100 * micro_accuracy(torch.stack(scores), truth), 1) for name, scores in dropped.items()}
+    found |= {name: round(100 * micro_accuracy(torch.stack(one), truth), 1) for name, one in scores.items()}
     write_json(file, {"made_by": made_by, **found})
 
 

@@ -13,6 +13,7 @@ from sta_tsn.running.attention import measure_attention
 from sta_tsn.running.data import TrainOptions, check_names, open_dataset, prepare_videos
 from sta_tsn.running.pipeline import streams, train, train_all
 from sta_tsn.running.rows import ROWS, TABLE_2, Row
+from sta_tsn.video import FlowStore
 
 
 def reproduce(options: TrainOptions, splits: Sequence[int], seeds: Sequence[int]) -> None:
@@ -33,7 +34,8 @@ def reproduce(options: TrainOptions, splits: Sequence[int], seeds: Sequence[int]
             train(one) if one == first else train_all(one)
             videos, _ = prepare_videos(one, Path(options.runs, options.dataset, "manifest.csv"))
             for modality in streams(one) if ROWS[one.model] == TABLE_2 else ():
-                measure_attention(TABLE_2[-1].folder(replace(one, modality=modality)), dataset, videos.test)
+                flow = FlowStore(Path(options.runs, options.dataset, "flow")) if modality == "flow" else None
+                measure_attention(TABLE_2[-1].folder(replace(one, modality=modality)), dataset, videos.test, flow)
     report(options)
 
 

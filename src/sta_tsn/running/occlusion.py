@@ -1,0 +1,41 @@
+"""Does a model need the areas it looks at? Test frames with cells covered, scored again."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sta_tsn.datasets import VideoRecord
+from sta_tsn.models import STATSN
+from sta_tsn.report.attention import center_clips
+from sta_tsn.video import FlowStore
+
+FRAMES_COVERED = 3  # of each segment: every covered frame is a pass of the CNN
+SHARE_COVERED = 0.25  # of the cells of alpha
+
+
+@torch.no_grad()
+def covered_scores(model: STATSN, record: VideoRecord, flow: FlowStore | None, generator: np.random.Generator) -> dict[str, Tensor]:
+    """Scores (K,) of one video's centre crops with nothing covered, and with the most, the least attended and random cells covered.
+
+    Empty where the model has no spatial attention.
+    """
+    clips = center_clips(model, record, flow).clips
+    chosen = torch.linspace(0, clips.shape[2] - 1, min(FRAMES_COVERED, clips.shape[2])).round().long()
+    clips = clips[:, :, chosen]  # (1, N, T, C, S, S)
+    output = model(clips)
+    if output.spatial_weights is None:
+        return {}
+    random = torch.from_numpy(generator.random(output.spatial_weights.shape))
+    order = {"most": -output.spatial_weights, "least": output.spatial_weights, "random": random}
+    grey = (model.encoder.cnn.mean.flatten() * 255).round().to(clips.dtype)
+    return {"none": output.scores[0]} | {name: model(cover(clips, first, grey)).scores[0] for name, first in order.items()}
+
+
+def cover(clips: Tensor, order: Tensor, grey: Tensor) -> Tensor:
+    """Clips (..., C, S, S) whose first quarter of cells by `order` (..., h, w), smallest first, have the colour `grey` (C,)."""
+    cells = order.flatten(-2)
+    covered = cells.argsort(-1).argsort(-1) < round(SHARE_COVERED * cells.shape[-1])
+    mask = covered.view(-1, 1, *order.shape[-2:]).float()
+    mask = F.interpolate(mask, clips.shape[-2:], mode="nearest-exact").view(*clips.shape[:-3], 1, *clips.shape[-2:])
+    return torch.where(mask > 0, grey[:, None, None], clips)
