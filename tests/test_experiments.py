@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from sta_tsn.cli import main
 from sta_tsn.evaluation import ScoreTable, fuse
 from sta_tsn.running.data import TrainOptions, extract_flow
 from sta_tsn.running.folder import RunFolder
-from sta_tsn.running.rows import TABLE_SMNET, TABLE_STA_LSTM, TABLE_STIN
+from sta_tsn.running.rows import SA_CNN_TSN, TABLE_ABLATIONS, TABLE_SMNET, TABLE_STA_LSTM, TABLE_STIN
 from sta_tsn.video import tvl1_flow
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -87,12 +88,39 @@ def test_every_row_of_stin(row, mini_jhmdb, tmp_path):
     assert len(table.ids) == 5 and table.protocol["segments"] == 3
 
 
+ABLATED = {  # what each file changes, as the checkpoint knows it
+    "one_pooling_size": {"pool_sizes": (1,)}, "two_pooling_sizes": {"pool_sizes": (1, 3)}, "adaptive_pooling": {"pool_mode": "adaptive"},
+    "inner_product": {"focus": "inner_product"}, "five_snippets": {},
+    "no_regularization": {"temporal_regularization": False}, "lstm_128": {"hidden_dim": 128}, "lstm_2048": {"hidden_dim": 2048},
+}  # fmt: skip
+
+
+def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):
+    """Stage two's start from the features of the unchanged stage one."""
+    for row in TABLE_ABLATIONS:
+        folder = row.folder(options := TrainOptions(dataset="jhmdb", runs=str(tmp_path)))
+        change = [f"--config={EXPERIMENTS / row.change}"] if row.change else []
+        if row.stage == "backbone":
+            change += stage_one_options("jhmdb", mini_jhmdb, tmp_path)
+        else:
+            stage_one = row.backbone(options)
+            change += [f"--data.features={stage_one.features}", f"--model.backbone_checkpoint={stage_one.tested_checkpoint}"]
+            change += ["--data.batch_size=2", "--data.iterations_per_epoch=1"]
+        fit(Path(row.config).stem, "jhmdb", row.stage, folder, *change)
+        known = torch.load(folder.tested_checkpoint, weights_only=True)["hyper_parameters"]
+        wanted = ABLATED.get(row.model.removeprefix("ablation_"), {})
+        assert {name: known[name] for name in wanted} == wanted, row.title
+        assert row.model.startswith("ablation") == bool(row.beside) and folder.features.exists() == (row == SA_CNN_TSN)
+    assert "num_segments: 5" in RunFolder(tmp_path / "jhmdb/split1/ablation_five_snippets/rgb/seed0/backbone").config.read_text()
+
+
 def test_every_file_says_what_it_is_and_is_covered():
     files = sorted(path for path in EXPERIMENTS.glob("*/*.yaml") if path.parent.name != "sweeps")  # test_sweep.py has those
     covered = {f"{dataset}/{stage}.yaml" for dataset in LAYOUT for stage in ("backbone", "temporal")}
     covered |= {f"{dataset}/flow.yaml" for dataset in WITH_FLOW}
     covered |= {f"table2/{row}.yaml" for row in (*STAGE_ONE_ROWS, "sta_tsn")}
     covered |= {"sbu/lstm.yaml", *(row.config for row in TABLE_STA_LSTM)}  # test_joint_training.py
-    covered |= {row.config for row in (*TABLE_SMNET, *TABLE_STIN)}
+    covered |= {row.config for row in (*TABLE_SMNET, *TABLE_STIN)} | {row.change for row in TABLE_ABLATIONS if row.change}
+    assert {Path(row.change).stem for row in TABLE_ABLATIONS if row.change} == set(ABLATED)
     assert {str(path.relative_to(EXPERIMENTS)) for path in files} == covered
     assert all(path.read_text().startswith("# ") for path in files)

@@ -62,6 +62,12 @@ def test_a_difference_that_is_not_significant_is_printed_as_such():
     assert found.loc["STA-TSN", "difference, points"].startswith("+28.0 (+20.0 to")
 
 
+def test_ablations_are_compared_with_their_base():
+    rows = [run("SA-CNN+TSN", 50), run("one pooling size", 40), run("inner product", 80)]
+    found = differences(rows, {"one pooling size": "SA-CNN+TSN", "inner product": "SA-CNN+TSN"}).set_index("to")
+    assert found.loc["inner product", "from"] == "SA-CNN+TSN" and found.loc["inner product", "difference, points"].startswith("+30.0")
+
+
 def test_two_streams_are_fused_where_both_are_there():
     found = with_fusions([run("CNN", 50), run("CNN", 60, "flow"), run("SA-CNN", 50)])
     assert [(one.row, one.modality) for one in found[3:]] == [("CNN", "two-stream")]
@@ -102,7 +108,7 @@ def reproduced(tmp_path_factory, mini_ucf101) -> tuple[list[str], Path, str]:
 
 def test_reproduce_makes_every_run_and_the_report(reproduced):
     command, runs, printed = reproduced
-    folder = runs / "mini" / "reproduction"
+    folder = runs / "mini" / "reproduction" / "sta_tsn"
     assert f"8 runs. Report: {folder / 'index.html'}" in printed
     text = (folder / "report.md").read_text()
     assert all(f"## {title}" in text for title in ("Table 2", "Table 3", "Which differences are real", "Attention", "All runs", "Figures"))
@@ -125,7 +131,7 @@ def test_report_needs_nothing_but_score_tables(reproduced, tmp_path):
         target.parent.mkdir(parents=True)
         shutil.copy(path, target)
     assert main(["report", "--dataset=mini", f"--runs={tmp_path}"]) == 0
-    made, again = (pd.read_csv(folder / "mini/reproduction/table_2.csv") for folder in (runs, tmp_path))
+    made, again = (pd.read_csv(folder / "mini/reproduction/sta_tsn/table_2.csv") for folder in (runs, tmp_path))
     assert made.equals(again)
 
 

@@ -17,7 +17,9 @@ table{{border-collapse:collapse}}td,th{{padding:.25rem .8rem;text-align:left;bor
 """
 
 
-def build_reproduction(runs: list[TestedRun], dataset: str, command: str, pictures: list[Path], folder: Path) -> Path:
+def build_reproduction(
+    runs: list[TestedRun], dataset: str, command: str, pictures: list[Path], folder: Path, beside: dict[str, str]
+) -> Path:
     """Write `report.md`, `index.html`, one CSV a table and the figures; returns the page.
 
     Args:
@@ -26,6 +28,7 @@ def build_reproduction(runs: list[TestedRun], dataset: str, command: str, pictur
         command: that made them.
         pictures: attention figures to show.
         folder: to write to.
+        beside: rows to which others are compared, where that is not the row above.
     """
     folder.mkdir(parents=True, exist_ok=True)
     runs = with_fusions(runs)
@@ -35,7 +38,7 @@ def build_reproduction(runs: list[TestedRun], dataset: str, command: str, pictur
         "table_3": ("Table 3: the splits", table_3(runs, dataset), "Micro accuracy in %, mean over seeds; the paper's in brackets."),
         "differences": (
             "Which differences are real",
-            differences(runs),
+            differences(runs, beside),
             "Paired bootstrap over test videos (10,000 draws), 95 % interval in brackets. A video tested in several splits or seeds "
             "counts once, with its mean. Splits share videos, so p is for these videos, not for others like them.",
         ),

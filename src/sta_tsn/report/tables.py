@@ -91,12 +91,16 @@ def competitors(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
     return pd.DataFrame(lines).T
 
 
-def differences(runs: list[TestedRun]) -> pd.DataFrame:
-    """Neighbouring rows on the same videos: each video counts once, with its mean over the splits and seeds both rows have."""
+def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> pd.DataFrame:
+    """Each row and the one above it, or the one that `beside` names, on the same videos.
+
+    Each video counts once, with its mean over the splits and seeds that both rows have.
+    """
     rows = list(dict.fromkeys(run.row for run in runs))
     lines = []
     for modality in dict.fromkeys(run.modality for run in runs):
-        for first, second in pairwise(rows):
+        for above, second in pairwise(rows):
+            first = (beside or {}).get(second, above)
             pairs = _paired(runs, modality, first, second)
             if not pairs:
                 continue

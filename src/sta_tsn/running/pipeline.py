@@ -19,8 +19,8 @@ from sta_tsn.datasets import VideoRecord, VideoSplit, moving_only
 from sta_tsn.errors import UserError
 from sta_tsn.running.configuration import check_arguments
 from sta_tsn.running.data import TrainOptions, check_model, check_names, open_dataset, prepare_videos
-from sta_tsn.running.folder import RunFolder, stage_fingerprint
-from sta_tsn.running.rows import ROWS, SKELETON, TABLE_2, TABLE_STA_LSTM, Row
+from sta_tsn.running.folder import stage_fingerprint
+from sta_tsn.running.rows import ROWS, SKELETON, TABLE_STA_LSTM, Row
 from sta_tsn.video import FlowStore
 
 
@@ -68,7 +68,8 @@ def _report(options: TrainOptions, test_videos: list[VideoRecord]) -> None:
     if ROWS[options.model] == TABLE_STA_LSTM:
         attention = partial(draw_skeleton_attention, checkpoints[SKELETON], open_dataset(options), test_videos)
         return build_report("STA-LSTM", scores, attention, root / "report")
-    title = "Table 2" if ROWS[options.model] == TABLE_2 else ROWS[options.model][-1].title
+    titles = {"sta_tsn": "Table 2", "ablations": "Ablations"}
+    title = titles.get(options.model, ROWS[options.model][-1].title)
     build_report(title, scores, partial(_draw_attention, options, checkpoints, test_videos), root / "report")
 
 
@@ -130,16 +131,16 @@ def flow_arguments(options: TrainOptions) -> list[str]:
 def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str) -> list[str]:
     """The command line of `sta-tsn fit` for one row."""
     experiments, folder = Path(options.experiments), row.folder(options)
+    files = [row.config, f"{options.dataset}/{row.stage}.yaml", *([row.change] if row.change else [])]
     arguments = [
-        f"--config={experiments / row.config}",
-        f"--config={experiments / options.dataset / row.stage}.yaml",
+        *(f"--config={experiments / file}" for file in files),
         f"--run_dir={folder.path}",
         f"--seed_everything={options.seed}",
         f"--trainer.devices={1 if row.stage == 'lstm' and options.devices == 'auto' else options.devices}",
         f"--trainer.num_nodes={options.nodes}",
     ]
     if row.stage == "temporal":
-        backbone = RunFolder(folder.path.with_name("backbone"))
+        backbone = row.backbone(options)
         return [*arguments, f"--data.features={backbone.features}", f"--model.backbone_checkpoint={backbone.tested_checkpoint}"]
     if options.modality == "flow":
         flow = Path(options.runs, options.dataset, "flow")

@@ -53,7 +53,8 @@ def report(options: TrainOptions) -> None:
     splits, seeds = (" ".join(map(str, sorted({getattr(run, name) for run in runs}))) for name in ("split", "seed"))
     command = f'make reproduce MODEL={options.model} DATASET={options.dataset} SPLITS="{splits}" SEEDS="{seeds}"'
     pictures = sorted((root / "report").glob("attention_*.png"))
-    page = build_reproduction(runs, options.dataset, command, pictures, root / "reproduction")
+    beside = {row.title: row.beside for row in ROWS[options.model] if row.beside}
+    page = build_reproduction(runs, options.dataset, command, pictures, root / "reproduction" / options.model, beside)
     print(f"{len(runs)} runs. Report: {page.resolve()}, report.md and the tables as CSV beside it", flush=True)
 
 
