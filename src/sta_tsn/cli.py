@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
     report = verbs.add_parser("report", help="rebuild the report of reproduce from the score tables that are there")
     report.add_argument("--dataset", default="demo")
-    report.add_argument("--model", default="sta_tsn", help="sta_tsn, tsn, smnet, stin or sta_lstm")
+    report.add_argument("--model", default="sta_tsn", help="sta_tsn, tsn, smnet, stin, ablations or sta_lstm")
     report.add_argument("--runs", default="runs", help="where the runs lie")
     report.set_defaults(run=_report)
 
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modality", default="rgb", help="rgb, flow or two-stream")
-    parser.add_argument("--model", default="sta_tsn", help="sta_tsn, tsn, smnet, stin, or sta_lstm for skeletons (DATASET=sbu)")
+    parser.add_argument("--model", default="sta_tsn", help="sta_tsn, tsn, smnet, stin, ablations, or sta_lstm for skeletons (DATASET=sbu)")
     parser.add_argument("--backbone", help="any timm CNN; the experiment's YAML says the default")
     parser.add_argument("--weights", help="imagenet, none, or a safetensors/pth file")
     _add_device_options(parser)
