@@ -38,6 +38,16 @@ def test_imports_go_up_the_flow(path):
             assert FLOW.index(room(module)) <= FLOW.index(here), f"{here} imports {module}"
 
 
+def test_no_file_imports_itself_through_others():
+    """Faces (`__init__.py`) aside, which only hand names on; imports inside functions count."""
+    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in SOURCES if path.name != "__init__.py"}
+    left = {name: imported_modules(path) & names.keys() for name, path in names.items()}
+    while free := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left
+
+
 def test_models_and_datasets_know_nothing_of_each_other_and_models_nothing_of_lightning():
     for path in SOURCES:
         modules = imported_modules(path)

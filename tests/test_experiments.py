@@ -7,8 +7,9 @@ import torch
 
 from sta_tsn.cli import main
 from sta_tsn.evaluation import ScoreTable, fuse
-from sta_tsn.running.data import TrainOptions, extract_flow
+from sta_tsn.running.data import extract_flow
 from sta_tsn.running.folder import RunFolder
+from sta_tsn.running.options import TrainOptions
 from sta_tsn.running.rows import SA_CNN_TSN, TABLE_ABLATIONS, TABLE_SMNET, TABLE_STA_LSTM, TABLE_STIN
 from sta_tsn.video import tvl1_flow
 

@@ -125,34 +125,36 @@ def _add_data_options(parser: argparse.ArgumentParser, one_split: bool = True) -
 
 
 def _train(options: argparse.Namespace) -> None:
-    from sta_tsn.running.data import TrainOptions
+    from sta_tsn.running.options import TrainOptions
     from sta_tsn.running.pipeline import train
 
     train(_as(TrainOptions, options))
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    from sta_tsn.running.data import TrainOptions
+    from sta_tsn.running.options import TrainOptions
     from sta_tsn.running.reproduce import reproduce
 
     reproduce(_as(TrainOptions, options), options.splits, options.seeds)
 
 
 def _report(options: argparse.Namespace) -> None:
-    from sta_tsn.running.data import TrainOptions
+    from sta_tsn.running.options import TrainOptions
     from sta_tsn.running.reproduce import report
 
     report(_as(TrainOptions, options))
 
 
 def _data(options: argparse.Namespace) -> None:
-    from sta_tsn.running.data import TrainOptions, download_data
+    from sta_tsn.running.data import download_data
+    from sta_tsn.running.options import TrainOptions
 
     download_data(_as(TrainOptions, options))
 
 
 def _flow(options: argparse.Namespace) -> None:
-    from sta_tsn.running.data import TrainOptions, extract_flow
+    from sta_tsn.running.data import extract_flow
+    from sta_tsn.running.options import TrainOptions
 
     extract_flow(_as(TrainOptions, options))
 
@@ -164,7 +166,8 @@ def _features(options: argparse.Namespace) -> None:
 
 
 def _check_data(options: argparse.Namespace) -> None:
-    from sta_tsn.running.data import TrainOptions, check_data
+    from sta_tsn.running.data import check_data
+    from sta_tsn.running.options import TrainOptions
 
     check_data(_as(TrainOptions, options))
 

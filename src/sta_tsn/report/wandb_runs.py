@@ -1,4 +1,4 @@
-"""A W&B project's runs, in the form that `runs` makes of folders."""
+"""A W&B project's runs, in the form that `run_folders` makes of folders."""
 
 from collections.abc import Iterator
 from tempfile import TemporaryDirectory
@@ -7,8 +7,8 @@ import pandas as pd
 
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable
+from sta_tsn.report.run_folders import OneRun
 from sta_tsn.report.run_names import flat_settings
-from sta_tsn.report.runs import OneRun
 
 
 def read_project(project: str) -> Iterator[OneRun]:

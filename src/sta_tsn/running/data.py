@@ -4,7 +4,6 @@ Everything that can be wrong with names and data is said here, before a model is
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from sta_tsn.artefacts import write_json
@@ -23,29 +22,11 @@ from sta_tsn.datasets.check import summary
 from sta_tsn.datasets.download import download
 from sta_tsn.errors import ConfigError, unknown
 from sta_tsn.running.configuration import check_keys, parameters, read_yaml, resolve_class
+from sta_tsn.running.options import TrainOptions
 from sta_tsn.running.rows import ROWS, TABLE_STA_LSTM
 
 MODALITIES = ("rgb", "flow", "two-stream")
 STAGES = ("backbone", "lstm")  # a dataset of videos has a recipe for the first, one of skeletons for the second
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What `make train` can be told; the Makefile's variables in lower case."""
-
-    dataset: str = "demo"
-    data: str | None = None
-    split: int = 1
-    modality: str = "rgb"
-    model: str = "sta_tsn"
-    backbone: str | None = None
-    weights: str | None = None
-    devices: str = "auto"
-    nodes: int = 1
-    runs: str = "runs"
-    seed: int = 0
-    allow_missing: bool = False
-    experiments: str = "experiments"
 
 
 def check_names(options: TrainOptions) -> None:

@@ -18,8 +18,9 @@ from sta_tsn.artefacts import file_fingerprint, fingerprint
 from sta_tsn.datasets import VideoRecord, VideoSplit, moving_only
 from sta_tsn.errors import UserError
 from sta_tsn.running.configuration import check_arguments
-from sta_tsn.running.data import TrainOptions, check_model, check_names, open_dataset, prepare_videos
+from sta_tsn.running.data import check_model, check_names, open_dataset, prepare_videos
 from sta_tsn.running.folder import stage_fingerprint
+from sta_tsn.running.options import TrainOptions
 from sta_tsn.running.rows import ROWS, SKELETON, TABLE_STA_LSTM, Row
 from sta_tsn.video import FlowStore
 

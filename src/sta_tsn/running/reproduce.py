@@ -10,7 +10,8 @@ from sta_tsn.evaluation import ScoreTable
 from sta_tsn.report.reproduction import build_reproduction
 from sta_tsn.report.tables import TestedRun
 from sta_tsn.running.attention import measure_attention
-from sta_tsn.running.data import TrainOptions, check_names, open_dataset, prepare_videos
+from sta_tsn.running.data import check_names, open_dataset, prepare_videos
+from sta_tsn.running.options import TrainOptions
 from sta_tsn.running.pipeline import streams, train, train_all
 from sta_tsn.running.rows import ROWS, TABLE_2, Row
 from sta_tsn.video import FlowStore

@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sta_tsn.running.folder import RunFolder
-
-if TYPE_CHECKING:
-    from sta_tsn.running.data import TrainOptions
+from sta_tsn.running.options import TrainOptions
 
 SKELETON = "skeleton"  # in the place of rgb and flow
 
@@ -29,13 +26,13 @@ class Row:
     beside: str = ""
     stage_one: str = ""
 
-    def folder(self, options: "TrainOptions") -> RunFolder:
+    def folder(self, options: TrainOptions) -> RunFolder:
         """Of `options.modality`; of skeletons whatever that says."""
         split = Path(options.runs, options.dataset, f"split{options.split}")
         modality = SKELETON if self.stage == "lstm" else options.modality
         return RunFolder(split / self.model / modality / f"seed{options.seed}" / self.stage)
 
-    def backbone(self, options: "TrainOptions") -> RunFolder:
+    def backbone(self, options: TrainOptions) -> RunFolder:
         """Of the stage one that a temporal stage starts from."""
         return replace(self, model=self.stage_one or self.model, stage="backbone").folder(options)
 

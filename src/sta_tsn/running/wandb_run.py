@@ -90,7 +90,8 @@ def _send_test(run, folder: RunFolder, table: ScoreTable, attention: dict) -> No
 
     from sta_tsn.report.figures import confusion_figure, per_class_figure
     from sta_tsn.report.key_frames import beta_figure
-    from sta_tsn.report.runs import costs, score_lines
+    from sta_tsn.report.run_folders import costs
+    from sta_tsn.report.runs import score_lines
 
     name = run_name(folder.path)
     figures = {**attention, "confusion": confusion_figure(table, name), "per_class": per_class_figure(table, name)}

@@ -1,0 +1,22 @@
+"""What the verbs of a dataset can be told."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `make train` can be told; the Makefile's variables in lower case."""
+
+    dataset: str = "demo"
+    data: str | None = None
+    split: int = 1
+    modality: str = "rgb"
+    model: str = "sta_tsn"
+    backbone: str | None = None
+    weights: str | None = None
+    devices: str = "auto"
+    nodes: int = 1
+    runs: str = "runs"
+    seed: int = 0
+    allow_missing: bool = False
+    experiments: str = "experiments"
