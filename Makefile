@@ -26,7 +26,7 @@ train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
-	@echo; echo "  Variables: DATASET=demo|ucf101|hmdb51|jhmdb|thumos14|kinetics400|something_v1|something_v2|folder|sbu DATA=path SPLIT=1 BACKBONE=timm name WEIGHTS=imagenet|none|file"
+	@echo; echo "  Variables: DATASET=demo|ucf101|hmdb51|jhmdb|thumos14|kinetics400|something_v1|something_v2|folder|sbu|jhmdb_joints DATA=path SPLIT=1 BACKBONE=timm name WEIGHTS=imagenet|none|file"
 	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 MODALITY=rgb|flow|two-stream MODEL=sta_tsn|tsn|smnet|stin|sta_lstm|ablations"
 
 train: $(BIN)/.installed ## train and test the rows of the model's table, write the report

@@ -5,10 +5,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
 from sta_tsn.cli import main
+from sta_tsn.datasets import JHMDBJoints
 from sta_tsn.errors import ConfigError
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.running.folder import RunFolder
@@ -180,6 +183,26 @@ def test_a_changed_file_trains_anew(four_rows, mini_sbu_copy, capfd):
 def test_combinations_that_make_no_sense(options, message, capsys):
     assert main(["train", "--experiments", str(ROOT / "experiments"), *options]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_jhmdb_joints_go_the_same_road(mini_jhmdb, tmp_path):
+    root = Path(shutil.copytree(mini_jhmdb, tmp_path / "jhmdb"))
+    generator = np.random.default_rng(0)
+    for record in JHMDBJoints(str(root)).records(1).videos:
+        record.path.parent.mkdir(parents=True)
+        savemat(record.path, {"pos_img": generator.uniform(0, 200, (2, 15, 9))})
+    experiments = ROOT / "experiments"
+    configs = [f"--config={experiments}/{name}.yaml" for name in ("table_sta_lstm/sta_lstm", "jhmdb_joints/lstm")]
+    tiny = [
+        "--model.hidden_dim=6",
+        f"--data.dataset.init_args.root={root}",
+        f"--run_dir={tmp_path / 'run'}",
+        "--trainer.devices=1",
+        *EPOCHS,
+    ]
+    assert main(["fit", *configs, *tiny]) == 0
+    table = ScoreTable.load(tmp_path / "run" / "scores.npz")
+    assert table.protocol["dataset"] == "JHMDBJoints" and len(table.ids) == len(JHMDBJoints(str(root)).records(1).test)
 
 
 def test_flow_and_check_data_of_skeletons(mini_sbu, tmp_path, capsys):

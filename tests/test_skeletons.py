@@ -1,13 +1,15 @@
 """STA-LSTM: files, batches, network, loss, joint training."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 from torch.nn import functional as F
 
-from sta_tsn.datasets import SBU, read_ntu_skeleton, read_sbu_skeleton
+from sta_tsn.datasets import JHMDB, SBU, JHMDBJoints, read_ntu_skeleton, read_sbu_skeleton
 from sta_tsn.errors import ConfigError, DatasetError
 from sta_tsn.models import STALSTM, ActionOutput
 from sta_tsn.models.sta_lstm import FrameAttention, JointAttention
@@ -152,6 +154,49 @@ def test_the_real_sbu(shared_data):
     for record, one in zip(records, sequences, strict=True):
         nearest[record.labels[0]].append(np.linalg.norm(one[:, 0, 2] - one[:, 1, 2], axis=-1).min())
     assert min(nearest, key=lambda label: np.mean(nearest[label])) == dataset.classes.index("hugging")
+
+
+# --- JHMDB's joints
+
+
+def write_joints(path: Path, **content: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(path, content)
+    return path
+
+
+def test_jhmdb_joints_are_upright(tmp_path, mini_jhmdb):
+    positions = np.random.default_rng(0).uniform(0, 200, (2, 15, 12))
+    path = write_joints(tmp_path / "joint_positions.mat", pos_img=positions)
+    sequence = JHMDBJoints(str(mini_jhmdb)).read(path)
+    assert sequence.shape == (12, 1, 15, 3) and not sequence[..., 2].any()
+    np.testing.assert_allclose(sequence[3, 0, 7, :2], positions[:, 7, 3] * [1, -1], rtol=1e-6)  # pictures count y from the top
+    skeleton = JHMDBJoints.skeleton
+    assert sorted(end for _, end in skeleton.bones) == [0 + one for one in range(1, 15)]  # a tree: every joint hangs on one bone
+    assert skeleton.joints[skeleton.mirrored[skeleton.joints.index("left_wrist")]] == "right_wrist"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"pos_world": np.zeros((2, 15, 4))}, "no joints can be read"),
+        ({"pos_img": np.zeros((2, 14, 4))}, r"\(2, 14, 4\); \(2, 15, frames\) is expected"),
+        ({"pos_img": np.where(np.arange(120).reshape(2, 15, 4) == 9, np.nan, 1)}, "face in frame 2 is"),
+    ],
+)
+def test_damaged_jhmdb_joints(content, message, tmp_path, mini_jhmdb):
+    path = write_joints(tmp_path / "joint_positions.mat", **content)
+    with pytest.raises(DatasetError, match=message):
+        JHMDBJoints(str(mini_jhmdb)).read(path)
+
+
+def test_jhmdb_joints_have_the_videos_classes_and_splits(shared_data):
+    joints, videos = JHMDBJoints(str(shared_data / "jhmdb")), JHMDB(str(shared_data / "jhmdb"))
+    assert joints.classes == videos.classes
+    for split in (1, 2, 3):
+        ours, theirs = joints.records(split), videos.records(split)
+        assert [record.id for record in ours.videos] == [record.id for record in theirs.videos]
+    assert ours.test[0].path.parts[-4:-2] == ("joint_positions", "brush_hair") and ours.test[0].path.name == "joint_positions.mat"
 
 
 # --- augmentation

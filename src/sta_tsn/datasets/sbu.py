@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord
-from sta_tsn.datasets.skeletons import Skeleton, read_sbu_skeleton
+from sta_tsn.datasets.records import OfficialSplit, VideoRecord
+from sta_tsn.datasets.skeletons import Skeleton, SkeletonDataset, read_sbu_skeleton
 from sta_tsn.errors import DatasetError
 
 FOLDS = (
@@ -26,8 +26,8 @@ FOLDS = (
 CLASSES = ("approaching", "departing", "kicking", "pushing", "shaking hands", "hugging", "exchanging object", "punching")
 
 
-class SBU(VideoDataset):
-    """See `VideoDataset`; its records are skeleton sequences, `read` gives one."""
+class SBU(SkeletonDataset):
+    """See `SkeletonDataset`."""
 
     layout = "  <pair>/<class 01 to 08>/<take>/skeleton_pos.txt, pairs s01s02 to s07s03 (21)"
     num_splits = 5

@@ -3,6 +3,7 @@
 A sequence is float32 (T, P, J, 3): frames, persons, joints, then x to the right, y up and z away from the camera, in metres.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from sta_tsn.datasets.lists import read_lines
 from sta_tsn.datasets.manifest import Manifest, ManifestRow
-from sta_tsn.datasets.records import VideoRecord
+from sta_tsn.datasets.records import VideoDataset, VideoRecord
 from sta_tsn.errors import DatasetError
 
 SBU_COLUMNS = 1 + 2 * 15 * 3
@@ -32,6 +33,17 @@ class Skeleton:
         other = {"left": "right", "right": "left"}
         names = ["_".join(other.get(part, part) for part in name.split("_")) for name in self.joints]
         return [self.joints.index(name) for name in names]
+
+
+class SkeletonDataset(VideoDataset):
+    """A dataset whose records are sequences of `num_persons` skeletons."""
+
+    num_persons: int
+    skeleton: Skeleton
+
+    @abstractmethod
+    def read(self, path: Path) -> np.ndarray:
+        """A record's file as (T, num_persons, J, 3)."""
 
 
 def read_sbu_skeleton(path: Path) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from matplotlib.collections import LineCollection
 
-from sta_tsn.datasets import SBU, VideoRecord
+from sta_tsn.datasets import SkeletonDataset, VideoRecord
 from sta_tsn.models import ActionOutput
 from sta_tsn.report.figures import save_figure
 from sta_tsn.skeletons import normalised
@@ -16,7 +16,9 @@ from sta_tsn.tasks import SkeletonAttention
 NUM_EXPLAINED, NUM_SHOWN = 4, 8
 
 
-def draw_skeleton_attention(checkpoint: Path, dataset: SBU, test_videos: list[VideoRecord], folder: Path) -> list[tuple[str, str]]:
+def draw_skeleton_attention(
+    checkpoint: Path, dataset: SkeletonDataset, test_videos: list[VideoRecord], folder: Path
+) -> list[tuple[str, str]]:
     """Pictures of a few test sequences drawn at random, of different classes; returns (file name, caption) of each."""
     task = SkeletonAttention.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
     preparation = torch.load(checkpoint, map_location="cpu", weights_only=True)["datamodule_hyper_parameters"]

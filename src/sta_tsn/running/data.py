@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sta_tsn.artefacts import write_json
 from sta_tsn.datasets import (
-    SBU,
     Manifest,
+    SkeletonDataset,
     VideoDataset,
     VideoRecord,
     VideoSplit,
@@ -109,7 +109,7 @@ def prepare_videos(options: TrainOptions, manifest: Path) -> tuple[VideoSplit, l
 
 def count_frames(dataset: VideoDataset, records: list[VideoRecord], path: Path, **settings) -> Manifest:
     """Which files can be read, and their frames; of videos kept in `path`."""
-    if isinstance(dataset, SBU):
+    if isinstance(dataset, SkeletonDataset):
         return skeleton_manifest(records, dataset.read)
     return build_manifest(records, path, **settings)
 

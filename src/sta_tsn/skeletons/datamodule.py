@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from sta_tsn.datasets import SBU, VideoRecord, VideoSplit, prepare_split, skeleton_manifest
+from sta_tsn.datasets import SkeletonDataset, VideoRecord, VideoSplit, prepare_split, skeleton_manifest
 from sta_tsn.errors import ConfigError
 from sta_tsn.skeletons.augment import mirrored, normalised, swapped, turned
 from sta_tsn.video import SeededSampler, multi_hot
@@ -33,7 +33,7 @@ class SkeletonDataModule(LightningDataModule):
 
     def __init__(
         self,
-        dataset: SBU,
+        dataset: SkeletonDataset,
         split: int = 1,
         batch_size: int = 8,
         val_share: float = 0.1,
