@@ -15,8 +15,8 @@ PYTHON   ?= python3
 BIN      ?= .venv/bin
 STA_TSN   = $(BIN)/sta-tsn
 
-all_splits    = --dataset "$(DATASET)" $(if $(DATA),--data "$(DATA)") --runs "$(RUNS)" \
-                $(if $(filter-out 0,$(ALLOW_MISSING)),--allow-missing)
+one_dataset   = --dataset "$(DATASET)" $(if $(DATA),--data "$(DATA)") --runs "$(RUNS)"
+all_splits    = $(one_dataset) $(if $(filter-out 0,$(ALLOW_MISSING)),--allow-missing)
 data_options  = $(all_splits) --split $(SPLIT)
 train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES) --nodes $(NODES) \
                 $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
@@ -42,12 +42,12 @@ test: $(BIN)/.installed ## the project's tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 data: $(BIN)/.installed ## download and unpack a dataset (asks nothing of the network otherwise)
-	$(STA_TSN) data $(data_options)
+	$(STA_TSN) data $(one_dataset)
 
-flow: $(BIN)/.installed ## TV-L1 optical flow of every video, stored once
+flow: $(BIN)/.installed ## TV-L1 optical flow of the videos of SPLIT, stored once
 	$(STA_TSN) flow $(data_options) --devices $(DEVICES) --nodes $(NODES)
 
-features: $(BIN)/.installed ## features of all videos by a trained backbone: make features RUN=runs/.../backbone
+features: $(BIN)/.installed ## features of the videos of its split by a trained backbone: make features RUN=runs/.../backbone
 	$(STA_TSN) features "$(or $(RUN),$(error give RUN=runs/<dataset>/split1/<model>/rgb/seed0/backbone))"
 
 bench: $(BIN)/.installed ## the benchmarks, on real clips: make bench JHMDB=path UCF101=path
@@ -56,13 +56,13 @@ bench: $(BIN)/.installed ## the benchmarks, on real clips: make bench JHMDB=path
 	$(if $(JHMDB),$(BIN)/python experiments/benchmarks/flow.py DATA="$(JHMDB)" OUT="$(RUNS)/benchmarks/flow")
 
 check-data: $(BIN)/.installed ## compare with what is published; name what is missing or broken
-	$(STA_TSN) check-data $(data_options)
+	$(STA_TSN) check-data $(one_dataset)
 
 evaluate: $(BIN)/.installed ## accuracy from score tables: make evaluate SCORES="a/scores.npz b/scores.npz"
-	$(STA_TSN) evaluate $(SCORES)
+	$(STA_TSN) evaluate $(or $(SCORES),$(error give SCORES="a/scores.npz ..."))
 
 fuse: $(BIN)/.installed ## join the scores of runs: make fuse RUNS="a b" [WEIGHTS="1 1.5"]
-	$(STA_TSN) fuse $(RUNS) $(if $(WEIGHTS),--weights $(WEIGHTS))
+	$(STA_TSN) fuse $(if $(filter file,$(origin RUNS)),$(error give RUNS="a b"),$(RUNS)) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 explain: $(BIN)/.installed ## attention picture of any video: make explain VIDEO=clip.mp4 CKPT=.../temporal/checkpoints/last.ckpt
 	$(STA_TSN) explain "$(or $(VIDEO),$(error give VIDEO=clip.mp4))" "$(or $(CKPT),$(error give CKPT=runs/.../temporal/checkpoints/last.ckpt))"

@@ -150,12 +150,20 @@ def test_train_fills_the_four_rows_of_a_fold(four_rows, capfd):
     for row in ROWS:
         table = ScoreTable.load(runs / "sbu" / "split5" / row / "skeleton" / "seed0" / "lstm" / "scores.npz")
         assert len(table.ids) == 40 and table.protocol["split"] == 5 and table.classes[0] == "approaching"
-    pictures = sorted(path.name for path in (runs / "sbu" / "report").glob("*.png"))
+    pictures = sorted(path.name for path in (runs / "sbu" / "report" / "sta_lstm" / "split5" / "seed0").glob("*.png"))
     assert pictures == [*(f"attention_skeleton_{number}.png" for number in range(1, 5)), "confusion.png", "per_class.png"]
     assert main(command) == 0
     printed = capfd.readouterr().out
     assert printed.count("done already") == 4 and all(f"│ {title} " in printed for title in ("LSTM", "SA-LSTM", "TA-LSTM", "STA-LSTM"))
     assert "SBU split 5, whole sequences, 40 test videos, 8 classes, seed 0" in " ".join(printed.split())
+
+
+def test_folds_are_reported_beside_the_published_number(four_rows):
+    runs, _ = four_rows
+    assert main(["report", "--dataset", "sbu", "--model", "sta_lstm", "--runs", str(runs)]) == 0
+    folder = runs / "sbu" / "reproduction" / "sta_lstm"
+    text = (folder / "report.md").read_text()
+    assert "ResNet" not in text and "(paper 91.5)" in text and "attention_1.png" in text and "| STA-LSTM, skeleton" in text
 
 
 def test_a_changed_file_trains_anew(four_rows, mini_sbu_copy, capfd):

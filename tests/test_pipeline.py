@@ -34,7 +34,7 @@ def test_four_rows_are_tested_and_reported(trained):
     _, runs, printed = trained
     for row in ("CNN", "SA-CNN", "SA-CNN+TSN", "STA-TSN"):
         assert f"│ {row} " in printed
-    report = runs / "mini" / "report"
+    report = runs / "mini" / "report" / "sta_tsn" / "split1" / "seed0"
     assert f"Report: {report / 'index.html'}" in printed
     expected = {"index.html", "table2.csv", "report.json", "per_class.png", "confusion.png"}
     assert expected <= {path.name for path in report.iterdir()}

@@ -140,6 +140,11 @@ def test_report_without_runs_says_what_makes_them(tmp_path, capsys):
     assert "No tested run below" in capsys.readouterr().err
 
 
+def test_report_of_an_unknown_model(tmp_path, capsys):
+    assert main(["report", "--dataset=mini", "--model=smnte", f"--runs={tmp_path}"]) == 1
+    assert "Did you mean smnet" in capsys.readouterr().err
+
+
 def test_a_split_that_does_not_exist(reproduced):
     command, _, _ = reproduced
     done = subprocess.run([*command, "--splits", "7"], capture_output=True, text=True)

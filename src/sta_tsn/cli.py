@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from sta_tsn.errors import UserError
 
 FIT_HELP = """Every option is written --name=value: --config=FILE (several; later ones win), --run_dir=FOLDER, and any
-constructor argument of the configured classes as --model.NAME, --data.NAME, or of Lightning's Trainer as --trainer.NAME.
+constructor argument of the configured classes as --model.NAME, --data.NAME, or of Lightning's Trainer as --trainer.NAME;
+--seed_everything=0, --test=false (end after training), --keep_features=true (of stage one, for stage two).
 `sta-tsn train` prints the command of every stage it runs."""
 
 
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
 
     data = verbs.add_parser("data", help="download and unpack a dataset's archives (resumable, checksummed)")
-    _add_data_options(data)
+    _add_dataset_options(data)
     data.set_defaults(run=_data)
 
     flow = verbs.add_parser("flow", help="TV-L1 optical flow of every video, stored once (resumable)")
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     features.set_defaults(run=_features)
 
     check = verbs.add_parser("check-data", help="count the frames that decode; name what is missing or broken")
-    _add_data_options(check)
+    _add_dataset_options(check)
     check.set_defaults(run=_check_data)
 
     evaluate = verbs.add_parser("evaluate", help="accuracy from score tables")
@@ -104,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modality", default="rgb", help="rgb, flow or two-stream")
     parser.add_argument("--model", default="sta_tsn", help="sta_tsn, tsn, smnet, stin, ablations, or sta_lstm for skeletons (DATASET=sbu)")
-    parser.add_argument("--backbone", help="any timm CNN; the experiment's YAML says the default")
+    parser.add_argument("--backbone", help="any timm CNN; else the recipe's, else resnet152 (tsn, smnet, stin: resnet50)")
     parser.add_argument("--weights", help="imagenet, none, or a safetensors/pth file")
     _add_device_options(parser)
 
@@ -117,10 +118,14 @@ def _add_device_options(parser: argparse.ArgumentParser) -> None:
 def _add_data_options(parser: argparse.ArgumentParser, one_split: bool = True) -> None:
     if one_split:
         parser.add_argument("--split", type=int, default=1, help="official split, from 1")
+    parser.add_argument("--allow-missing", action="store_true", help="go on without videos that are absent")
+    _add_dataset_options(parser)
+
+
+def _add_dataset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="demo", help="a folder of experiments/: demo, ucf101, hmdb51, jhmdb, thumos14, folder, ...")
     parser.add_argument("--data", help="the dataset's folder; the experiment's YAML says the default")
     parser.add_argument("--runs", default="runs", help="where everything is written")
-    parser.add_argument("--allow-missing", action="store_true", help="go on without videos that are absent")
     parser.add_argument("--experiments", default="experiments", help="folder of the YAML files")
 
 

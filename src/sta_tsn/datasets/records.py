@@ -14,7 +14,7 @@ from sta_tsn.errors import DatasetError
 class VideoRecord:
     """One video as the official lists name it; whether it decodes is the manifest's business.
 
-    id: unique, `<class>/<file stem>`. path: where the file (or folder of numbered pictures) should be.
+    id: unique, `<class>/<file stem>` where the dataset has such a layout. path: where the file (or folder of numbered pictures) should be.
     labels: class indices, 0-based; several for a multi-label video, none for one that shows no class.
     group: the source video it was cut from; clips of one group never sit on both sides of validation.
     num_frames: frames that decode, 0 until the manifest has counted them.

@@ -1,6 +1,7 @@
 """Skeleton files, read strictly: whatever is wrong in one is said with file, line and value.
 
-A sequence is float32 (T, P, J, 3): frames, persons, joints, then x to the right, y up and z away from the camera, in metres.
+A sequence is float32 (T, P, J, 3): frames, persons, joints, then x to the right, y up and z away from the camera, in
+metres where there is depth.
 """
 
 from abc import abstractmethod

@@ -1,4 +1,4 @@
-"""THUMOS14 (recognition): trains on all of UCF101, selects on 1,010 and tests on 1,574 untrimmed videos, multi-label.
+"""THUMOS14 (recognition): trains on all of UCF101, validates on 1,010 and tests on 1,574 untrimmed videos, multi-label.
 
 Layout: `validation/video_validation_*.mp4`, `TH14_test_set_mp4/video_test_*.mp4`, the labels in
 `validation_set_meta/validation_set.mat` and `test_set_meta/test_set.mat`, and, as ground truth for key frames of

@@ -52,7 +52,7 @@ def key_frame_scores(weights: Tensor, key_frames: Tensor) -> dict[str, np.ndarra
     """Key-frame recall of every segment that holds both key frames and others; NaN for the rest.
 
     Of a segment's k key frames, the share that is among its k most attended frames; the expectation for a random order is
-    k / T, and the lift is recall over that.
+    k / T.
 
     Args:
         weights: beta (N, T). key_frames: bool (N, T).

@@ -1,6 +1,6 @@
 """SMNet (Yang, Lu, Zhou, Entropy 2022, 24(3):368): a 2-D CNN that sees motion, by two small modules in its residual blocks.
 
-Equations are not public to us; all of this is the reading of METHODS section 4. B clips of T frames, maps (B*T, C, H, W).
+Equations are not public to us; all of this is a reading. B clips of T frames, maps (B*T, C, H, W).
 """
 
 from collections.abc import Iterator

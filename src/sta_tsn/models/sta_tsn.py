@@ -33,7 +33,6 @@ class STATSN(nn.Module):
         stage_one = TSN(num_classes, dropout=dropout, **tsn)
         self.encoder, self.head, self.dropout = stage_one.encoder, stage_one.head, stage_one.dropout
         self.attention = KeyFrameAttention(self.encoder.feature_dim, hidden_dim)
-        self.settings = {**stage_one.settings, "hidden_dim": hidden_dim}
 
     @property
     def input_px(self) -> int:

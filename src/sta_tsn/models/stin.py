@@ -1,7 +1,7 @@
 """STIN (Signal, Image and Video Processing 2023, 17:1173): each stream of a two-stream network learns a second task.
 
 The spatial stream has to tell actions by the difference of two frames alone, the temporal one by what self-attention finds
-in the flow. The abstract says so much; layers and widths are the reading of METHODS section 5.
+in the flow. The abstract says so much; layers and widths are a reading.
 """
 
 import torch

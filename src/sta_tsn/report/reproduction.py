@@ -25,7 +25,7 @@ def build_reproduction(
     Args:
         runs: tested runs, rows in the paper's order.
         dataset: as in `experiments/`.
-        command: that made them.
+        command: that writes this report again.
         pictures: attention figures to show.
         folder: to write to.
         beside: rows to which others are compared, where that is not the row above.
@@ -45,9 +45,8 @@ def build_reproduction(
         "attention": ("Attention against ground truth", attention_table(runs), ATTENTION_TEXT),
     }
     if dataset in paper.COMPETITORS and final[0].row == "STA-TSN":
-        title = f"{paper.COMPETITORS_TABLE[dataset]}: the systems the paper compares with"
         tables["competitors"] = (
-            title,
+            f"{paper.COMPETITORS_TABLE[dataset]}: the systems the paper compares with",
             competitors(final, dataset),
             "Micro accuracy in % as the paper prints it; ours from these runs.",
         )
@@ -55,16 +54,18 @@ def build_reproduction(
         text = "Micro accuracy in %: mean ± standard deviation over seeds (95 % Wilson interval for one seed's number of videos)."
         tables["table_2"] = ("Table 2: split 1", table_2(runs, dataset), text)
     order = ("table_2", "table_3", "differences", "attention", "competitors", "runs")
-    parts = [f"# {dataset}: the paper's tables from our own runs", f"Made by `{command}`. The paper used ResNet-152 throughout."]
+    title = f"{dataset}: {final[0].row} from our own runs"
+    made = f"Made from score tables by `{command}`; what trained a run stands in its `run.json`."
+    parts = [f"# {title}", made + " The paper used ResNet-152 throughout." * (final[0].row in paper.ROWS)]
     for name in order:
         if name not in tables or tables[name][1].empty:
             continue
-        title, table, text = tables[name]
+        heading, table, text = tables[name]
         with atomic(folder / f"{name}.csv") as path:
             table.to_csv(path)
-        parts.append(f"## {title}\n\n{text}\n\n{markdown(table)}")
+        parts.append(f"## {heading}\n\n{text}\n\n{markdown(table)}")
     parts.append(_figures(runs, final, pictures, folder))
-    return _write("\n\n".join(parts) + "\n", f"{dataset}: STA-TSN", folder)
+    return _write("\n\n".join(parts) + "\n", title, folder)
 
 
 def markdown(table: pd.DataFrame) -> str:

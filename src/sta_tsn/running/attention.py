@@ -29,7 +29,7 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
     file, made_by = run.path / ATTENTION_FILE, fingerprint([file_fingerprint(run.scores), NUM_DROPPED, SHARE_COVERED, FRAMES_COVERED])
     if read_json(file).get("made_by") == made_by:
         return
-    store = FeatureStore(run.path.with_name("backbone") / "features")
+    store = FeatureStore(run.features_read)
     model = load_sta_tsn(run.tested_checkpoint).model.eval()
     spatial, temporal, scores, labels = defaultdict(list), defaultdict(list), defaultdict(list), []
     generator = np.random.default_rng(0)

@@ -52,6 +52,13 @@ class RunFolder:
         return read_json(self.path / "run.json")
 
     @property
+    def features_read(self) -> Path:
+        """Stage one's features that a stage-two run learned from."""
+        beside = self.path.with_name("backbone") / "features"
+        named = (argument.partition("=")[2] for argument in self.about.get("arguments", []) if argument.startswith("--data.features="))
+        return beside if beside.exists() else Path(next(named, beside))
+
+    @property
     def tested_checkpoint(self) -> Path:
         """The last epoch's: the schedule ends there, in TSN's recipe and in the paper's 15000 iterations.
 

@@ -1,6 +1,4 @@
-"""`make train`: the rows of a model's table for one dataset, split and seed, then the report.
-
-STA-TSN's rows in one modality or both; STA-LSTM's of skeletons.
+"""`make train`: the rows of a model's table (`rows`) for one dataset, split and seed, in one modality or both; then the report.
 
 Each stage is its own process (`sta-tsn fit`, which anyone can repeat by hand: the command is printed), so that
 memory is given back, DDP can launch its ranks and a kill hurts one stage only. A stage whose folder carries the
@@ -62,16 +60,19 @@ def streams(options: TrainOptions) -> list[str]:
 def _report(options: TrainOptions, test_videos: list[VideoRecord]) -> None:
     from sta_tsn.report import build_report, draw_skeleton_attention
 
-    root = Path(options.runs, options.dataset)
     runs = {one: {row.title: row.folder(replace(options, modality=one)) for row in ROWS[options.model]} for one in streams(options)}
     scores = {modality: {title: run.scores for title, run in rows.items()} for modality, rows in runs.items()}
     checkpoints = {modality: list(rows.values())[-1].tested_checkpoint for modality, rows in runs.items()}
     if ROWS[options.model] == TABLE_STA_LSTM:
         attention = partial(draw_skeleton_attention, checkpoints[SKELETON], open_dataset(options), test_videos)
-        return build_report("STA-LSTM", scores, attention, root / "report")
+        return build_report("STA-LSTM", scores, attention, report_folder(options))
     titles = {"sta_tsn": "Table 2", "ablations": "Ablations"}
     title = titles.get(options.model, ROWS[options.model][-1].title)
-    build_report(title, scores, partial(_draw_attention, options, checkpoints, test_videos), root / "report")
+    build_report(title, scores, partial(_draw_attention, options, checkpoints, test_videos), report_folder(options))
+
+
+def report_folder(options: TrainOptions) -> Path:
+    return Path(options.runs, options.dataset, "report", options.model, f"split{options.split}", f"seed{options.seed}")
 
 
 def _draw_attention(options: TrainOptions, checkpoints: dict[str, Path], test_videos: list[VideoRecord], folder: Path) -> list:

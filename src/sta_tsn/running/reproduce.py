@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sta_tsn.errors import UserError
+from sta_tsn.errors import UserError, unknown
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.report.reproduction import build_reproduction
 from sta_tsn.report.tables import TestedRun
@@ -47,13 +47,15 @@ def report(options: TrainOptions) -> None:
         UserError: there is none.
     """
     root = Path(options.runs, options.dataset)
+    if options.model not in ROWS:
+        raise unknown("model", options.model, ROWS)
     modalities = streams(replace(options, modality="two-stream"))
     runs = [run for row in ROWS[options.model] for modality in modalities for run in _tested(root, row, modality)]
     if not runs:
         raise UserError(f"No tested run below {root.resolve()}: make reproduce DATASET={options.dataset} makes them.")
-    splits, seeds = (" ".join(map(str, sorted({getattr(run, name) for run in runs}))) for name in ("split", "seed"))
-    command = f'make reproduce MODEL={options.model} DATASET={options.dataset} SPLITS="{splits}" SEEDS="{seeds}"'
-    pictures = sorted((root / "report").glob("attention_*.png"))
+    command = f"make report MODEL={options.model} DATASET={options.dataset}"
+    drawn = sorted((root / "report" / options.model).glob("*/*/attention_*.png"))
+    pictures = [path for path in drawn if path.parent == drawn[0].parent]
     beside = {row.title: row.beside for row in ROWS[options.model] if row.beside}
     page = build_reproduction(runs, options.dataset, command, pictures, root / "reproduction" / options.model, beside)
     print(f"{len(runs)} runs. Report: {page.resolve()}, report.md and the tables as CSV beside it", flush=True)

@@ -74,7 +74,7 @@ def fit_and_test(arguments: list[str]) -> None:
 
 
 def write_features(path: str) -> None:
-    """`sta-tsn features`: features, attention and judgement of all parts of a trained stage-one run, for experiments on them.
+    """`sta-tsn features`: features, attention and judgement of all parts of the split of a trained stage-one run, for experiments on them.
 
     Raises:
         UserError: no such run, not trained to the end, or not of stage one.
@@ -86,7 +86,7 @@ def write_features(path: str) -> None:
     cli = StageCLI([*others, f"--run_dir={folder.path}", "--trainer.devices=1", "--trainer.num_nodes=1"])
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     if not isinstance(data, VideoDataModule):
-        raise UserError(f"{folder.path} read features itself; give the run of its backbone.")
+        raise UserError(f"{folder.path} did not learn from frames: give a stage-one run, .../backbone.")
     load_tested(task, folder)
     data.trainer = trainer  # as trainer.fit would
     trainer.strategy.connect(task)

@@ -14,7 +14,7 @@ from sta_tsn.video import SeededSampler, multi_hot
 
 
 class SkeletonDataModule(LightningDataModule):
-    """Whole sequences; nothing is sampled. The files are read once, SBU's in a second.
+    """Whole sequences; nothing is sampled. They are kept in memory: SBU's files are read in half a second.
 
     Args:
         dataset: where sequences, labels and folds come from.

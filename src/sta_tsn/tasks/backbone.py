@@ -18,7 +18,7 @@ class FrameRecognition(ActionRecognition):
     """Trains a network of frames or snippets (`encoder`, `classify`) by TSN's recipe, and stores its features.
 
     SGD with momentum 0.9, steps at fixed epochs, biases at twice the learning rate and without weight decay, partial
-    batch normalisation. METHODS: facts read off the public TSN code.
+    batch normalisation: facts read off the public TSN code.
 
     Args:
         network: see `ActionRecognition`; with `settings`, arguments that build it again without its weights.

@@ -46,8 +46,9 @@ class ActionRecognition(LightningModule):
         self.model.train()
 
     def on_train_batch_start(self, batch: dict, batch_idx: int) -> None:
-        """Dropout draws depend on the step and the process alone: a resumed run equals an uninterrupted one."""
-        torch.manual_seed(self._first_seed + 1000 * self.global_step + self.global_rank)
+        """Dropout draws depend on the step, its part and the process alone: a resumed run equals an uninterrupted one."""
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        torch.manual_seed(self._first_seed + 1_000_000 * part + 1000 * self.global_step + self.global_rank)
 
     def log_training(self, loss: Tensor, scores: Tensor, labels: Tensor, **terms: Tensor) -> None:
         self.train_accuracy(*top_and_true_class(scores, labels))
