@@ -113,6 +113,13 @@ def test_testing_deals_every_video_out_once(world_size):
     assert sorted(dealt) == list(range(7))
 
 
+def test_no_process_is_left_without_a_video():
+    """Lightning hangs where some processes have batches and others have none."""
+    samplers = [SeededSampler(2, 0, None, rank, 5) for rank in range(5)]
+    assert [[index for index, _ in sampler] for sampler in samplers] == [[0], [1], [0], [1], [0]] and len(samplers[4]) == 1
+    assert list(SeededSampler(0, 0, None, 1, 2)) == []
+
+
 def test_training_order_depends_on_seed_and_epoch():
     def order(seed, epoch):
         sampler = SeededSampler(20, seed, num_draws=20)

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import re
 import shutil
@@ -142,6 +143,14 @@ def test_videos_of_numbered_pictures(mini_something_v1, tmp_path):
         VideoReader(folder).read([2])
     (folder / "00003.jpg").unlink()
     assert manifest.probe(str(folder))["reason"] == "picture 00003 is missing"
+    for number in range(1, 14):  # as other tools number them
+        if number != 3:
+            (folder / f"{number:05d}.jpg").rename(folder / f"{number}.jpg")
+    assert manifest.probe(str(folder))["reason"] == "picture 00003 is missing"
+    shutil.copy(folder / "2.jpg", folder / "3.jpg")
+    assert manifest.probe(str(folder))["num_frames"] == 14
+    shutil.copy(folder / "2.jpg", folder / "002.jpg")
+    assert manifest.probe(str(folder))["reason"] == "picture 00002 is there twice"
     assert "no numbered pictures" in manifest.probe(str(tmp_path))["reason"]
 
 
@@ -277,6 +286,21 @@ def test_decoders_that_hang_are_killed(tmp_path):
     counted = build_manifest([VideoRecord("good/hangs", pipe, (0,), "x")], tmp_path / "manifest.csv", time_limit_sec=4)
     assert counted[str(pipe)].reason == "decoding took longer than 4 s"
     assert time.monotonic() - start < 60
+
+
+def test_failures_that_may_pass_are_tried_again(tmp_path, mini_folder, monkeypatch):
+    """A child that was killed for memory says nothing of the video."""
+    clip, table = next((mini_folder / "Jump").iterdir()), tmp_path / "manifest.csv"
+    records = [VideoRecord("Jump/clip", clip, (0,), "x")]
+    counted = build_manifest(records, table)
+    row = counted[str(clip)]
+    for reason, again in (
+        (f"{manifest.CRASHED}: ProcessExpired", True),
+        ("not a readable video: Permission denied", True),
+        ("other", False),
+    ):
+        manifest._write(table, {str(clip): dataclasses.replace(row, reason=reason)})
+        assert (build_manifest(records, table)[str(clip)] == row) == again
 
 
 def test_broken_test_videos_need_permission_and_training_goes_on(tmp_path, mini_ucf101):

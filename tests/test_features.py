@@ -64,6 +64,17 @@ def test_frames_of_a_multi_label_video_may_show_any_of_its_classes():
     assert judge_frames(features, labels, groups)[0].all()
 
 
+def test_what_no_classifier_can_judge_counts_as_true():
+    """A class of a single group is unknown to the classifiers that may judge it."""
+    generator = torch.Generator().manual_seed(0)
+    shown = torch.arange(30) % 3
+    features = 2 * torch.eye(3, 8)[shown][:, None, None] + 0.3 * torch.randn(30, 3, 4, 8, generator=generator)
+    groups = ["alone" if label == 0 else f"group{i}" for i, label in enumerate(shown.tolist())]
+    relevant = judge_frames(features, one_hot(shown, 3), groups)
+    assert relevant[shown == 0].all() and relevant[shown != 0].float().mean() > 0.9
+    assert judge_frames(features, one_hot(shown, 3), ["one"] * 30).all()
+
+
 def test_store_is_reused_for_the_same_maker_and_made_anew_for_another(tmp_path, capsys):
     record = VideoRecord("a/b", None, (0,), "g")
     split = VideoSplit([record], [], [], 0)

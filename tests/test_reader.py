@@ -1,7 +1,11 @@
+import struct
+
 import av
 import numpy as np
 import pytest
 
+from sta_tsn.datasets.demo import write_video
+from sta_tsn.datasets.manifest import probe
 from sta_tsn.errors import VideoReadError
 from sta_tsn.video import SegmentSampler, VideoReader, reader
 
@@ -65,6 +69,21 @@ def test_missing_file_and_missing_frame(tmp_path, index_video, backend):
         VideoReader(index_video).read([50])
     with pytest.raises(ValueError, match="-1"):
         VideoReader(index_video).read([-1])
+
+
+def test_telephone_videos_are_upright(tmp_path, backend):
+    """Stored 64 wide and 32 high, to be turned by a quarter: red on top for whoever watches."""
+    path = tmp_path / "telephone.mp4"
+    frames = np.zeros((6, 32, 64, 3), np.uint8)
+    frames[:, :, :32] = (255, 0, 0)
+    write_video(path, frames, codec="libx264")
+    content = path.read_bytes()
+    matrix = content.index(b"tkhd") + 4 + 40
+    path.write_bytes(content[:matrix] + struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 32 << 16, 0, 1 << 30) + content[matrix + 36 :])
+    video = VideoReader(path)
+    for frame in (video.read([2])[0], next(iter(video.frames()))):
+        assert frame.shape == (64, 32, 3) and frame[:28, :, 0].min() > 200 and frame[36:, :, 0].max() < 50
+    assert (probe(str(path))["width_px"], probe(str(path))["height_px"]) == (32, 64)
 
 
 def test_a_cut_file_says_so_and_gives_what_decodes(tmp_path, index_video):

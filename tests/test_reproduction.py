@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +16,8 @@ from tests_support import write_mini_experiments
 from sta_tsn.artefacts import read_json
 from sta_tsn.cli import main
 from sta_tsn.evaluation import ScoreTable
-from sta_tsn.report.reproduction import markdown
-from sta_tsn.report.tables import TestedRun, competitors, differences, table_2, table_3, with_fusions
+from sta_tsn.report.reproduction import build_reproduction, markdown
+from sta_tsn.report.tables import TestedRun, competitors, differences, runs_table, table_2, table_3, with_fusions
 from sta_tsn.running.attention import frames_to_keep
 from sta_tsn.running.occlusion import cover
 
@@ -71,6 +72,43 @@ def test_ablations_are_compared_with_their_base():
 def test_two_streams_are_fused_where_both_are_there():
     found = with_fusions([run("CNN", 50), run("CNN", 60, "flow"), run("SA-CNN", 50)])
     assert [(one.row, one.modality) for one in found[3:]] == [("CNN", "two-stream")]
+
+
+def test_streams_of_different_videos_are_fused_on_those_they_share():
+    """A video of one frame has no flow."""
+    flow = table(60, 99)
+    rgb = table(50, 100)
+    short = [
+        TestedRun("CNN", "rgb", 1, 0, replace(rgb, validation=rgb), None),
+        TestedRun("CNN", "flow", 1, 0, replace(flow, validation=flow), None),
+    ]
+    found = with_fusions(short)
+    assert [run.modality for run in found] == ["rgb", "flow", "two-stream", "two-stream, learned"]
+    assert [run.table.summary["videos"] for run in found] == [100, 99, 99, 99] and found[2].table.protocol["missing"] == 1
+
+
+def test_minutes_of_a_fusion_are_those_of_its_streams():
+    both = [run("CNN", 50), run("CNN", 60, "flow")]
+    for seconds, one in zip((60, 120), both, strict=True):
+        one.table.protocol["seconds"] = {"fit": seconds}
+    assert runs_table(with_fusions(both))["minutes"].tolist() == [1, 2, 3]
+
+
+def test_the_competitors_are_beside_the_mean_of_splits_not_of_runs():
+    runs = [run("STA-TSN", 50), run("STA-TSN", 60, seed=1), run("STA-TSN", 90, split=2), run("STA-TSN", 40, "flow")]
+    found = competitors(runs, "jhmdb")
+    assert found.loc["STA-TSN, ours (mean of 2 / 1 splits)", "rgb"] == "72.5" and found.iloc[-1]["flow"] == "40.0"
+
+
+def test_runs_of_a_row_that_were_tested_on_different_videos():
+    fewer = TestedRun("CNN", "rgb", 1, 1, table(40, 80, seed=1), None)
+    assert table_2([run("CNN", 50), fewer], "demo").loc["CNN", "rgb"].startswith("50.0 ± 0.0 (")
+
+
+def test_the_model_itself_is_the_last_row_whatever_is_fused(tmp_path):
+    runs = [run("CNN", 50), run("CNN", 60, "flow"), run("STA-TSN", 55)]
+    build_reproduction(runs, "demo", "make report", [], tmp_path, {})
+    assert (tmp_path / "report.md").read_text().startswith("# demo: STA-TSN")
 
 
 def test_frames_to_keep_are_in_order_and_of_equal_number():

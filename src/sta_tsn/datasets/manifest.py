@@ -2,7 +2,8 @@
 
 Container headers lie (JHMDB's declare a fifth more frames than there are), so every file is decoded once, in
 a child process that is killed after a time limit. Rows of unchanged files (same size and modification time)
-are reused. The table is written as it grows, so an interrupted count goes on where it stopped.
+are reused, but for failures that may have been the machine's. The table is written as it grows, so an interrupted
+count goes on where it stopped.
 """
 
 import csv
@@ -12,6 +13,7 @@ import time
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as PebbleTimeout
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
 from sta_tsn.artefacts import atomic
@@ -21,6 +23,8 @@ from sta_tsn.errors import DatasetError
 TIME_LIMIT_SEC = 60.0
 BYTES_PER_SEC = 1e6  # on top: an untrimmed video of THUMOS14 takes its time
 TOOK_LONGER = "decoding took longer than"
+CRASHED = "the decoder failed"
+ANOTHER_DAY = (CRASHED, *(f"not a readable video: {why}" for why in ("Permission", "Input/output", "Cannot allocate", "Too many open")))
 SECONDS_BETWEEN_WRITES = 20.0
 NO_VIDEO_FORMATS = ("tty", "image2", "gif")  # FFmpeg plays text files and pictures, too
 EXACT_DURATION_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # AVI's and MPEG's is not
@@ -65,7 +69,7 @@ def build_manifest(
             named with that reason.
         retry_slow: look again at files that took longer than the limit; a busy machine may have been at fault.
     """
-    known = read_manifest(path)
+    known = {file: row for file, row in read_manifest(path).items() if not row.reason.startswith(ANOTHER_DAY)}
     if retry_slow:
         known = {file: row for file, row in known.items() if not row.reason.startswith(TOOK_LONGER)}
     todo, gone = [], False
@@ -119,7 +123,7 @@ def _outcome(row: ManifestRow, future, limit_sec: float) -> ManifestRow:
             "`if __name__ == '__main__':`; else look for a lack of memory."
         ) from error
     except Exception as error:  # a decoder that crashed its process, too
-        found = {"reason": f"the decoder failed: {type(error).__name__} {error}"}
+        found = {"reason": f"{CRASHED}: {type(error).__name__} {error}"}
     return ManifestRow(**{**asdict(row), **found})
 
 
@@ -142,8 +146,12 @@ def probe(path: str) -> dict:
             stream, kind = container.streams.video[0], container.format.name
             if kind in NO_VIDEO_FORMATS or kind.endswith("_pipe"):
                 return {"reason": f"not a video: FFmpeg takes it for {kind}"}
-            frames = sum(1 for _ in container.decode(stream))
-            found = {"num_frames": frames, "width_px": stream.width, "height_px": stream.height, "fps": float(stream.average_rate or 0)}
+            frames, size = 0, (stream.width, stream.height)
+            for frame in container.decode(stream):
+                frames += 1
+                if frames == 1 and frame.rotation % 180:  # of a telephone held upright
+                    size = size[::-1]
+            found = {"num_frames": frames, "width_px": size[0], "height_px": size[1], "fps": float(stream.average_rate or 0)}
             expected = (container.duration or 0) / av.time_base * found["fps"]
     except (av.FFmpegError, ValueError) as error:
         return {"reason": f"not a readable video: {error.strerror if hasattr(error, 'strerror') else error}"}
@@ -159,7 +167,8 @@ def probe(path: str) -> dict:
 
 def numbered_pictures(folder: Path) -> list[Path]:
     """The frames of a video that is stored as pictures, in order."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png") and path.stem.isdigit())
+    pictures = (path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png") and path.stem.isdigit())
+    return sorted(pictures, key=lambda path: (int(path.stem), path.name))
 
 
 def _probe_pictures(folder: Path) -> dict:
@@ -169,8 +178,9 @@ def _probe_pictures(folder: Path) -> dict:
     if not pictures:
         return {"reason": "the folder holds no numbered pictures (00001.jpg, ...)"}
     numbers = [int(path.stem) for path in pictures]
-    if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        return {"reason": f"picture {next(n for n in range(numbers[0], numbers[-1]) if n not in numbers):05d} is missing"}
+    for before, after in pairwise(numbers):
+        if after != before + 1:
+            return {"reason": f"picture {before + 1:05d} is missing" if after > before else f"picture {after:05d} is there twice"}
     for path in pictures:
         picture = cv2.imread(str(path))
         if picture is None:

@@ -1,6 +1,7 @@
 """Score tables of several streams joined into one, with given weights or with weights learned on validation videos."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -46,6 +47,25 @@ def fuse_learned(tables: Sequence[ScoreTable]) -> ScoreTable:
     weights = learn_weights(torch.stack([scores for scores, _ in joined]), joined[0][1])
     about = {"weights": weights.tolist(), "learned_on": len(parts[0].ids)}
     return _weighted(tables, weights, about)
+
+
+def on_shared_videos(tables: Sequence[ScoreTable]) -> list[ScoreTable]:
+    """The tables without test and validation videos that one of them lacks: a video of one frame has no flow.
+
+    In each the videos left out count as missing.
+    """
+    tested = set.intersection(*(set(table.ids) for table in tables))
+    judged = [set(table.validation.ids) for table in tables if table.validation]
+    parts = [_only(table, tested) for table in tables]
+    return [replace(part, validation=_only(part.validation, set.intersection(*judged))) if part.validation else part for part in parts]
+
+
+def _only(table: ScoreTable, names: set[str]) -> ScoreTable:
+    rows = [row for row, name in enumerate(table.ids) if name in names]
+    protocol = {**table.protocol, "missing": table.protocol.get("missing", 0) + len(table.ids) - len(rows)}
+    beta = None if table.temporal_weights is None else table.temporal_weights[rows]
+    ids = [table.ids[row] for row in rows]
+    return replace(table, ids=ids, scores=table.scores[rows], labels=table.labels[rows], protocol=protocol, temporal_weights=beta)
 
 
 def learn_weights(scores: Tensor, labels: Tensor) -> Tensor:

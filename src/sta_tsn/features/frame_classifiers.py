@@ -3,7 +3,8 @@
 The paper trains as many binary classifiers as classes on the frozen features and asks the classifier of the
 video's own class (of any of its classes, in a multi-label video). Readings: logistic regression with positives
 weighted up to balance, target = the video's labels for all its frames; each video is judged by classifiers that
-did not see its group (5 folds), else nearly every training frame is "true" and the regularization is dead.
+did not see its group (5 folds), else nearly every training frame is "true" and the regularization is dead. Where a
+class occurs in one fold alone, nothing can judge its frames: they count as true.
 """
 
 import numpy as np
@@ -69,11 +70,15 @@ def judge_frames(features: Tensor, labels: Tensor, groups: list[str]) -> Tensor:
     frames_per_video = features.shape[1] * features.shape[2]
     for fold in folds.unique():
         seen, unseen = folds != fold, folds == fold
+        if not seen.any():
+            return torch.ones_like(relevant)
         frame_labels = labels[seen].repeat_interleave(frames_per_video, 0)
         weight, bias = fit_frame_classifiers(features[seen].flatten(0, 2), frame_labels)
         logits = F.linear(features[unseen], weight, bias)  # (v, N, T, K)
-        of_own_classes = labels[unseen].bool()[:, None, None, :]
-        relevant[unseen] = ((logits > 0) & of_own_classes).any(-1)  # sigmoid > 0.5
+        own = labels[unseen].bool()
+        true = ((logits > 0) & own[:, None, None, :]).any(-1)  # sigmoid > 0.5
+        unknown = ~(own & labels[seen].any(0)).any(1)  # no classifier of theirs: their classes occur in this fold alone
+        relevant[unseen] = true | unknown[:, None, None]
     return relevant
 
 

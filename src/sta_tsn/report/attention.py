@@ -60,6 +60,8 @@ def center_clips(model: nn.Module, record: VideoRecord, flow: FlowStore | None =
         parts = [_center_crops(record, indices + offset, model.input_px) for offset in offsets]
         clips, pictures, bound = np.concatenate(parts, -1), parts[0], None
     else:
+        if record.num_frames < 2:
+            raise UserError(f"{record.path} has one frame, so it has no flow for this model to see.")
         indices = SegmentSampler(stack_length=FLOW_STACK)(record.num_frames - 1)
         clips = center_crop(_flow_stacks(record, flow, indices), model.input_px)
         motion = dequantize_flow(torch.from_numpy(clips[..., :2])).numpy()

@@ -11,7 +11,7 @@ import pandas as pd
 from sta_tsn.artefacts import atomic, file_fingerprint, fingerprint, read_json, write_json
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
-from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned
+from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, on_shared_videos
 from sta_tsn.video import FlowStore
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ def named_tables(streams: dict[str, dict[str, ScoreTable]]) -> dict[str, ScoreTa
     for title in next(iter(streams.values())):
         parts = {modality: tables[title] for modality, tables in streams.items()}
         rows |= {f"{title}, {modality}": table for modality, table in parts.items()}
-        rows[f"{title}, two-stream"] = fuse(list(parts.values()), [1] * len(parts))
-        if all(table.validation for table in parts.values()):
-            rows[f"{title}, two-stream, learned"] = fuse_learned(list(parts.values()))
+        shared = on_shared_videos(list(parts.values()))
+        rows[f"{title}, two-stream"] = fuse(shared, [1] * len(parts))
+        if all(table.validation for table in shared):
+            rows[f"{title}, two-stream, learned"] = fuse_learned(shared)
     return rows
 
 
@@ -143,6 +144,8 @@ def _draw_attention(
     """Fig 6 for a few test videos drawn at random, scored from the checkpoint alone."""
     from sta_tsn.report.attention import attention_figure, explain_video
 
+    if modality == "flow":
+        test_videos = [record for record in test_videos if record.num_frames > 1]
     chosen = np.random.default_rng(0).permutation(len(test_videos))[:NUM_EXPLAINED]
     figures = []
     for number, index in enumerate(sorted(chosen), 1):

@@ -31,8 +31,9 @@ def build_reproduction(
         beside: rows to which others are compared, where that is not the row above.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    last = runs[-1].row
     runs = with_fusions(runs)
-    final = [run for run in runs if run.row == runs[-1].row]
+    final = [run for run in runs if run.row == last]
     tables = {
         "runs": ("All runs", runs_table(runs), "One line per tested run; everything above follows from these score tables."),
         "table_3": ("Table 3: the splits", table_3(runs, dataset), "Micro accuracy in %, mean over seeds; the paper's in brackets."),

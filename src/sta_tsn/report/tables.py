@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned
+from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, on_shared_videos
 from sta_tsn.evaluation.metrics import is_right
 from sta_tsn.evaluation.statistics import accuracy_interval, paired_bootstrap
 from sta_tsn.report import paper
@@ -31,7 +31,7 @@ def with_fusions(runs: list[TestedRun]) -> list[TestedRun]:
     for run in runs:
         other = flows.get((run.row, run.split, run.seed))
         if run.modality == "rgb" and other:
-            pair = [run.table, other.table]
+            pair = on_shared_videos([run.table, other.table])
             fused.append(run._replace(modality="two-stream", table=fuse(pair, [1, 1]), folder=None))
             if all(table.validation for table in pair):
                 fused.append(run._replace(modality="two-stream, learned", table=fuse_learned(pair), folder=None))
@@ -43,11 +43,16 @@ def runs_table(runs: list[TestedRun]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "row": run.row, "modality": run.modality, "split": run.split, "seed": run.seed, **run.table.summary,
-            "minutes": round(sum(run.table.protocol.get("seconds", {}).values()) / 60, 1),
+            "minutes": _minutes(run.table.protocol),
             **_sampling(run.table.protocol), "missing": run.table.protocol["missing"], "commit": run.table.protocol["commit"],
         }
         for run in runs
     )  # fmt: skip
+
+
+def _minutes(protocol: dict) -> float:
+    """A fusion took what its streams took."""
+    return round(sum(sum(run.get("seconds", {}).values()) for run in protocol.get("fused", [protocol])) / 60, 1)
 
 
 def _sampling(protocol: dict) -> dict[str, int]:
@@ -84,14 +89,17 @@ def table_3(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
 
 def competitors(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
     """The paper's Tables 4 to 6 for this dataset, the last line ours; empty where it has none."""
-    ours = {modality: np.mean([_accuracy(run) for run in part]) for (modality,), part in _grouped(runs, "modality").items()}
+    ours, splits = {}, {}
+    for (modality,), part in _grouped(runs, "modality").items():
+        of_splits = [np.mean([_accuracy(run) for run in one]) for one in _grouped(part, "split").values()]
+        ours[modality], splits[modality] = np.mean(of_splits), len(of_splits)
     lines = {name: dict(zip(paper.MODALITIES, map(_plain, numbers), strict=True)) for name, numbers in paper.COMPETITORS[dataset].items()}
     theirs = {
         modality: _plain(round(np.mean(splits), 1)) for modality, splits in zip(paper.MODALITIES, paper.TABLE_3[dataset], strict=True)
     }
     lines["STA-TSN, the paper's"] = theirs
-    splits = len({run.split for run in runs})
-    lines[f"STA-TSN, ours (mean of {splits} split{'s' * (splits > 1)})"] = {
+    count = " / ".join(dict.fromkeys(str(number) for number in splits.values()))
+    lines[f"STA-TSN, ours (mean of {count} split{'s' * (count != '1')})"] = {
         modality: _plain(ours.get(modality)) for modality in paper.MODALITIES
     }
     return pd.DataFrame(lines).T
@@ -152,9 +160,11 @@ def _is_multi_label(table: ScoreTable) -> bool:
 
 
 def _cell(group: list[TestedRun]) -> str:
-    right = np.nanmean([_right(run) for run in group], axis=0)
-    right = right[~np.isnan(right)]
-    low, high = accuracy_interval(right)
+    of_video: dict[str, list] = {}
+    for run in group:  # runs of one row may have been tested on different videos
+        for name, right in zip(run.table.ids, _right(run), strict=True):
+            of_video.setdefault(name, []).append(right)
+    low, high = accuracy_interval(np.array([np.mean(right) for right in of_video.values() if not np.isnan(right[0])]))
     return f"{_mean_and_spread([_accuracy(run) for run in group])} ({100 * low:.1f} to {100 * high:.1f})"
 
 

@@ -26,9 +26,13 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
     Spatial attention is scored on all ten crops, temporal attention and what is dropped or covered on the centre crop. Reads the
     stored features of stage one, and for covered areas the videos. Writes `attention.json` into the run's folder.
     """
-    file, made_by = run.path / ATTENTION_FILE, fingerprint([file_fingerprint(run.scores), NUM_DROPPED, SHARE_COVERED, FRAMES_COVERED])
+    unpacked = sorted(path.name for path in dataset.root.iterdir())  # ground truth may come later
+    made_by = fingerprint([file_fingerprint(run.scores), NUM_DROPPED, SHARE_COVERED, FRAMES_COVERED, unpacked])
+    file = run.path / ATTENTION_FILE
     if read_json(file).get("made_by") == made_by:
         return
+    if flow:
+        videos = [record for record in videos if record.num_frames > 1]
     store = FeatureStore(run.features_read)
     model = load_sta_tsn(run.tested_checkpoint).model.eval()
     spatial, temporal, scores, labels = defaultdict(list), defaultdict(list), defaultdict(list), []

@@ -47,7 +47,7 @@ class StageCLI(LightningCLI):
             logger=[csv_logger(folder), wandb_logger(folder)],
             callbacks=[
                 *(self.config_init.trainer.callbacks or []),
-                *checkpoint_callbacks(folder, settings.check_val_every_n_epoch),
+                *checkpoint_callbacks(folder),
                 LearningRateMonitor(),
                 StepMonitor(),
                 TQDMProgressBar(),
@@ -97,9 +97,9 @@ def default_precision(accelerator: str) -> str:
     return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
 
 
-def checkpoint_callbacks(folder: RunFolder, every_n_epochs: int | None) -> list[ModelCheckpoint]:
+def checkpoint_callbacks(folder: RunFolder) -> list[ModelCheckpoint]:
     """last.ckpt to go on from and to test, best.ckpt by validation loss; each one file, overwritten."""
     common = {"dirpath": str(folder.checkpoints), "enable_version_counter": False}
     best = ModelCheckpoint(filename="best", monitor="val/loss", mode="min", save_on_train_epoch_end=False, **common)
-    last = ModelCheckpoint(filename="last", every_n_epochs=every_n_epochs or 1, save_on_train_epoch_end=True, **common)
+    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common)
     return [best, last]

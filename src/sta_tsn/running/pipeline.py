@@ -39,7 +39,7 @@ def train_all(options: TrainOptions) -> VideoSplit:
     sides = f"{len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos"
     print(f"{options.dataset} split {options.split}: {sides}, {len(classes)} classes", flush=True)
     for modality in streams(options):
-        _train_rows(replace(options, modality=modality), manifest, videos)
+        _train_rows(replace(options, modality=modality), manifest, videos, classes)
     return videos
 
 
@@ -88,10 +88,10 @@ def _draw_attention(options: TrainOptions, checkpoints: dict[str, Path], test_vi
     return draw_attention(tasks, FlowStore(Path(options.runs, options.dataset, "flow")), test_videos, folder)
 
 
-def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit) -> None:
+def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit, classes: list[str]) -> None:
     if options.modality == "flow" and _run(flow_arguments(options)):
         raise UserError("The flow is not complete. The same command goes on where it stopped.")
-    inputs = videos.fingerprint
+    inputs = fingerprint([videos.fingerprint, classes])
     if options.modality == "flow":
         shown = moving_only(videos)
         flow = FlowStore(Path(options.runs, options.dataset, "flow"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from sta_tsn.errors import UserError, unknown
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.report.reproduction import build_reproduction
+from sta_tsn.report.run_names import run_identity
 from sta_tsn.report.tables import TestedRun
 from sta_tsn.running.attention import measure_attention
 from sta_tsn.running.data import check_names, open_dataset, prepare_videos
@@ -64,6 +65,8 @@ def report(options: TrainOptions) -> None:
 def _tested(root: Path, row: Row, modality: str) -> list[TestedRun]:
     found = []
     for path in sorted(root.glob(f"split*/{row.model}/{modality}/seed*/{row.stage}/scores.npz")):
+        if not run_identity(path.parent):  # a copy: seed0.bak
+            continue
         table = ScoreTable.load(path)
         found.append(TestedRun(row.title, modality, int(table.protocol["split"]), int(table.protocol["seed"]), table, path.parent))
     return found

@@ -69,7 +69,7 @@ TABLE_ABLATIONS = (
     _ablation("adaptive pooling", "adaptive_pooling", SA_CNN_TSN),
     _ablation("inner product", "inner_product", SA_CNN_TSN),
     _ablation("five snippets", "five_snippets", SA_CNN_TSN),
-    STA_TSN,
+    replace(STA_TSN, beside=SA_CNN_TSN.title),
     _ablation("no regularization", "no_regularization", STA_TSN),
     _ablation("LSTM of 128", "lstm_128", STA_TSN),
     _ablation("LSTM of 2048", "lstm_2048", STA_TSN),

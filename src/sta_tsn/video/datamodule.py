@@ -23,7 +23,8 @@ class SeededSampler(Sampler[tuple[int, int]]):
         size: number of items.
         seed: of order and item seeds.
         num_draws: length of a training epoch in items, drawn as one random order of all items after another,
-            the same number for every process. None: every item once, in order, dealt out without repeats.
+            the same number for every process. None: every item once, in order, dealt out without repeats (but
+            a process for which nothing is left repeats one: Lightning hangs where only some processes have batches).
         rank, world_size: this process among those that share the work.
         epoch: the first one. Lightning calls `set_epoch`, but for a resumed run only after its workers were sent the
             first batches.
@@ -38,7 +39,8 @@ class SeededSampler(Sampler[tuple[int, int]]):
 
     def _indices(self) -> list[int]:
         if self.num_draws is None:
-            return list(range(self.size))[self.rank :: self.world_size]
+            everyone = max(self.size, self.world_size) if self.size else 0
+            return [index % self.size for index in range(self.rank, everyone, self.world_size)]
         generator = np.random.default_rng((self.seed, self.epoch))
         total = -(-self.num_draws // self.world_size) * self.world_size
         orders = [generator.permutation(self.size) for _ in range(-(-total // self.size))]
@@ -51,7 +53,7 @@ class SeededSampler(Sampler[tuple[int, int]]):
 
     def __len__(self) -> int:
         if self.num_draws is None:
-            return len(range(self.rank, self.size, self.world_size))
+            return len(self._indices())
         return -(-self.num_draws // self.world_size)
 
 

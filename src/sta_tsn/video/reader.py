@@ -63,7 +63,7 @@ class VideoReader:
         try:
             with av.open(self.path) as container:
                 for frame in container.decode(video=0):
-                    yield frame.to_ndarray(format="rgb24")
+                    yield _upright(frame)
         except (av.FFmpegError, ValueError, IndexError) as error:
             raise VideoReadError(self.path, f"PyAV cannot decode it: {error}") from error
 
@@ -126,12 +126,17 @@ def _read_pyav(path: str, indices: list[int]) -> np.ndarray:
                 raise VideoReadError(path, "the file holds no video stream")
             for number, frame in enumerate(container.decode(video=0)):
                 if number in wanted:
-                    frames.append(frame.to_ndarray(format="rgb24"))
+                    frames.append(_upright(frame))
                 if number == indices[-1]:
                     return np.stack(frames)
     except (av.FFmpegError, ValueError) as error:
         raise VideoReadError(path, f"PyAV cannot decode it: {error}") from error
     raise _too_short(path, indices[-1], number + 1)
+
+
+def _upright(frame) -> np.ndarray:
+    """As a player shows it: telephones store how they were held. decord turns frames by itself."""
+    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
 
 
 def _read_pictures(path: str, indices: list[int]) -> np.ndarray:
