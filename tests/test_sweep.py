@@ -98,6 +98,11 @@ def without(*keys: str) -> dict:
         ({**GRID, "parameters": {"model.lr": {"min": 0.1, "max": 0.2}}}, "a grid needs `values`, not distribution uniform"),
         ({**GRID, "parameters": {"model.lr": {"values": []}}}, "`values` is a list"),
         ({**GRID, "parameters": {"model.lr": {"values": [{"a": 1}]}}}, "`values` is a list"),
+        (
+            {**GRID, "parameters": {"model.lr": {"values": [0.1, "fast"]}}},
+            "model.lr=fast does not fit: Expected a <class 'float'>",
+        ),
+        ({**GRID, "parameters": {"data.batch_size": {"value": 1.5}}}, "data.batch_size=1.5 does not fit"),
         ({**GRID, "parameters": {"run_dir": {"value": "x"}}}, "leave out run_dir"),
         ({**GRID, "command": COMMAND[:-1]}, "with ${args}"),
         ({**GRID, "command": [*COMMAND, "${args_json}"]}, "Unknown macro (in the command of sweep.yaml) '${args_json}'"),

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import yaml
 
@@ -89,6 +90,29 @@ def check_arguments(arguments: list[str], place: str = "the command line") -> di
         name = rest.removeprefix("init_args.").partition(".")[0]
         _check_part(part, [name] if rest else [], classes, place)
     return classes
+
+
+def check_value(key: str, value: Any, classes: dict[str, type | None], place: str) -> None:
+    """Raise where a value does not fit the type that the constructor names for `model.x`, `data.x` or `trainer.x`."""
+    from jsonargparse import ArgumentError, ArgumentParser
+    from pytorch_lightning import Trainer
+
+    part, _, name = key.partition(".")
+    kind = Trainer if part == "trainer" else classes.get(part)
+    hints = {} if kind is None else {one: hint for parent in reversed(kind.__mro__) for one, hint in _type_hints(parent).items()}
+    if name not in hints:
+        return
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=hints[name])
+    try:
+        parser.parse_args([f"--value={value}"])
+    except ArgumentError as error:
+        reason = " ".join(str(error).split()).rpartition('"value": ')[2]
+        raise ConfigError(f"{place}: {key}={value} does not fit: {reason}") from error
+
+
+def _type_hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind.__init__) if "__init__" in vars(kind) and kind is not object else {}
 
 
 def _check_file(content: dict, classes: dict[str, type | None], place: str) -> None:
