@@ -113,6 +113,16 @@ def test_testing_deals_every_video_out_once(world_size):
     assert sorted(dealt) == list(range(7))
 
 
+def test_a_step_is_made_of_passes_that_fit(mini_ucf101, tmp_path):
+    data = VideoDataModule(UCF101(str(mini_ucf101)), str(tmp_path / "m.csv"), batch_size=128, videos_per_pass=8)
+    assert [data.passes_per_step(devices) for devices in (1, 4, 16, 32)] == [16, 4, 1, 1]
+    data.prepare_data()
+    data.setup()
+    assert data.train_dataloader().batch_size == 8
+    data.videos_per_pass = None
+    assert data.passes_per_step(4) == 1 and data.train_dataloader().batch_size == 128
+
+
 def test_no_process_is_left_without_a_video():
     """Lightning hangs where some processes have batches and others have none."""
     samplers = [SeededSampler(2, 0, None, rank, 5) for rank in range(5)]

@@ -68,6 +68,13 @@ def test_wrong_keys_are_named(say, tmp_path, override, complaint):
     assert status == 1 and complaint in error and "the command line" in error
 
 
+def test_wrong_keys_of_the_dataset_are_named(say, tmp_path):
+    configs = [f"--config=experiments/{name}.yaml" for name in ("table2/cnn", "ucf101/backbone")]
+    status, error = say("fit", *configs, f"--run_dir={tmp_path / 'run'}", "--data.dataset.init_args.rot=x")
+    assert status == 1 and "'data.dataset.init_args.rot'. Did you mean data.dataset.init_args.root" in error
+    assert not (tmp_path / "run").exists()
+
+
 def test_weights_that_are_none_are_one_line(say, tmp_path, mini_ucf101):
     """What a constructor says, without jsonargparse's pages around it."""
     (tmp_path / "weights.pth").write_text("no weights")

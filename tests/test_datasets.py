@@ -16,6 +16,7 @@ from sta_tsn.datasets import (
     UCF101,
     Demo,
     Folder,
+    ManifestRow,
     VideoRecord,
     build_manifest,
     check_dataset,
@@ -114,6 +115,30 @@ def test_check_data_compares_with_what_is_published(shared_data, tmp_path):
     assert report["classes"]["label_range"] == [0, 50] and len(report["classes"]["without_readable_video"]) == 46
     text = summary(report)
     assert "6766 listed, as published; 5 present, 5 readable" in text and "split 3: 3570/1530 train/test, as published" in text
+
+
+def test_the_real_clips_of_jhmdb_and_ucf101_decode(shared_data, tmp_path):
+    jhmdb, ucf101 = JHMDB(str(shared_data / "jhmdb")), UCF101(str(shared_data / "ucf101"))
+    report = check_dataset(jhmdb, build_manifest(jhmdb.listed(), tmp_path / "jhmdb.csv"))
+    assert report["videos"] == {"listed": 928, "published": 928, "present": 928, "readable": 928}
+    report = check_dataset(ucf101, build_manifest(ucf101.listed(), tmp_path / "ucf101.csv"))
+    assert report["videos"] == {"listed": 13320, "published": 13320, "present": 53, "readable": 53}
+
+
+def test_hmdb51_of_jhmdbs_clips(shared_data, tmp_path):
+    """JHMDB was cut from HMDB51: 906 of its 928 clips are in HMDB51's lists under their names."""
+    listed = HMDB51(str(shared_data / "hmdb51"))
+    shutil.copytree(shared_data / "hmdb51" / "testTrainMulti_7030_splits", tmp_path / "testTrainMulti_7030_splits")
+    for name in listed.classes:
+        (tmp_path / "hmdb51_org" / name).mkdir(parents=True)
+        for clip in (shared_data / "jhmdb" / "ReCompress_Videos" / name).glob("*.avi"):
+            (tmp_path / "hmdb51_org" / name / clip.name).symlink_to(clip)
+    hmdb51 = HMDB51(str(tmp_path))
+    present = [record for record in hmdb51.listed() if record.path.exists()]
+    assert len(present) == 906
+    counted = {str(record.path.absolute()): ManifestRow(str(record.path), 1, 1, num_frames=30) for record in present}
+    split = prepare_split(hmdb51, 1, counted, allow_missing=True, say=lambda text: None)
+    assert len(split.test) == 256 and split.num_test_missing == 1530 - 256
 
 
 def test_check_data_names_what_is_wrong(damaged, tmp_path):

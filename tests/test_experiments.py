@@ -70,6 +70,16 @@ def test_every_row_of_table_2(row, mini_jhmdb, tmp_path):
     assert len(table.ids) == 5 and run.features.exists() == (row == "sa_cnn_tsn")
 
 
+def test_a_step_on_the_real_clips_of_ucf101(shared_data, tmp_path, capsys):
+    run = RunFolder(tmp_path / "run")
+    options = [*stage_one_options("ucf101", shared_data / "ucf101", tmp_path), "--data.videos_per_pass=1"]
+    with pytest.raises(AssertionError):
+        fit("cnn", "ucf101", "backbone", run, *options)
+    assert "13267 of them are not in" in capsys.readouterr().err
+    table = fit("cnn", "ucf101", "backbone", run, *options, "--data.allow_missing=true")
+    assert len(table.ids) == 29 and table.protocol["missing"] == 3783 - 29
+
+
 @pytest.mark.parametrize("row", TABLE_SMNET, ids=lambda row: row.title)
 def test_every_row_of_smnet(row, mini_jhmdb, tmp_path):
     """Eight frames of a video, in training and in testing."""

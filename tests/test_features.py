@@ -5,6 +5,7 @@ from torch.nn.functional import one_hot
 from sta_tsn.datasets import VideoRecord, VideoSplit
 from sta_tsn.errors import UserError
 from sta_tsn.features import FeatureDataModule, FeatureStore, fit_frame_classifiers, judge_frames
+from sta_tsn.features.frame_classifiers import sampled_frames
 
 
 def test_frame_classifiers_separate_what_is_separable():
@@ -73,6 +74,21 @@ def test_what_no_classifier_can_judge_counts_as_true():
     relevant = judge_frames(features, one_hot(shown, 3), groups)
     assert relevant[shown == 0].all() and relevant[shown != 0].float().mean() > 0.9
     assert judge_frames(features, one_hot(shown, 3), ["one"] * 30).all()
+
+
+def test_judging_a_part_of_the_frames_finds_the_same():
+    """Of each video some frames, or of many videos some videos."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(90) % 3
+    features = 0.3 * torch.randn(90, 3, 4, 8, generator=generator)
+    features[:, :, ::2] += 2 * torch.eye(3, 8)[labels][:, None, None]
+    groups = [f"group{i}" for i in range(90)]
+    whole = judge_frames(features, one_hot(labels, 3), groups)
+    for count in (90 * 6, 60):
+        sample, video_of_frame = sampled_frames(features, count)
+        assert len(sample) == len(video_of_frame) == count and video_of_frame.max() < 90
+        part = judge_frames(features, one_hot(labels, 3), groups, max_fitted=count)
+        assert part[:, :, ::2].float().mean() > 0.95 and (part == whole)[:, :, ::2].float().mean() > 0.95
 
 
 def test_store_is_reused_for_the_same_maker_and_made_anew_for_another(tmp_path, capsys):

@@ -7,10 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import wandb
 from fake_wandb import FakeWandb
 
 from sta_tsn.running.folder import RunFolder
-from sta_tsn.running.wandb_run import labels
+from sta_tsn.running.wandb_run import _is_reachable, labels
 
 EPOCHS, STEPS = 20, 3
 
@@ -73,3 +74,14 @@ def test_an_offline_run_is_sent_by_the_documented_command(trained):
 
 def test_a_folder_of_another_shape_has_a_name_and_nothing_else():
     assert labels(Path("/x/y/sweeps/lr/trial-001")) == {"name": "sweeps/lr/trial-001"}
+
+
+def test_a_server_out_of_reach_is_no_reason_to_stop(monkeypatch, capsys):
+    """What wandb 0.31 raises with a key and a closed port, after 13 s."""
+
+    def refuse(**_):
+        raise wandb.errors.AuthenticationError("Failed to authenticate with http://127.0.0.1:9: no answer")
+
+    monkeypatch.setattr(wandb, "login", refuse)
+    assert not _is_reachable()
+    assert "W&B cannot be reached (Failed to authenticate" in capsys.readouterr().out

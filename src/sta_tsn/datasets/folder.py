@@ -19,7 +19,7 @@ class Folder(VideoDataset):
     and `match7_c02.mp4` are group `match7` (also `_clip1`, `_part1`). Give clips of one recording such names;
     any other file is a group of its own.
 
-    With `root/videos.csv` only what it lists is used. Columns: `path` (relative to root), `labels` (one class, or
+    With `root/videos.csv` only what it lists is used. Columns: `path` (relative to root), `labels` or `label` (one class, or
     several with `;` between them), and if you like `group` (the recording; else as above) and `split` (`train`,
     `val` or `test`; without it the test split is random, without `val` rows validation is carved out of training).
 
@@ -63,7 +63,12 @@ class Folder(VideoDataset):
                     yield VideoRecord(f"{folder}/{path.name}", path, (label,), f"{folder}/{_group(path)}")
 
     def _rows(self) -> list[tuple[str, dict[str, str]]]:
-        return read_table(self.root / TABLE, ("path", "labels"))
+        rows = read_table(self.root / TABLE, ("path",))
+        for place, row in rows:
+            if "labels" not in row and "label" not in row:
+                raise DatasetError(f"{place}: no column labels; the header is {', '.join(row)}")
+            row.setdefault("labels", row.get("label", ""))
+        return rows
 
     def _record(self, row: dict[str, str], place: str) -> VideoRecord:
         name = inside(row["path"], place)
@@ -78,6 +83,10 @@ class Folder(VideoDataset):
                 raise DatasetError(f"{place}: split {row['split']!r} is not train, val or test")
             sides[row["split"]].append(self._record(row, place))
         without_repeats((place, self._record(row, place)) for place, row in rows)
+        told = {row["group"]: row["split"] for _, row in reversed(rows) if row.get("group")}
+        for place, row in rows:
+            if row.get("group") and row["split"] != told[row["group"]]:
+                raise DatasetError(f"{place}: group {row['group']!r} is in {told[row['group']]} and in {row['split']}")
         return OfficialSplit(sides["train"], sides["test"], sides["val"] or None)
 
 

@@ -8,6 +8,8 @@ Citation: Kuehne, Jhuang, Garrote, Poggio, Serre, "HMDB: A Large Video Database 
 ICCV 2011. Page and licence (CC BY 4.0): https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database
 """
 
+from pathlib import Path
+
 from sta_tsn.datasets.lists import inside, read_lines, without_repeats
 from sta_tsn.datasets.records import Archive, OfficialSplit, VideoDataset, VideoRecord
 from sta_tsn.errors import DatasetError
@@ -52,7 +54,7 @@ class HMDB51(VideoDataset):
             entries = []
             for place, line in read_lines(self.require(f"{self.lists_folder}/{folder}_test_split{split}.txt")):
                 name, _, side = line.rpartition(" ")
-                if side not in sides or "/" in inside(name.strip(), place):
+                if side not in sides or "/" in inside(name.strip(), place) or not Path(name.strip()).suffix:
                     raise DatasetError(f"{place}: {line!r} is not '<clip>.avi' and 1 (train), 2 (test) or 0 (unused)")
                 record = self._record(folder, label, name.strip())
                 sides[side].append(record)

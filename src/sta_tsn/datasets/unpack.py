@@ -61,7 +61,9 @@ def unpack(archive: Path, folder: Path, limit_bytes: int | None = None) -> list[
     for member in members:
         if member.name.lower().endswith(".rar") and not nested:
             inner = folder / member.name
-            unpack(inner, inner.parent, limit_bytes - total)
+            with _members(inner) as held:
+                total += check_members(inner, held, limit_bytes - total)
+            unpack(inner, inner.parent, limit_bytes)
     return [member.name for member in members]
 
 

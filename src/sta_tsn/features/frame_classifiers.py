@@ -7,6 +7,8 @@ did not see its group (5 folds), else nearly every training frame is "true" and 
 class occurs in one fold alone, nothing can judge its frames: they count as true.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +22,7 @@ from sta_tsn.video import multi_hot
 NUM_FOLDS = 5
 L2_PENALTY = 1e-3
 MAX_ITERATIONS = 60
+MAX_FITTED_FRAMES = 100_000  # 0.4 GB of 2,048 features in fp16, 1.5 GB while they are fitted
 JUDGEMENT_FILE = "judgement.safetensors"
 
 
@@ -55,31 +58,64 @@ def fit_frame_classifiers(features: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     return weight, bias
 
 
-def judge_frames(features: Tensor, labels: Tensor, groups: list[str]) -> Tensor:
+def judge_frames(features: Sequence[Tensor], labels: Tensor, groups: list[str], max_fitted: int = MAX_FITTED_FRAMES) -> Tensor:
     """bool (V, N, T): whether the classifier of one of the video's classes, fitted on other groups, says true (> 0.5).
 
     Args:
-        features: (V, N, T, D) of V training videos.
+        features: (N, T, D) of each of V training videos; each is asked for twice, so they need not be in memory.
         labels: (V, K), 1 for the classes of each video.
         groups: source of each video; one group is in one fold.
+        max_fitted: frames that the classifiers of all folds are fitted on; beyond, evenly spaced ones of each video.
     """
     names, group_of_video = np.unique(groups, return_inverse=True)
     fold_of_group = np.random.default_rng(0).permutation(len(names)) % min(NUM_FOLDS, len(names))
-    folds = torch.from_numpy(fold_of_group[group_of_video]).to(labels.device)
-    relevant = torch.zeros(features.shape[:3], dtype=torch.bool, device=features.device)
-    frames_per_video = features.shape[1] * features.shape[2]
-    for fold in folds.unique():
-        seen, unseen = folds != fold, folds == fold
-        if not seen.any():
-            return torch.ones_like(relevant)
-        frame_labels = labels[seen].repeat_interleave(frames_per_video, 0)
-        weight, bias = fit_frame_classifiers(features[seen].flatten(0, 2), frame_labels)
-        logits = F.linear(features[unseen], weight, bias)  # (v, N, T, K)
-        own = labels[unseen].bool()
-        true = ((logits > 0) & own[:, None, None, :]).any(-1)  # sigmoid > 0.5
-        unknown = ~(own & labels[seen].any(0)).any(1)  # no classifier of theirs: their classes occur in this fold alone
-        relevant[unseen] = true | unknown[:, None, None]
-    return relevant
+    folds = torch.from_numpy(fold_of_group[group_of_video])
+    sample, video_of_frame = sampled_frames(features, max_fitted)
+    classifiers = {}
+    for fold in folds.unique().tolist():
+        seen = folds[video_of_frame] != fold
+        frame_labels = labels[video_of_frame[seen].to(labels.device)]
+        fitted = fit_frame_classifiers(sample[seen].to(labels.device).float(), frame_labels) if seen.any() else None
+        classifiers[fold] = fitted, frame_labels.any(0)
+    of_videos = zip(features, labels.bool(), folds.tolist(), strict=True)
+    return torch.stack([_judge(one, own, *classifiers[fold]) for one, own, fold in of_videos])
+
+
+def sampled_frames(features: Sequence[Tensor], count: int) -> tuple[Tensor, Tensor]:
+    """At most `count` frames, as many of each video, evenly spaced; of too many videos a random part.
+
+    Returns:
+        features (M, D) and the index (M,) of each one's video.
+    """
+    num_videos, num_frames = len(features), features[0].shape[:2].numel()
+    each = min(num_frames, max(1, count // num_videos))
+    chosen = torch.linspace(0, num_frames - 1, each).round().long()
+    videos = torch.arange(num_videos)
+    if num_videos > count:
+        videos = torch.randperm(num_videos, generator=torch.Generator().manual_seed(0))[:count].sort().values
+    sample = torch.cat([features[video].flatten(0, 1)[chosen].cpu() for video in videos.tolist()])
+    return sample, videos.repeat_interleave(each)
+
+
+def _judge(features: Tensor, own: Tensor, fitted: tuple[Tensor, Tensor] | None, known: Tensor) -> Tensor:
+    """bool (N, T) of one video with classes `own` (K,), by classifiers fitted where the classes `known` (K,) occur."""
+    if fitted is None or not (own & known).any():  # nothing can judge it
+        return torch.ones(features.shape[:2], dtype=torch.bool)
+    logits = F.linear(features.to(own.device).float(), *fitted)  # (N, T, K)
+    return ((logits > 0) & own).any(-1).cpu()  # sigmoid > 0.5
+
+
+class _StoredFeatures(Sequence):
+    """Centre crops of a store's videos, read when asked for."""
+
+    def __init__(self, store: FeatureStore, videos: list[dict]):
+        self.store, self.videos = store, videos
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.store.read(self.videos[index]["id"])["features"][0]
 
 
 def judge_videos(store: FeatureStore, device: torch.device) -> None:
@@ -90,9 +126,8 @@ def judge_videos(store: FeatureStore, device: torch.device) -> None:
     about = store.about
     videos = about["videos"]["train"]
     print(f"Judging the frames of {len(videos)} training videos, {NUM_FOLDS} folds ...", flush=True)
-    features = torch.stack([store.read(video["id"])["features"][0] for video in videos]).to(device).float()
     labels = torch.stack([multi_hot(video["labels"], len(about["classes"])) for video in videos]).to(device)
-    relevant = judge_frames(features, labels, [video["group"] for video in videos]).cpu()
+    relevant = judge_frames(_StoredFeatures(store, videos), labels, [video["group"] for video in videos])
     print(f"Judged false: {(~relevant).float().mean():.1%} of {relevant.numel()} frames", flush=True)
     with atomic(path) as temporary:
         save_file({"relevant": relevant}, temporary)

@@ -85,10 +85,13 @@ def check_arguments(arguments: list[str], place: str = "the command line") -> di
     classes = {part: _last_class(part, files) for part in ("model", "data")}
     for file, content in files.items():
         _check_file(content, classes, file)
+    dataset = _last_dataset(files)
     for key in overrides:
         part, _, rest = key.partition(".")
-        name = rest.removeprefix("init_args.").partition(".")[0]
+        name, _, inner = rest.removeprefix("init_args.").partition(".")
         _check_part(part, [name] if rest else [], classes, place)
+        if (part, name) == ("data", "dataset") and inner.startswith("init_args.") and dataset:
+            check_keys([inner.removeprefix("init_args.")], parameters(dataset), "data.dataset.init_args.", place)
     return classes
 
 
@@ -97,7 +100,7 @@ def check_value(key: str, value: Any, classes: dict[str, type | None], place: st
     from jsonargparse import ArgumentError, ArgumentParser
     from pytorch_lightning import Trainer
 
-    part, _, name = key.partition(".")
+    part, _, name = key.replace(".init_args.", ".").partition(".")
     kind = Trainer if part == "trainer" else classes.get(part)
     hints = {} if kind is None else {one: hint for parent in reversed(kind.__mro__) for one, hint in _type_hints(parent).items()}
     if name not in hints:
@@ -134,6 +137,15 @@ def _check_part(part: str, names: Iterable[str], classes: dict[str, type | None]
         check_keys(names, parameters(Trainer), "trainer.", place)
     elif classes.get(part):
         check_keys(names, ["class_path", *parameters(classes[part])], f"{part}.", place)
+
+
+def _last_dataset(files: dict[str, dict]) -> type | None:
+    found = [
+        (section["class_path"], place)
+        for place, content in files.items()
+        if "class_path" in (section := ((content.get("data") or {}).get("init_args") or {}).get("dataset") or {})
+    ]
+    return resolve_class(*found[-1]) if found else None
 
 
 def _last_class(part: str, files: dict[str, dict]) -> type | None:

@@ -21,13 +21,23 @@ NUM_PICTURES = 2  # test videos with their attention
 
 def wandb_logger(folder: RunFolder) -> WandbLogger:
     """Online when logged in, offline otherwise, never asking. One W&B run per run folder, found by its id when resumed."""
-    import wandb
-
     os.environ.setdefault("WANDB_SILENT", "true")
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+    mode = os.environ.get("WANDB_MODE") or ("online" if _is_reachable() else "offline")
     return WandbLogger(
         project=PROJECT, id=folder.about["wandb_id"], resume="allow", save_dir=str(folder.path), mode=mode, **labels(folder.path)
     )  # fmt: skip
+
+
+def _is_reachable() -> bool:
+    """Whether somebody is logged in and W&B knows; asks nobody."""
+    import wandb
+
+    try:
+        return bool(wandb.login(prompt=False))
+    except (wandb.Error, OSError) as error:
+        reason = str(error).splitlines()[0]
+        print(f"W&B cannot be reached ({reason}): this run is logged offline; README, Logs, says how to send it.", flush=True)
+        return False
 
 
 def labels(path: Path) -> dict:

@@ -66,6 +66,7 @@ class VideoDataModule(LightningDataModule):
         split: official split, 1-based.
         num_segments: snippets of one training video, one random frame each (SMNet: 8 or 16).
         batch_size: videos per step, over all devices together.
+        videos_per_pass: that a device holds at one time; a step is then made of as many passes as it takes. None: all of its share.
         test_segments: segments of a video in testing and validation.
         test_frames_per_segment: frames of each of them in testing (the paper's 10).
         val_frames_per_segment: the same in validation; fewer, to save time. Centre crop.
@@ -86,6 +87,7 @@ class VideoDataModule(LightningDataModule):
         split: int = 1,
         num_segments: int = 3,
         batch_size: int = 128,
+        videos_per_pass: int | None = None,
         test_segments: int = 3,
         test_frames_per_segment: int = 10,
         val_frames_per_segment: int = 3,
@@ -99,7 +101,8 @@ class VideoDataModule(LightningDataModule):
     ):
         super().__init__()
         self.dataset, self.manifest, self.split = dataset, manifest, split
-        self.num_segments, self.test_segments, self.batch_size = num_segments, test_segments, batch_size
+        self.num_segments, self.test_segments = num_segments, test_segments
+        self.batch_size, self.videos_per_pass = batch_size, videos_per_pass
         self.test_frames_per_segment, self.val_frames_per_segment = test_frames_per_segment, val_frames_per_segment
         self.val_share, self.allow_missing = val_share, allow_missing
         if pair_distance < 0:
@@ -131,6 +134,10 @@ class VideoDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         return self.loader(self.videos.train, self.sampler(self.num_segments, 1, training=True), "augment")
 
+    def passes_per_step(self, world_size: int) -> int:
+        """Of each device (gradient accumulation)."""
+        return -(-self.batch_size // (world_size * self.videos_per_pass)) if self.videos_per_pass else 1
+
     def val_dataloader(self) -> DataLoader:
         return self.loader(self.videos.val, self.sampler(self.test_segments, self.val_frames_per_segment), "center")
 
@@ -149,7 +156,7 @@ class VideoDataModule(LightningDataModule):
         epoch, size_px = (next_epoch(trainer), trainer.lightning_module.model.input_px) if trainer else (0, 224)
         return DataLoader(
             ClipDataset(records, len(self.classes), sampler, crop, size_px, self.scales, self.flow, self.pair_distance),
-            batch_size=batch_size or max(1, self.batch_size // world_size),
+            batch_size=batch_size or max(1, self.batch_size // (world_size * self.passes_per_step(world_size))),
             sampler=SeededSampler(len(records), self.seed, num_draws, rank, world_size, epoch),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
