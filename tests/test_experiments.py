@@ -51,7 +51,7 @@ def test_flow_of_every_dataset_that_has_a_recipe(dataset, request, tmp_path, mon
     root = request.getfixturevalue(LAYOUT[dataset])
     if dataset == "demo":
         (root / "ground_truth.csv").touch()
-    rough = {"warps": 1, "outer_iterations": 1, "inner_iterations": 2}
+    rough = {"num_scales": 1, "warps": 1, "outer_iterations": 1, "inner_iterations": 2}
     monkeypatch.setattr("sta_tsn.video.flow_extract.tvl1_flow", lambda *frames: tvl1_flow(*frames, **rough))
     options = TrainOptions(dataset=dataset, data=str(root), runs=str(tmp_path), devices="1", experiments=str(EXPERIMENTS))
     extract_flow(options)
@@ -121,7 +121,7 @@ def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):
         known = torch.load(folder.tested_checkpoint, weights_only=True)["hyper_parameters"]
         wanted = ABLATED.get(row.model.removeprefix("ablation_"), {})
         assert {name: known[name] for name in wanted} == wanted, row.title
-        assert row.model.startswith("ablation") == bool(row.beside) and folder.features.exists() == (row == SA_CNN_TSN)
+        assert row.model.startswith("ablation") == bool(row.change) and folder.features.exists() == (row == SA_CNN_TSN)
     assert "num_segments: 5" in RunFolder(tmp_path / "jhmdb/split1/ablation_five_snippets/rgb/seed0/backbone").config.read_text()
 
 
