@@ -36,7 +36,11 @@ def build_reproduction(
     final = [run for run in runs if run.row == last]
     tables = {
         "runs": ("All runs", runs_table(runs), "One line per tested run; everything above follows from these score tables."),
-        "table_3": ("Table 3: the splits", table_3(runs, dataset), "Micro accuracy in %, mean over seeds; the paper's in brackets."),
+        "table_3": (
+            "Table 3: the splits",
+            table_3(runs, dataset),
+            "Micro accuracy in %, mean over seeds (and the spread of their means); the paper's in brackets.",
+        ),
         "differences": (
             "Which differences are real",
             differences(runs, beside),

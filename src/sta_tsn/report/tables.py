@@ -82,7 +82,7 @@ def table_3(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
         said = {split: paper.accuracy_of(dataset, row, modality, split) for split in splits}
         line = {f"split {split}": _beside(value, said[split]) for split, value in sorted(splits.items())}
         whole = paper.MEAN_OF_SPLITS.get((dataset, row)) if None in said.values() else np.mean(list(said.values()))
-        line[f"mean of {len(splits)}"] = _beside(np.mean(list(splits.values())), whole)
+        line[f"mean of {len(splits)}"] = _beside(np.mean(list(splits.values())), whole, _spread_over_seeds(group))
         lines[f"{row}, {modality}"] = line
     return pd.DataFrame(lines).T.fillna("–")
 
@@ -176,5 +176,13 @@ def _plain(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def _beside(ours: float, theirs: float | None) -> str:
-    return f"{ours:.1f}" + ("" if theirs is None else f" (paper {theirs:.1f})")
+def _beside(ours: float, theirs: float | None, spread: str = "") -> str:
+    return f"{ours:.1f}{spread}" + ("" if theirs is None else f" (paper {theirs:.1f})")
+
+
+def _spread_over_seeds(runs: list[TestedRun]) -> str:
+    """Standard deviation of the seeds' means over the splits, where every seed has every split."""
+    seeds = list(_grouped(runs, "seed").values())
+    if len(seeds) < 2 or len({frozenset(run.split for run in one) for one in seeds}) > 1:
+        return ""
+    return f" ± {np.std([np.mean([_accuracy(run) for run in one]) for one in seeds], ddof=1):.1f}"
