@@ -40,6 +40,7 @@ def test_both_stages_of_every_dataset(dataset, request, tmp_path):
     backbone, temporal = RunFolder(tmp_path / "backbone"), RunFolder(tmp_path / "temporal")
     table = fit("sa_cnn_tsn", dataset, "backbone", backbone, *stage_one_options(dataset, root, tmp_path))
     assert table.classes == ["Jump", "Run", "Sit"] and table.temporal_weights is None
+    assert backbone.about["select"] == (dataset == "thumos14")
     features = [f"--data.features={backbone.features}", f"--model.backbone_checkpoint={backbone.tested_checkpoint}"]
     batch = ["--data.batch_size=2", "--data.iterations_per_epoch=1"]
     assert fit("sta_tsn", dataset, "temporal", temporal, *features, *batch).temporal_weights.shape[1:] == (3, 2)

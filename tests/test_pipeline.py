@@ -30,6 +30,14 @@ def tables(runs: Path) -> list[ScoreTable]:
     return [ScoreTable.load(runs / "mini" / "split1" / stage / "scores.npz") for stage in STAGES]
 
 
+def test_the_epoch_that_validation_chose_is_tested_where_asked(trained, tmp_path):
+    """THUMOS14's protocol; the others test the last epoch."""
+    run = RunFolder(shutil.copytree(trained[1] / "mini" / "split1" / STAGES[0], tmp_path / "run"))
+    assert run.tested_checkpoint == run.last
+    run.note(select=True)
+    assert run.tested_checkpoint == run.best and run.best.exists()
+
+
 def test_four_rows_are_tested_and_reported(trained):
     _, runs, printed = trained
     for row in ("CNN", "SA-CNN", "SA-CNN+TSN", "STA-TSN"):

@@ -8,7 +8,8 @@ from sta_tsn.errors import UserError
 
 FIT_HELP = """Every option is written --name=value: --config=FILE (several; later ones win), --run_dir=FOLDER, and any
 constructor argument of the configured classes as --model.NAME, --data.NAME, or of Lightning's Trainer as --trainer.NAME;
---seed_everything=0, --test=false (end after training), --keep_features=true (of stage one, for stage two).
+--seed_everything=0, --test=false (end after training), --keep_features=true (of stage one, for stage two),
+--select=true (test the epoch with the least validation loss).
 `sta-tsn train` prints the command of every stage it runs."""
 
 

@@ -34,6 +34,7 @@ class StageCLI(LightningCLI):
         parser.add_argument("--run_dir", type=str, required=True, help="folder of this run")
         parser.add_argument("--keep_features", type=bool, default=False, help="features of all parts, for stage two")
         parser.add_argument("--test", type=bool, default=True, help="false: end after training, as trials of a sweep do")
+        parser.add_argument("--select", type=bool, default=False, help="test the epoch with the least validation loss, not the last")
         parser.add_argument("--videos", type=str, default="", help="fingerprint of the split; make train gives it")
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
         parser.link_arguments("data.num_joints", "model.init_args.num_joints", apply_on="instantiate")

@@ -130,7 +130,7 @@ def _check_file(content: dict, classes: dict[str, type | None], place: str) -> N
 
 
 def _check_part(part: str, names: Iterable[str], classes: dict[str, type | None], place: str) -> None:
-    check_keys([part], ("model", "data", "trainer", "run_dir", "seed_everything", "keep_features", "test", "videos"), "", place)
+    check_keys([part], ("model", "data", "trainer", "run_dir", "seed_everything", "keep_features", "select", "test", "videos"), "", place)
     if part == "trainer":
         from pytorch_lightning import Trainer
 

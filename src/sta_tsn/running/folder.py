@@ -60,12 +60,13 @@ class RunFolder:
 
     @property
     def tested_checkpoint(self) -> Path:
-        """The last epoch's: the schedule ends there, in TSN's recipe and in the paper's 15000 iterations.
+        """The last epoch's: the schedule ends there, in TSN's recipe and in the paper's 15000 iterations. With `select`, the best
+        on validation (THUMOS14's protocol).
 
         Choosing by validation was tried: the 51 validation clips of JHMDB chose, by loss, the second of ten epochs
         for SA-CNN (44.4 % on test), before the learning rate had come down. `best.ckpt` is kept beside it.
         """
-        return self.last
+        return self.best if self.about.get("select") and self.best.exists() else self.last
 
     def is_done(self, stamp: str) -> bool:
         """Tested (or trained, where no test was wanted) with these settings and inputs; the features for stage two are there."""

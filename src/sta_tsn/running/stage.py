@@ -23,7 +23,9 @@ from sta_tsn.video import VideoDataModule
 
 
 def fit_and_test(arguments: list[str]) -> None:
-    """`sta-tsn fit`: train the configured stage, test its last epoch, write `scores.npz`; only train with --test=false.
+    """`sta-tsn fit`: train the configured stage, test its last epoch (its best one with --select=true), write `scores.npz`.
+
+    With --test=false only train.
 
     Args:
         arguments: LightningCLI's, each as `--name=value`, `--run_dir=FOLDER` among them except under a W&B agent.
@@ -41,6 +43,7 @@ def fit_and_test(arguments: list[str]) -> None:
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     if trainer.is_global_zero:
         cli.save_config(folder.config)
+        folder.note(select=cli.config.select)
         log_settings(trainer, folder)
         if isinstance(data, VideoDataModule):
             print(f"Backbone: {task.model.encoder.cnn.loaded}", flush=True)
@@ -113,7 +116,7 @@ def plain_user_errors() -> Iterator[None]:
 
 
 def load_tested(task, folder: RunFolder) -> None:
-    """The weights that are tested: the last epoch's."""
+    """The weights that are tested."""
     task.load_state_dict(torch.load(folder.tested_checkpoint, map_location="cpu", weights_only=True)["state_dict"])
 
 
