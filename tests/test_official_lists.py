@@ -273,3 +273,85 @@ def test_damaged_thumos14_intervals(damaged_thumos14, line):
     (folder / "Jump_test.txt").write_text(f"v1  1.0 2.0\n{line}\n")
     with pytest.raises(DatasetError, match=r"Jump_test\.txt, line 2"):
         _ = THUMOS14(str(damaged_thumos14)).intervals
+
+
+# --- the same harm to every parser's list
+
+
+PARSERS = {
+    "hmdb51": (HMDB51, "testTrainMulti_7030_splits/Jump_test_split1.txt"),
+    "jhmdb": (JHMDB, "splits/Jump_test_split1.txt"),
+    "ucf101": (UCF101, "ucfTrainTestlist/trainlist01.txt"),
+    "kinetics400": (Kinetics400, "annotations/train.csv"),
+    "something_v1": (SomethingV1, "something-something-v1-train.csv"),
+    "something_v2": (SomethingV2, None),
+}
+
+
+@pytest.fixture(params=PARSERS)
+def parser(request, tmp_path):
+    """A dataset's class, a copy of its miniature, and one of its lists."""
+    kind, name = PARSERS[request.param]
+    root = Path(shutil.copytree(request.getfixturevalue(f"mini_{request.param}"), tmp_path / "data"))
+    file = root / name if name else next(root.rglob("*train.json"))
+    return kind, root, file
+
+
+def test_marks_and_line_ends_of_windows_do_no_harm(parser):
+    kind, root, file = parser
+    before = kind(str(root)).records(1).train
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_text().replace("\n", "\r\n").encode())
+    assert kind(str(root)).records(1).train == before
+
+
+def test_empty_lists_are_named(parser):
+    kind, root, file = parser
+    file.write_text("\n")
+    with pytest.raises(DatasetError, match=f"{file.name}.*is empty"):
+        kind(str(root)).records(1)
+
+
+def test_videos_listed_twice_are_named(parser):
+    kind, root, file = parser
+    text = file.read_text()
+    if file.suffix == ".json":
+        text = json.dumps([*json.loads(text), json.loads(text)[-1]])
+    else:
+        text = text.rstrip("\n") + "\n" + text.rstrip("\n").splitlines()[-1] + "\n"
+    file.write_text(text)
+    with pytest.raises(DatasetError, match=f"{file.name}, (line|video) .*listed already"):
+        kind(str(root)).records(1)
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("yoga,abc,20,30,train", "line 2: split 'train' in the list of val"),
+        ("yoga,abc,-3,7,val", "line 2: a clip from second -3 to 7"),
+        ("yoga,abc,9,3,val", "a clip from second 9 to 3"),
+    ],
+)
+def test_kinetics_rows_that_contradict(kinetics, row, complaint):
+    (kinetics / "annotations" / "val.csv").write_text(f"label,youtube_id,time_start,time_end,split\n{row}\n")
+    with pytest.raises(DatasetError, match=complaint):
+        Kinetics400(str(kinetics)).records(1)
+
+
+def test_lists_with_nothing_but_a_header(kinetics):
+    (kinetics / "annotations" / "train.csv").write_text("label,youtube_id,time_start,time_end,split\n")
+    with pytest.raises(DatasetError, match=r"train\.csv: there is a header and no row below it"):
+        Kinetics400(str(kinetics))
+
+
+def test_a_clip_without_an_ending_is_no_clip(tmp_path, mini_hmdb51):
+    root = Path(shutil.copytree(mini_hmdb51, tmp_path / "data"))
+    (root / "testTrainMulti_7030_splits" / "Jump_test_split1.txt").write_text("clip 1\n")
+    with pytest.raises(DatasetError, match=r"line 1: 'clip 1' is not '<clip>\.avi' and 1"):
+        HMDB51(str(root)).records(1)
+
+
+def test_a_group_on_two_sides_of_your_own_split(tmp_path):
+    rows = ["path,label,group,split", "a.mp4,x,match,train", "b.mp4,y,other,test", "c.mp4,x,match,test"]
+    (tmp_path / "videos.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(DatasetError, match="line 4: group 'match' is in train and in test"):
+        Folder(str(tmp_path)).records(1)

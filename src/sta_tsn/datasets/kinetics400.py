@@ -16,6 +16,7 @@ from sta_tsn.datasets.lists import inside, label_of, read_table, without_repeats
 from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord
 from sta_tsn.errors import DatasetError
 
+PARTS = {"train": ("train",), "val": ("val", "validate", "validation")}  # what the column `split` says of each
 COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
 
@@ -43,10 +44,15 @@ class Kinetics400(VideoDataset):
 
     def _record(self, part: str, row: dict[str, str], place: str) -> VideoRecord:
         label = label_of(row["label"], self.classes, place, "annotations/train.csv")
+        if row.get("split", part) not in PARTS[part]:
+            raise DatasetError(f"{place}: split {row['split']!r} in the list of {part}")
         try:
-            file = f"{inside(row['youtube_id'], place)}_{int(float(row['time_start'])):06d}_{int(float(row['time_end'])):06d}.mp4"
+            start, end = int(float(row["time_start"])), int(float(row["time_end"]))
         except (ValueError, OverflowError) as error:  # no number, infinity
             raise DatasetError(f"{place}: {row['time_start']!r} to {row['time_end']!r} are not seconds") from error
+        if not 0 <= start < end:
+            raise DatasetError(f"{place}: a clip from second {start} to {end}")
+        file = f"{inside(row['youtube_id'], place)}_{start:06d}_{end:06d}.mp4"
         path = files_by_name(self.root / part).get(file, self.root / part / file)
         return VideoRecord(f"{part}/{path.stem}", path, (label,), group=row["youtube_id"])
 

@@ -44,6 +44,8 @@ def read_table(path: Path, columns: Iterable[str]) -> list[tuple[str, dict[str, 
         if None in row or None in row.values():
             raise DatasetError(f"{place}: {len(reader.fieldnames)} columns are expected")
         rows.append((place, {key: value.strip() for key, value in row.items()}))
+    if not rows:
+        raise DatasetError(f"{path}: there is a header and no row below it")
     return rows
 
 

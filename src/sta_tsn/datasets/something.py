@@ -83,8 +83,8 @@ class SomethingV2(VideoDataset):
 
     def _read_part(self, part: str) -> list[VideoRecord]:
         path, videos = self._list(part)
-        if not isinstance(videos, list):
-            raise DatasetError(f'{path} is not a list of {{"id": ..., "template": ...}}')
+        if not isinstance(videos, list) or not videos:
+            raise DatasetError(f'{path} is not a list of {{"id": ..., "template": ...}}, one at least')
         entries = []
         for number, video in enumerate(videos, 1):
             place = f"{path}, video {number}"
