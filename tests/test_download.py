@@ -157,7 +157,8 @@ def test_files_that_vanished_after_unpacking_come_back(server, tmp_path):
     assert '"b"' in (tmp_path / ".archives" / "lists.zip.json").read_text()
 
 
-def test_everything_that_is_to_be_brought_is_named_at_once(server, tmp_path):
+def test_everything_that_is_to_be_brought_is_named_at_once(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("sta_tsn.datasets.download.RETRIES", 0)
     with pytest.raises(DatasetError, match=r"(?s)lists.zip could not be fetched.*lists\.zip  from http.*videos\.zip  from http"):
         download(dataset(server, lists_zip="", videos_zip=""), tmp_path / "new")
     assert not (tmp_path / "new" / ".archives").exists()
