@@ -39,9 +39,9 @@ report: $(BIN)/.installed ## rebuild the report of reproduce from the score tabl
 	$(STA_TSN) report --dataset "$(DATASET)" --model "$(MODEL)" --runs "$(RUNS)"
 
 test: $(BIN)/.installed ## the project's tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-data: $(BIN)/.installed ## download and unpack a dataset (asks nothing of the network otherwise)
+data: $(BIN)/.installed ## download and unpack the archives of a dataset
 	$(STA_TSN) data $(one_dataset)
 
 flow: $(BIN)/.installed ## TV-L1 optical flow of the videos of SPLIT, stored once

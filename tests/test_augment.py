@@ -114,13 +114,15 @@ def test_testing_deals_every_video_out_once(world_size):
 
 
 def test_a_step_is_made_of_passes_that_fit(mini_ucf101, tmp_path):
-    data = VideoDataModule(UCF101(str(mini_ucf101)), str(tmp_path / "m.csv"), batch_size=128, videos_per_pass=8)
-    assert [data.passes_per_step(devices) for devices in (1, 4, 16, 32)] == [16, 4, 1, 1]
+    data = VideoDataModule(UCF101(str(mini_ucf101)), str(tmp_path / "m.csv"), batch_size=12, videos_per_pass=2)
     data.prepare_data()
     data.setup()
-    assert data.train_dataloader().batch_size == 8
+    assert [data.passes_per_step(devices) for devices in (1, 2, 6, 12)] == [6, 3, 1, 1]
+    assert data.train_dataloader().batch_size == 2
+    data.batch_size = 1000  # more than there are: no pass of a step is missing
+    assert data.passes_per_step(1) == -(-len(data.videos.train) // 2)
     data.videos_per_pass = None
-    assert data.passes_per_step(4) == 1 and data.train_dataloader().batch_size == 128
+    assert data.passes_per_step(4) == 1 and data.train_dataloader().batch_size == 1000
 
 
 def test_no_process_is_left_without_a_video():

@@ -81,6 +81,21 @@ def test_a_step_on_the_real_clips_of_ucf101(shared_data, tmp_path, capsys):
     assert len(table.ids) == 29 and table.protocol["missing"] == 3783 - 29
 
 
+def test_passes_make_the_step_of_the_whole_batch(mini_jhmdb, tmp_path):
+    """Two steps without anything random inside them, with all videos at once and with one at a time."""
+    still = ["--model.dropout=0", "--model.trained_batch_norms=none", "--data.batch_size=128", "--trainer.max_steps=2"]
+    options = [one for one in stage_one_options("jhmdb", mini_jhmdb, tmp_path) if "batch_size" not in one]
+    weights = []
+    for name, passes in (("whole", []), ("parts", ["--data.videos_per_pass=1"])):
+        run = RunFolder(tmp_path / name)
+        fit("cnn", "jhmdb", "backbone", run, *options, *still, *passes)
+        checkpoint = torch.load(run.last, weights_only=True)
+        assert checkpoint["global_step"] == 2
+        weights.append(checkpoint["state_dict"])
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+
+
 @pytest.mark.parametrize("row", TABLE_SMNET, ids=lambda row: row.title)
 def test_every_row_of_smnet(row, mini_jhmdb, tmp_path):
     """Eight frames of a video, in training and in testing."""

@@ -21,7 +21,7 @@ from sta_tsn.video.flow_extract import video_flow
 from sta_tsn.video.flow_store import FLOW_STACK, read_flow
 
 
-class TestClips(NamedTuple):
+class CenterClips(NamedTuple):
     """What a model of 3 x 10 frames sees of one video: clips uint8 (1, 3, 10, C, S, S); for people: see `Explained`."""
 
     clips: Tensor
@@ -47,7 +47,7 @@ def explain_video(model: nn.Module, record: VideoRecord, flow: FlowStore | None 
     return Explained(pictures, indices, ActionOutput(*(None if part is None else part.cpu() for part in output)), bound)
 
 
-def center_clips(model: nn.Module, record: VideoRecord, flow: FlowStore | None = None, pair_distance: int = 0) -> TestClips:
+def center_clips(model: nn.Module, record: VideoRecord, flow: FlowStore | None = None, pair_distance: int = 0) -> CenterClips:
     """One video's 3 x 10 centre-cropped test frames, or stacks of flow where the model was trained on those.
 
     Args:
@@ -68,7 +68,7 @@ def center_clips(model: nn.Module, record: VideoRecord, flow: FlowStore | None =
         bound = max(1.0, float(np.percentile(np.hypot(motion[..., 0], motion[..., 1]), 99)))
         pictures = np.stack([flow_to_colour(one, bound) for one in motion])
     batch = torch.from_numpy(clips).permute(0, 3, 1, 2).unflatten(0, tuple(indices.shape))[None]
-    return TestClips(batch, pictures, indices, bound)
+    return CenterClips(batch, pictures, indices, bound)
 
 
 def _center_crops(record: VideoRecord, indices: Tensor, size_px: int) -> np.ndarray:

@@ -141,8 +141,6 @@ def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
     if resume and trainer.is_global_zero:
         print(f"Going on from {resume}", flush=True)
     try:
-        if isinstance(data, VideoDataModule) and data.videos_per_pass:
-            trainer.accumulate_grad_batches = data.passes_per_step(trainer.world_size)
         with timed(folder, "fit", trainer.is_global_zero):
             trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     finally:

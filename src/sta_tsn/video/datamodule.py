@@ -132,31 +132,44 @@ class VideoDataModule(LightningDataModule):
             print(text, flush=True)
 
     def train_dataloader(self) -> DataLoader:
-        return self.loader(self.videos.train, self.sampler(self.num_segments, 1, training=True), "augment")
+        if self.trainer and self.videos_per_pass:
+            self.trainer.accumulate_grad_batches = self.passes_per_step(self._world_size)
+        return self.loader(self.videos.train, self.sampler(self.num_segments, 1, training=True), "augment", self._at_once)
 
     def passes_per_step(self, world_size: int) -> int:
-        """Of each device (gradient accumulation)."""
-        return -(-self.batch_size // (world_size * self.videos_per_pass)) if self.videos_per_pass else 1
+        """Of each device (gradient accumulation); fewer where a step has all videos and they are fewer than `batch_size`."""
+        step = min(self.batch_size, len(self.videos.train))
+        return -(-step // (world_size * self.videos_per_pass)) if self.videos_per_pass else 1
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    @property
+    def _at_once(self) -> int:
+        """Videos in a pass of one device."""
+        share = max(1, self.batch_size // self._world_size)
+        return min(share, self.videos_per_pass or share)
 
     def val_dataloader(self) -> DataLoader:
-        return self.loader(self.videos.val, self.sampler(self.test_segments, self.val_frames_per_segment), "center")
+        return self.loader(self.videos.val, self.sampler(self.test_segments, self.val_frames_per_segment), "center", self._at_once)
 
     def frames_loader(self, records: list[VideoRecord], crop: Crop) -> DataLoader:
         """All test frames (3 x 10) of each video, one video a batch: for features and testing."""
-        return self.loader(records, self.sampler(self.test_segments, self.test_frames_per_segment), crop, batch_size=1)
+        return self.loader(records, self.sampler(self.test_segments, self.test_frames_per_segment), crop, 1)
 
     def sampler(self, num_segments: int, frames_per_segment: int, training: bool = False) -> SegmentSampler:
         stack_length = FLOW_STACK if self.flow else 1 + self.pair_distance
         return SegmentSampler(num_segments, frames_per_segment, training, stack_length)
 
-    def loader(self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop, batch_size: int | None = None) -> DataLoader:
+    def loader(self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop, batch_size: int) -> DataLoader:
         trainer = self.trainer
         num_draws = len(records) if sampler.training else None
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         epoch, size_px = (next_epoch(trainer), trainer.lightning_module.model.input_px) if trainer else (0, 224)
         return DataLoader(
             ClipDataset(records, len(self.classes), sampler, crop, size_px, self.scales, self.flow, self.pair_distance),
-            batch_size=batch_size or max(1, self.batch_size // (world_size * self.passes_per_step(world_size))),
+            batch_size=batch_size,
             sampler=SeededSampler(len(records), self.seed, num_draws, rank, world_size, epoch),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
