@@ -108,6 +108,21 @@ def test_store_is_reused_for_the_same_maker_and_made_anew_for_another(tmp_path, 
         _ = FeatureStore(tmp_path / "absent").about
 
 
+def test_every_draw_of_a_training_video_is_one_of_its_views(tmp_path):
+    from safetensors.torch import save_file
+
+    record = VideoRecord("a/b", None, (0,), "g")
+    store = FeatureStore(tmp_path)
+    store.open_for_writing({}, ["x"], VideoSplit([record], [record], [], 0), ("train", "val"))
+    store.write(record.id, features=torch.arange(10.0).half().reshape(10, 1, 1, 1).expand(10, 3, 2, 4))
+    save_file({"relevant": torch.ones(1, 3, 2, dtype=torch.bool)}, tmp_path / "judgement.safetensors")
+    data = FeatureDataModule(str(tmp_path), batch_size=1, iterations_per_epoch=100, num_workers=0)
+    drawn = [batch["features"] for batch in data.train_dataloader()]
+    assert {features.shape for features in drawn} == {(1, 1, 3, 2, 4)}
+    assert {features.unique().item() for features in drawn} == set(range(10))
+    assert next(iter(data.val_dataloader()))["features"].shape == (1, 10, 3, 2, 4)  # only training draws
+
+
 @pytest.mark.parametrize(
     "iterations, passes, expected",
     [(3, None, 3), (3, 100, 3), (50, 4, 10)],  # 10 videos in batches of 4: 4 passes are 10 batches

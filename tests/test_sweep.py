@@ -373,7 +373,7 @@ def prepared(tmp_path, monkeypatch, request):
         monkeypatch.setenv(name, value)
     if "stage_two" in request.node.name:
         configs = [f"--config=experiments/{name}.yaml" for name in ("table2/sa_cnn_tsn", "jhmdb/backbone")]
-        model = ["--model.backbone=test_resnet", "--model.weights=none", "--data.test_frames_per_segment=2"]
+        model = ["--model.backbone=test_resnet", "--model.weights=none", "--data.test_frames_per_segment=2", "--data.train_crop=ten"]
         data = [f"--data.dataset.init_args.root={jhmdb}", "--data.manifest=manifest.csv", *STAGE_ONE]
         assert main(["fit", "--run_dir=runs/jhmdb/split1/sta_tsn/rgb/seed0/backbone", *configs, *model, *data]) == 0
 

@@ -14,7 +14,8 @@ from sta_tsn.video.datamodule import next_epoch
 
 
 class FeatureDataset(Dataset):
-    """Items {features fp16 (V, N, T, D), labels float (K,), index} and, for training videos, `relevant` bool (N, T)."""
+    """Items {features fp16 (V, N, T, D), labels float (K,), index}; of training videos (those with `relevant`) a random one of the views,
+    V = 1, and `relevant` bool (N, T)."""
 
     def __init__(self, store: FeatureStore, part: str, relevant: Tensor | None = None):
         about = store.about
@@ -24,11 +25,12 @@ class FeatureDataset(Dataset):
         return len(self.videos)
 
     def __getitem__(self, item: tuple[int, int]) -> dict:
-        index, _ = item
+        index, seed = item
         video = self.videos[index]
-        labels = multi_hot(video["labels"], self.num_classes)
-        sample = {"features": self.store.read(video["id"])["features"], "labels": labels, "index": index}
-        return sample if self.relevant is None else {**sample, "relevant": self.relevant[index]}
+        sample = {"labels": multi_hot(video["labels"], self.num_classes), "index": index}
+        if self.relevant is None:
+            return {**sample, "features": self.store.read(video["id"])["features"]}
+        return {**sample, "features": self.store.read_view(video["id"], seed), "relevant": self.relevant[index]}
 
 
 class FeatureDataModule(LightningDataModule):

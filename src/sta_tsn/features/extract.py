@@ -15,7 +15,7 @@ from sta_tsn.video import VideoDataModule
 def extract_features(
     trainer: Trainer, task: SpatialAttentionBackbone, data: VideoDataModule, store: FeatureStore, made_by: str, parts: tuple[str, ...]
 ) -> None:
-    """Features of `parts` of the split: ten crops of test videos, the centre crop of the others.
+    """Features of `parts` of the split: ten crops of test videos, the centre crop of validation videos, training videos' as `data` says.
 
     With `train` among the parts the frames are judged too (see `judge_videos`).
 
@@ -23,16 +23,17 @@ def extract_features(
         made_by: fingerprint of the checkpoint; features made by another one are thrown away.
     """
     if trainer.is_global_zero:
-        source = {"made_by": made_by, "dataset": data.dataset.name, "split": data.split}
+        source = {"made_by": made_by, "dataset": data.dataset.name, "split": data.split, "train_crop": data.train_crop}
         store.open_for_writing(source, task.classes, data.videos, parts)
     trainer.strategy.barrier()
+    crops = {"train": data.train_crop, "val": "center", "test": "ten"}
     for part in parts:
         todo = [record for record in getattr(data.videos, part) if not store.path(record.id).exists()]
         trainer.strategy.barrier()  # nobody writes before everybody has looked
         if todo:
             writer = _StoreWriter(store, todo)
             trainer.callbacks.append(writer)
-            loader = data.frames_loader(todo, "ten" if part == "test" else "center")
+            loader = data.frames_loader(todo, crops[part])
             on_cpu = trainer.strategy.root_device.type == "cpu"
             with task.model.encoder.folded() if on_cpu else nullcontext():
                 trainer.predict(task, loader, return_predictions=False)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sta_tsn.artefacts import atomic, read_json, write_json
@@ -18,8 +19,8 @@ class FeatureStore:
     """A folder with one safetensors file per video and `store.json` (what made it, which videos belong to it).
 
     A video's file holds `features` fp16 (V, N, T, D), `frame_indices` (N, T) and, where the backbone has
-    attention, `spatial_weights` fp16 (V, N, T, H, W). V is 1 (centre crop) for training and validation videos,
-    10 for test videos. JHMDB, MobileNetV2: 77 kB a training video, 0.8 MB a test video.
+    attention, `spatial_weights` fp16 (V, N, T, H, W). V is 1 (centre crop) for validation videos, 10 for test videos
+    (view 0 is the centre), either for training videos. JHMDB, MobileNetV2: 77 kB a training video, 0.8 MB a test video.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -50,10 +51,20 @@ class FeatureStore:
             save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary)
 
     def read(self, video_id: str) -> dict[str, torch.Tensor]:
+        return load_file(self._present(video_id))
+
+    def read_view(self, video_id: str, draw: int) -> torch.Tensor:
+        """Features (1, N, T, D) of view `draw` modulo V, without reading the others."""
+        with safe_open(self._present(video_id), "pt") as file:
+            features = file.get_slice("features")
+            view = draw % features.get_shape()[0]
+            return features[view : view + 1]
+
+    def _present(self, video_id: str) -> Path:
         path = self.path(video_id)
         if not path.exists():
             raise UserError(f"{path} is missing: the features are incomplete. Repeat the command that trains stage one.")
-        return load_file(path)
+        return path
 
 
 def _entry(record: VideoRecord) -> dict:

@@ -1,6 +1,7 @@
 """From a dataset's split to batches of uint8 clips; everything after this runs on the device."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -70,6 +71,8 @@ class VideoDataModule(LightningDataModule):
         test_segments: segments of a video in testing and validation.
         test_frames_per_segment: frames of each of them in testing (the paper's 10).
         val_frames_per_segment: the same in validation; fewer, to save time. Centre crop.
+        train_crop: of the training videos in features for stage two: `center`, or `ten`, of which every draw of a video gets one
+            at random (ten times the extraction).
         val_share: share of the training clips held out, by group, to choose settings, where the dataset has no
             validation list of its own.
         allow_missing: go on without videos that are absent.
@@ -91,6 +94,7 @@ class VideoDataModule(LightningDataModule):
         test_segments: int = 3,
         test_frames_per_segment: int = 10,
         val_frames_per_segment: int = 3,
+        train_crop: Literal["center", "ten"] = "center",
         val_share: float = 0.1,
         allow_missing: bool = False,
         flow: str | None = None,
@@ -104,7 +108,7 @@ class VideoDataModule(LightningDataModule):
         self.num_segments, self.test_segments = num_segments, test_segments
         self.batch_size, self.videos_per_pass = batch_size, videos_per_pass
         self.test_frames_per_segment, self.val_frames_per_segment = test_frames_per_segment, val_frames_per_segment
-        self.val_share, self.allow_missing = val_share, allow_missing
+        self.train_crop, self.val_share, self.allow_missing = train_crop, val_share, allow_missing
         if pair_distance < 0:
             raise ConfigError(f"data.pair_distance={pair_distance}: frames from one to the other, at least 0.")
         self.flow, self.pair_distance = FlowStore(flow) if flow else None, 0 if flow else pair_distance
