@@ -119,7 +119,7 @@ def test_warp_is_opencvs_on_every_device():
 
 
 @pytest.mark.skipif(not shutil.which("gcc") and not shutil.which("clang"), reason="torch.compile needs a C compiler on the CPU")
-def test_fused_iteration_equals_the_eager_one(capsys):
+def test_fused_iterations_equal_the_eager_ones(capsys):
     def state():
         torch.manual_seed(0)
         return torch.randn(2, 2, 30, 40), torch.randn(2, 2, 30, 40) / 10, torch.randn(2, 2, 30, 40) / 10
@@ -128,8 +128,8 @@ def test_fused_iteration_equals_the_eager_one(capsys):
     eager, fused = state(), state()
     with torch.inference_mode():
         for _ in range(3):
-            eager = tvl1.iteration(*eager, *fixed, 0.045, 0.3, 0.8)
-            fused = tvl1.fused_iteration()(*fused, *fixed, 0.045, 0.3, 0.8)
+            eager = tvl1.two_eager_iterations(*eager[:3], *fixed, 0.045, 0.3, 0.8)
+            fused = tvl1.two_fused_iterations()(*fused[:3], *fixed, 0.045, 0.3, 0.8)
     assert "uncompiled" not in capsys.readouterr().out
     torch.testing.assert_close(fused, eager, atol=1e-5, rtol=1e-5)
 
@@ -157,7 +157,7 @@ def videos(mini_folder, tmp_path) -> list[VideoRecord]:
 def fast(monkeypatch):
     """Two iterations a warp: these tests are about files."""
     monkeypatch.setattr(
-        "sta_tsn.video.flow_extract.tvl1_flow", lambda *frames: tvl1_flow(*frames, warps=1, outer_iterations=1, inner_iterations=2)
+        "sta_tsn.video.flow_extract.tvl1_flow", lambda *args: tvl1_flow(*args, warps=1, outer_iterations=1, inner_iterations=2)
     )
 
 
