@@ -2,11 +2,11 @@
 
     .venv/bin/python experiments/benchmarks/flow.py DATA=<jhmdb> [OUT=runs/benchmarks/flow] [PAIRS=48]
 
-One thread each, the same pairs in turn, 340x256, both algorithms with OpenCV's defaults. Prints the ratio of times, ours eager
-and compiled (which asks for a C++ compiler), the
-end-point difference where the frame has texture (gradient above 4 grey levels a pixel), the warp residual
-(mean |previous - warped following|) of both, and the error on known motions of a third of the frames; writes pairs.csv,
-motions.csv and pictures of three pairs. OpenCV-contrib is installed into OUT/opencv on first use.
+One thread each, the same pairs in turn, 340x256, both algorithms with OpenCV's defaults. Prints the ratio of times, ours
+eager and compiled (which asks for a C++ compiler), the end-point difference where the frame has texture (gradient above
+4 grey levels a pixel), the warp residual (mean |previous - warped following|) of both, and the error on known motions of
+a third of the frames; writes pairs.csv, motions.csv and pictures of three pairs. OpenCV-contrib is installed into
+OUT/opencv on first use.
 """
 
 import itertools
@@ -96,10 +96,8 @@ def compare(pairs: dict, opencv: OpenCV) -> tuple[pd.DataFrame, dict]:
             "residual": residual(flow, previous, following), "opencv residual": residual(theirs, previous, following),
         })  # fmt: skip
         flows[name] = flow, theirs
-        print(
-            f"{number}/{len(pairs)} {name}: {seconds:.2f} s, compiled {compiled_seconds:.2f} s, OpenCV {their_seconds:.2f} s, differ {difference.mean():.3f} px",
-            flush=True,
-        )
+        times = f"{seconds:.2f} s, compiled {compiled_seconds:.2f} s, OpenCV {their_seconds:.2f} s"
+        print(f"{number}/{len(pairs)} {name}: {times}, differ {difference.mean():.3f} px", flush=True)
     return pd.DataFrame(rows), flows
 
 
