@@ -140,6 +140,7 @@ def _check_part(part: str, names: Iterable[str], classes: dict[str, type | None]
 
 
 def _last_dataset(files: dict[str, dict]) -> type | None:
+    """The class that the last configuration file names for `data.init_args.dataset`."""
     found = [
         (section["class_path"], place)
         for place, content in files.items()
