@@ -84,11 +84,14 @@ def test_an_offline_run_that_was_killed_and_resumed_is_sent_whole(trained, tmp_p
     experiments, runs, _ = trained
     backbone = RunFolder(runs / "mini/split1/sta_tsn/rgb/seed0/backbone")
     run, server = RunFolder(tmp_path / "mini/split2/sta_tsn/rgb/seed8/temporal"), FakeWandb()
-    first = start(experiments, backbone, run.path, {"WANDB_MODE": "offline"})
+    often = {"WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "0.2"}  # seconds; of its own W&B writes every 15 s, and a kill loses the rest
+    first = start(experiments, backbone, run.path, {"WANDB_MODE": "offline", **often})
     while not run.last.exists():
         assert first.poll() is None, first.communicate()
         time.sleep(0.005)
-    os.killpg(first.pid, signal.SIGKILL)
+    os.kill(first.pid, signal.SIGSTOP)
+    time.sleep(2)
+    first.kill()
     first.wait()
     second = start(experiments, backbone, run.path, {"WANDB_MODE": "offline"})
     said = second.communicate(timeout=240)[0]
