@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class FakeRun:
-    """What the server knows of one run. starts: UpsertBucket of each process; history: rows by line number."""
+    """What the server knows of one run. starts: UpsertBucket of each process; history: rows by line number; sweep: its id."""
 
     starts: list[dict] = field(default_factory=list)
     resumed: int = 0
@@ -19,14 +20,17 @@ class FakeRun:
     summary: dict = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
     artifacts: list[str] = field(default_factory=list)
+    sweep: str | None = None
+    state: str = "finished"
 
 
 class FakeWandb(ThreadingHTTPServer):
-    """`runs` by id; `unknown` names the operations that were answered with nothing."""
+    """`runs` and the files of `sweeps` by id; `unknown` names the operations that were answered with nothing."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.runs: dict[str, FakeRun] = defaultdict(FakeRun)
+        self.sweeps: dict[str, str] = {}
         self.unknown: set[str] = set()
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -38,7 +42,27 @@ class FakeWandb(ThreadingHTTPServer):
     def answer(self, operation: str, given: dict) -> dict:
         project = {"id": "p", "name": given.get("project"), "entity": {"id": "e", "name": "me"}}
         match operation:
-            case "Viewer":
+            case "GetSweep" | "GetSweepLegacy":
+                file = self.sweeps.get(given["name"])
+                return {"project": {"sweep": {"id": "s", "name": given["name"], "config": file} if file else None}}
+            case "Runs":
+                (asked,) = json.loads(given["filters"])["$and"]
+                found = [self._as_listed(name) for name, run in self.runs.items() if run.sweep == asked["sweep"]]
+                edges = [{"node": node, "cursor": node["name"]} for node in found]
+                return {
+                    "project": {"runCount": len(found), "runs": {"edges": edges, "pageInfo": {"hasNextPage": False, "endCursor": None}}}
+                }
+            case "Run":
+                return {"project": {"run": self._as_listed(given["name"])}}
+            case "RunHistoryKeys":
+                return {"project": {"run": {"historyKeys": {"lastStep": max(self.runs[given["name"]].history, default=-1)}}}}
+            case "RunParquetHistory":
+                return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": []}}}}
+            case "HistoryPage":
+                lines = self.runs[given["run"]].history.items()
+                rows = [json.dumps({**row, "_step": line}) for line, row in lines if given["minStep"] <= line < given["maxStep"]]
+                return {"project": {"run": {"history": rows}}}
+            case "Viewer" | "GetDefaultEntity":
                 return {"viewer": {"id": "u", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": {"edges": []}}}
             case "RunResumeStatus":
                 return {"model": {**project, "bucket": self._resume_status(given["name"])}}
@@ -55,10 +79,16 @@ class FakeWandb(ThreadingHTTPServer):
                 sequence = {"latestArtifact": None}
                 self.runs[given["input"]["runName"]].artifacts.append(given["input"]["artifactCollectionName"])
                 return {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}}}
-            case _ if "artifact(name: $name)" in operation:  # of which type is the artifact of this name?
+            case "ArtifactType":  # of which type is the artifact of this name?
                 return {"project": {"artifact": None}}
         self.unknown.add(operation)
         return {}
+
+    def _as_listed(self, name: str) -> dict:
+        run = self.runs[name]
+        config = json.dumps({key: {"value": value} for key, value in run.config.items()})
+        about = {"id": "b", "projectId": 1, "name": name, "displayName": name, "sweepName": run.sweep, "state": run.state, "tags": []}
+        return {**about, "config": config, "summaryMetrics": json.dumps(run.summary), "historyLineCount": len(run.history)}
 
     def _resume_status(self, name: str) -> dict | None:
         if name not in self.runs:
@@ -91,7 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
         found: dict = {}
         if self.path == "/graphql":
             asked = json.loads(body)
-            found = {"data": self.server.answer(asked.get("operationName") or asked["query"], asked.get("variables") or {})}
+            operation = asked.get("operationName") or re.search(r"(?:query|mutation) (\w+)", asked["query"])[1]
+            found = {"data": self.server.answer(operation, asked.get("variables") or {})}
         elif self.path.endswith("/file_stream"):
             self.server.stream(self.path.split("/")[-2], json.loads(body).get("files") or {})
         elif self.path.startswith("/upload/"):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ import nbformat
 import pandas as pd
 import pytest
 
+from sta_tsn.artefacts import read_json
 from sta_tsn.errors import UserError
 from sta_tsn.report.comparison import accuracy_table, confused_pairs, curves_figure, differences_table
+from sta_tsn.report.reproduction import ATTENTION_FILE
 from sta_tsn.report.runs import Runs
 from sta_tsn.report.trials import progress_figure, read_trials, sweep_folders, trials_figure
 
@@ -47,6 +50,31 @@ def test_notebooks_run(trained, tmp_path):
     pictures = {name: len(re.findall(r'<img[^>]*src="data:image/png', page)) for name, page in pages.items()}
     assert list(pictures.values()) == [4, 2, 2, 3, 2]
     assert pages["01_dataset"].count("<video") == 3 and "mini/split1/sta_tsn/rgb/seed0/temporal" in pages["02_compare_runs"]
+
+
+def with_ground_truth(runs: Path, data: Path, folder: Path) -> tuple[Path, Path]:
+    """Copies of runs and data that are taken for the demo's: the action is in frames 4 to 9, in the left half of the picture."""
+    runs, data = Path(shutil.copytree(runs, folder / "mini")), Path(shutil.copytree(data, folder / "data"))
+    ids = [f"{path.parent.name}/{path.stem}" for path in data.glob("UCF-101/*/*.avi")]
+    lines = ["id,first_frame,last_frame,x_px,y_px,width_px,height_px", *(f"{name},4,9,0,0,160,240" for name in ids)]
+    (data / "ground_truth.csv").write_text("\n".join(lines))
+    for file in runs.rglob("config.yaml"):
+        file.write_text(file.read_text().replace("sta_tsn.datasets.UCF101", "sta_tsn.datasets.Demo"))
+    for file in runs.rglob(ATTENTION_FILE):
+        file.unlink()
+    return runs, data
+
+
+def test_attention_is_scored_where_the_dataset_knows_the_action(trained, mini_ucf101, tmp_path):
+    """Crops and their mirror images see both halves alike: a random cell is on the actor half of the time."""
+    runs, data = with_ground_truth(trained[1] / "mini", mini_ucf101, tmp_path)
+    done = execute(tmp_path / "pages", NOTEBOOKS[3], RUNS=str(runs), DATA=str(data))
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (tmp_path / "pages" / "04_attention.html").read_text()
+    assert "frames of the action" in page and "does not say which frames" not in page
+    scores = read_json(runs / "split1/sta_tsn/rgb/seed0/temporal" / ATTENTION_FILE)
+    assert scores["pointing_uniform"] == pytest.approx(50, abs=5) and 0 <= scores["pointing"] <= 100
+    assert 0 < scores["mass_ratio"] < 2 and 0 <= scores["key_frame_recall"] <= 100
 
 
 def test_an_error_in_a_cell_fails_and_says_what_to_do(tmp_path):

@@ -18,7 +18,8 @@ from sta_tsn.cli import main
 from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.report.sweep import axis_positions, parallel_coordinates, trials_table
 from sta_tsn.running.folder import RunFolder
-from sta_tsn.running.search_space import Trial, propose, read_parameter
+from sta_tsn.running.proposals import Trial, propose
+from sta_tsn.running.search_space import read_parameter
 from sta_tsn.running.sweep import metric_values, sweep
 from sta_tsn.running.sweep_file import read_sweep
 from sta_tsn.running.trial_process import trial_slots
@@ -93,9 +94,18 @@ def without(*keys: str) -> dict:
         ({**GRID, "metric": {"name": "val/acuracy"}}, "logs others) 'val/acuracy'. Did you mean val/accuracy"),
         ({**GRID, "metric": {"name": "test/accuracy"}}, "Unknown metric"),
         ({**GRID, "metric": {"name": "val/loss", "goal": "min"}}, "'min'. Did you mean minimize"),
+        ({**GRID, "metric": {"name": "val/loss", "target": "low"}}, "metric.target='low' is not a number"),
         ({**GRID, "parameters": {"model.hiden_dim": {"value": 3}}}, "key (in sweep.yaml) 'model.hiden_dim'. Did you mean model.hidden_dim"),
         ({**GRID, "parameters": {"model": {"parameters": {"lr": {"value": 3}}}}}, "written flat, like model.lr"),
         ({**GRID, "parameters": {"model.lr": {"min": 0.1, "max": 0.2}}}, "a grid needs `values`, not distribution uniform"),
+        (
+            {**GRID, "parameters": {"model.lr": {"values": [0.1, 0.2], "probabilities": [0.5, 0.5]}}},
+            "not distribution categorical_w_probabilities",
+        ),
+        (
+            {**GRID, "method": "bayes", "run_cap": 2, "parameters": {"data.batch_size": {"distribution": "uniform", "min": 1, "max": 5}}},
+            "data.batch_size=1.0",
+        ),
         ({**GRID, "parameters": {"model.lr": {"values": []}}}, "`values` is a list"),
         ({**GRID, "parameters": {"model.lr": {"values": [{"a": 1}]}}}, "`values` is a list"),
         (
@@ -123,7 +133,13 @@ def test_wrong_files_are_refused(here, content, complaint):
     "settings, complaint",
     [
         ({"distribution": "log_unifrom_values", "min": 1, "max": 2}, "Did you mean log_uniform_values"),
-        ({"distribution": "normal", "mu": 0, "sigma": 1}, "Unknown distribution"),
+        ({"distribution": "normal", "mu": 0, "sigma": 0}, "sigma=0 is not above 0"),
+        ({"distribution": "normal", "min": 0, "max": 1}, "Unknown key"),
+        ({"distribution": "log_uniform", "min": 0.0001, "max": 1000}, "takes them as exponents of e"),
+        ({"distribution": "q_uniform", "min": 0.2, "max": 0.8}, "no multiple of q=1 lies in the range"),
+        ({"values": [1, 2], "probabilities": [0.5, 0.6]}, "must be 2 numbers, one for each of `values`, that sum to 1"),
+        ({"values": [1, 2], "probabilities": [1]}, "must be 2 numbers"),
+        ({"distribution": "categorical_w_probabilities", "values": [1, 2]}, "needs `probabilities`"),
         ({"distribution": "uniform", "min": 1}, "needs `max`"),
         ({"min": "1e-4", "max": 1.0}, "YAML reads 1e-4 as text"),
         ({"min": 2, "max": 1}, "min must be below max"),
@@ -152,6 +168,11 @@ def test_bands(here):
     assert bands(max_iter=27, s=2, eta=2) == (6, 13)
 
 
+def test_a_grid_of_steps_ends_below_max_as_at_wandb():
+    assert read_parameter("x", {"distribution": "q_uniform", "min": 1, "max": 9, "q": 2}, "").grid == (1, 3, 5, 7)
+    assert read_parameter("x", {"distribution": "q_uniform", "min": 0.1, "max": 0.35, "q": 0.1}, "").grid == (0.1, 0.2, 0.3)
+
+
 def test_the_grid_has_every_combination_in_the_files_order():
     settings = {"model.lr": {"values": [0.2, 0.1]}, "model.dropout": {"value": 0.5}, "model.hidden_dim": {"min": 1, "max": 3}}
     parameters = tuple(read_parameter(name, one, "") for name, one in settings.items())
@@ -169,6 +190,9 @@ SPACE = {
     "real": {"min": 1.0, "max": 5},
     "choice": {"values": [[1, 2], "text", None, False]},
     "fixed": {"value": True},
+    "often": {"values": ["a", "b", "c"], "probabilities": [0.7, 0.3, 0]},
+    "normal": {"distribution": "q_normal", "mu": 3, "sigma": 2, "q": 0.5},
+    "exponents": {"distribution": "log_uniform", "min": -3, "max": 2},
 }
 
 
@@ -182,9 +206,57 @@ def test_proposals_stay_within_bounds_and_come_again_after_a_kill(method):
         assert values == propose(method, parameters, 1, [Trial(**vars(trial)) for trial in trials])
         assert 1e-4 <= values["log"] <= 3e-3 and values["tenths"] in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8) and 1 <= values["real"] <= 5
         assert values["whole"] in range(1, 6) and values["choice"] in SPACE["choice"]["values"] and values["fixed"] is True
+        assert values["often"] in ("a", "b") and values["normal"] % 0.5 == 0 and math.exp(-3) <= values["exponents"] <= math.exp(2)
         loss = float("nan") if number == 7 else values["tenths"]
         trials.append(Trial(number + 1, values, states[number % 5], [loss]))
     assert len({trial.parameters["log"] for trial in trials}) == 25
+
+
+E = math.e
+QUARTILES = [  # of each distribution, by hand; a normal one's lie 0.6745 sigma beside mu
+    ({"distribution": "uniform", "min": 1, "max": 5}, (2, 3, 4)),
+    ({"distribution": "q_uniform", "min": 0, "max": 8, "q": 4}, (0, 4, 8)),
+    ({"distribution": "log_uniform", "min": -4, "max": 4}, (E**-2, 1, E**2)),
+    ({"distribution": "log_uniform_values", "min": 0.0001, "max": 1}, (0.001, 0.01, 0.1)),
+    ({"distribution": "q_log_uniform", "min": 0, "max": 8, "q": 1}, (7, 55, 403)),
+    ({"distribution": "q_log_uniform_values", "min": 1, "max": 10000, "q": 5}, (10, 100, 1000)),
+    ({"distribution": "inv_log_uniform", "min": 0, "max": 8}, (E**-6, E**-4, E**-2)),
+    ({"distribution": "inv_log_uniform_values", "min": 0.0001, "max": 1}, (0.001, 0.01, 0.1)),
+    ({"distribution": "normal"}, (-0.6745, 0, 0.6745)),
+    ({"distribution": "q_normal", "mu": 50, "sigma": 20, "q": 1}, (37, 50, 63)),
+    ({"distribution": "log_normal", "mu": -2, "sigma": 2}, (E**-3.349, E**-2, E**-0.651)),
+    ({"distribution": "q_log_normal", "mu": 5, "sigma": 1, "q": 1}, (76, 148, 291)),
+    ({"distribution": "beta", "a": 2, "b": 1}, (0.5, 0.5**0.5, 0.75**0.5)),
+    ({"distribution": "q_beta", "q": 0.25}, (0.25, 0.5, 0.75)),
+]
+
+
+@pytest.mark.parametrize("settings, quartiles", QUARTILES, ids=lambda value: value["distribution"] if isinstance(value, dict) else "")
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_draws_are_distributed_as_the_file_says(settings, quartiles, method):
+    """600 draws of the first trial, for which bayes knows nothing yet: the share below a quartile is within 3.5 standard errors."""
+    drawn = list(propose(method, tuple(read_parameter(f"x{n}", settings, "") for n in range(600)), 1, []).values())
+    q = settings.get("q", 0)
+    for share, quartile in zip((0.25, 0.5, 0.75), quartiles, strict=True):
+        below = sum(value < quartile - 1e-9 for value in drawn) / 600
+        until = sum(value <= quartile + 1e-9 for value in drawn) / 600
+        assert below - 0.06 <= share <= until + 0.06
+    assert all(value == pytest.approx(round(value / q) * q) for value in drawn if q)
+
+
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_values_come_as_often_as_their_probabilities_say(method):
+    settings = {"values": ["a", [1, 2], None], "probabilities": [0.2, 0.7, 0.1]}
+    drawn = list(propose(method, tuple(read_parameter(f"x{n}", settings, "") for n in range(600)), 1, []).values())
+    assert [drawn.count(value) / 600 for value in settings["values"]] == pytest.approx(settings["probabilities"], abs=0.06)
+
+
+@pytest.mark.parametrize("settings", [settings for settings, _ in QUARTILES] + [SPACE["often"]], ids=str)
+def test_what_bayes_is_told_of_a_trial_is_what_was_drawn(settings):
+    parameter = read_parameter("x", settings, "")
+    for place in (0.01, 0.3, 0.5, 0.9):
+        value = parameter.decode(place)
+        assert parameter.decode(parameter.encode(value)) == pytest.approx(value) if value != "a" else value == "a"
 
 
 def test_bayes_learns_from_the_trials_so_far():
@@ -245,6 +317,22 @@ def test_hyperband_stops_the_bad_trials(here):
     assert list(rows) == ["1", "3", "4", "5"]  # best first
     written = metric_values(Path("runs/sweeps/sweep/trial-002/metrics.csv"), "val/loss")
     assert 2 <= len(written) < 8  # its process was ended
+
+
+def test_the_sweep_ends_where_a_trial_reaches_the_target(here, capsys):
+    """It says so on the way (epoch 4 of 8), and ends by itself; so does the other one; a farther target lets it go on."""
+    metric = {"name": "val/loss", "target": 1.25}
+    settings = {**GRID, "metric": metric, "parameters": {"model.lr": {"values": [3, 1, 4, 2]}}}
+    sweep(write(settings), "2", "runs")
+    rows = table(Path("runs/sweeps/sweep"))
+    assert (rows[0]["model.lr"], rows[0]["state"], rows[0]["validations"]) == ("1", "finished", "8")
+    assert len(rows) in (2, 3) and {row["state"] for row in rows} == {"finished"}  # 3: the first was done before
+    assert "Trial 2 reached the target, val/loss 1.25" in capsys.readouterr().out
+    before = Path("starts.txt").read_text()
+    sweep("sweep.yaml", "1", "runs")
+    assert Path("starts.txt").read_text() == before
+    sweep(write({**settings, "metric": {"name": "val/loss", "target": 0.5}}), "2", "runs")
+    assert len(table(Path("runs/sweeps/sweep"))) == 4 and "reached" not in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_ctrl_c_ends_the_trial_too(here):
@@ -338,7 +426,8 @@ def test_the_picture_has_a_line_for_every_trial_and_an_axis_for_every_kind_of_va
     assert list(found.index) == [5, 4, 3, 2, 1, 6] and found.minutes[1] == 1
     assert axis_positions(found["model.lr"][:5], True)[0].tolist() == pytest.approx([0, 0.25, 0.5, 0.75, 1])
     assert axis_positions(found["choice"][:5], False)[2] == ["[1, 2]", "text", "None", "False", "True"]
-    parallel_coordinates(found[:5], ["model.lr", "choice", "x"], "val/accuracy", -1, ["model.lr"], tmp_path / "picture.png")
+    found["zero"] = found["x"] - 1  # a rounded parameter of a log distribution
+    parallel_coordinates(found[:5], ["model.lr", "choice", "zero"], "val/accuracy", -1, ["model.lr", "zero"], tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 5000
 
 

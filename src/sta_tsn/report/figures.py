@@ -26,7 +26,7 @@ def per_class_figure(table: ScoreTable, title: str) -> plt.Figure:
     figure, axes = plt.subplots(figsize=(max(6, 0.32 * len(shown)), 4))
     axes.bar(range(len(shown)), accuracies[shown], color="#4477aa")
     axes.set_xticks(range(len(shown)), [f"{table.classes[k]} ({n})" for k, n in zip(shown, counts, strict=True)], rotation=90)
-    axes.set(ylabel="accuracy %", ylim=(0, 105), title=f"{title}: accuracy per class (test videos)")
+    axes.set(ylabel="accuracy %", ylim=(0, 105), title=f"{title}\naccuracy per class (test videos)")
     axes.grid(axis="y", alpha=0.3)
     plt.close(figure)
     return figure
@@ -49,7 +49,7 @@ def confusion_figure(table: ScoreTable, title: str) -> plt.Figure:
     image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="predicted class", ylabel="true class", title=f"{title}: confusion")
+    axes.set(xlabel="predicted class", ylabel="true class", title=f"{title}\nconfusion")
     figure.colorbar(image, fraction=0.046, label="share of the true class")
     plt.close(figure)
     return figure

@@ -73,6 +73,7 @@ def parallel_coordinates(table: pd.DataFrame, searched: list[str], metric: str, 
     """One axis per searched parameter and one for the metric, one line per trial in the metric's colour, thicker for better;
     dashed where the trial was stopped."""
     names = [*searched, metric]
+    log_scaled = [name for name in searched if name in log_scaled and table[name].min() > 0]  # a rounded one may be 0
     axes_of = [axis_positions(table[name], name in log_scaled) for name in names]
     merit = axis_positions(-sign * table[metric], False)[0]
     figure, axes = plt.subplots(figsize=(max(6, 1.8 * len(names)), 4.5))

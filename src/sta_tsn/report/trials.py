@@ -1,5 +1,6 @@
-"""A sweep's trials in pictures, from the `trials.csv` that `make sweep` writes."""
+"""A sweep's trials in pictures: from the `trials.csv` that `make sweep` writes, or from W&B."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,7 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sta_tsn.errors import UserError
+from sta_tsn.report.sweep import trials_table
+from sta_tsn.report.wandb_runs import read_sweep
 
+WANDB_SWEEP = re.compile(r"[\w.-]+/[\w.-]+/[\w.-]+")
 NEITHER = ("trial", "validations", "state", "minutes")  # columns that are neither a parameter nor the metric
 
 
@@ -25,13 +29,22 @@ def sweep_folders(runs: str | Path) -> list[Path]:
     return sorted({file.parent for root in roots for file in root.glob("*/trials.csv") if ".old-" not in file.parent.name})
 
 
-def read_trials(folder: Path) -> Trials:
+def read_trials(source: str | Path) -> Trials:
     """The trials of one sweep.
 
+    Args:
+        source: the folder that `make sweep` wrote, or `entity/project/sweep_id` of W&B, where no such folder exists.
+
     Raises:
-        UserError: there is no table of trials, or it cannot be read.
+        UserError: there is no table of trials, it cannot be read, or W&B cannot.
     """
-    file = folder / "trials.csv"
+    if WANDB_SWEEP.fullmatch(str(source)) and not Path(source).is_dir():
+        trials, metric, sign = read_sweep(str(source))
+        if not trials:
+            raise UserError(f"The W&B sweep {source} has no runs yet; wandb agent {source} starts some.")
+        table = trials_table(trials, metric, sign).reset_index()
+        return Trials(table, _searched(table, list(trials[0]["parameters"])), metric)
+    file = Path(source, "trials.csv")
     if not file.exists():
         raise UserError(f"No {file}: make sweep SWEEP=experiments/sweeps/<name>.yaml writes it when its trials are done.")
     try:
@@ -40,7 +53,11 @@ def read_trials(folder: Path) -> Trials:
         table[metric] = pd.to_numeric(table[metric])
     except ValueError as error:
         raise UserError(f"{file} is not a table of trials ({error}). Delete it; the same make sweep writes it again.") from error
-    return Trials(table, [name for name in parameters if table[name].nunique() > 1], metric)
+    return Trials(table, _searched(table, parameters), metric)
+
+
+def _searched(table: pd.DataFrame, parameters: list[str]) -> list[str]:
+    return [name for name in parameters if table[name].astype(str).nunique() > 1]
 
 
 def trials_figure(trials: Trials) -> Figure:

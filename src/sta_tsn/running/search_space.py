@@ -1,34 +1,59 @@
-"""What a sweep searches: the parameters of its file, and the values that a trial gets.
+"""What a sweep searches: the parameters of its file, and how their values are distributed.
 
-A trial's values depend on its number and on the results before it, not on a generator's state: a sweep that was
-killed proposes the same ones again.
+The distributions are read as W&B's own sampler reads them (github.com/wandb/sweeps: `params.py`, `config/schema.json`):
+
+- `min` and `max` of `log_uniform`, `q_log_uniform` and `inv_log_uniform` are exponents of e; where the name ends in
+  `_values` they are the values themselves. The value's logarithm is uniform between them; with `inv_` that of 1 / value,
+  so `inv_log_uniform` lies between e^-max and e^-min, and `inv_log_uniform_values` where `log_uniform_values` does.
+- `mu` and `sigma` (0 and 1 if left out) of `log_normal` are those of the value's logarithm.
+- `q_` rounds to multiples of q (1 if left out). W&B's rounding can leave min and max; here it does not.
+- A grid takes `values` without probabilities, whole numbers, and `q_uniform`: min, min + q, … below max.
+- `parameters` within a parameter are refused: the command line knows no nested names.
 """
 
-import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sta_tsn.errors import ConfigError, unknown
 from sta_tsn.running.configuration import check_keys
 
 if TYPE_CHECKING:
     import optuna
+    from scipy.stats.distributions import rv_frozen
 
-BOUNDED = ("uniform", "int_uniform", "q_uniform", "log_uniform_values", "q_log_uniform_values")
-DISTRIBUTIONS = ("constant", "categorical", *BOUNDED)
+RANGE, BELL, SHAPE = {"min": None, "max": None}, {"mu": 0, "sigma": 1}, {"a": 1, "b": 1}  # None: has to be given
+SMOOTH = dict.fromkeys(("uniform", "log_uniform", "log_uniform_values", "inv_log_uniform", "inv_log_uniform_values"), RANGE)
+SMOOTH |= {"normal": BELL, "log_normal": BELL, "beta": SHAPE}
+DISTRIBUTIONS = {
+    "constant": {"value": None},
+    "categorical": {"values": None},
+    "categorical_w_probabilities": {"values": None, "probabilities": None},
+    "int_uniform": RANGE,
+    **SMOOTH,
+    **{f"q_{name}": {**keys, "q": 1} for name, keys in SMOOTH.items() if not name.startswith("inv_")},
+}
+TAIL = 1e-6  # the share of a distribution that is never drawn, at either end: normal ones reach to 4.75 sigma
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument of `sta-tsn fit` and the values it may take: `values`, or the range `low` to `high`."""
+    """One argument of `sta-tsn fit` and the values it may take: `values`, or what `numbers` say.
+
+    Attributes:
+        numbers: as in the file: min and max, mu and sigma, or a and b.
+        q: drawn values are rounded to its multiples.
+    """
 
     name: str
     distribution: str
     values: tuple = ()
-    low: float = 0
-    high: float = 0
-    q: float | None = None  # drawn values are rounded to its multiples
+    probabilities: tuple[float, ...] = ()
+    numbers: tuple[float, ...] = ()
+    q: float | None = None
 
     @property
     def is_log(self) -> bool:
@@ -36,30 +61,89 @@ class Parameter:
 
     @property
     def domain(self) -> "optuna.distributions.BaseDistribution":
-        """What Optuna draws from: a place in `values`, or a number that is not rounded to q yet."""
+        """What Optuna draws from: a place in `values`, a whole number, or for every other distribution the share of it that lies below."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        if self.values:
+        if self.values and not self.probabilities:
             return CategoricalDistribution(range(len(self.values)))
         if self.distribution == "int_uniform":
-            return IntDistribution(self.low, self.high)
-        return FloatDistribution(self.low, self.high, log=self.is_log)
+            return IntDistribution(*self.numbers)
+        return FloatDistribution(TAIL, 1 - TAIL)
 
     def decode(self, drawn: float) -> Any:
         """The argument's value for what was drawn."""
+        if self.probabilities:
+            return self.values[np.searchsorted(self._edges[1:-1], drawn, side="right")]
         if self.values:
             return self.values[drawn]
-        if self.q is None:
+        if self.distribution == "int_uniform":
             return drawn
-        first, last = math.ceil(self.low / self.q), math.floor(self.high / self.q)
-        return round(min(max(round(drawn / self.q), first), last) * self.q, 12)  # 3 * 0.1 is 0.30000000000000004
+        value = float(self._smooth.ppf(drawn))
+        if self.q is None:
+            return value
+        first, last = self._multiples
+        return round(int(min(max(round(value / self.q), first), last)) * self.q, 12)  # 3 * 0.1 is 0.30000000000000004
 
     def encode(self, value: Any) -> Any:
-        return self.values.index(value) if self.values else value
+        """What may have been drawn for the value."""
+        if self.probabilities:
+            place = self.values.index(value)
+            return float(self._edges[place : place + 2].mean())
+        if self.values:
+            return self.values.index(value)
+        return value if self.distribution == "int_uniform" else float(np.clip(self._smooth.cdf(value), TAIL, 1 - TAIL))
 
     @property
     def grid(self) -> tuple:
-        return self.values or tuple(range(self.low, self.high + 1))
+        if self.distribution == "q_uniform":
+            return tuple(np.arange(*self.numbers, self.q).round(12).tolist())  # numpy's, as W&B: its rounding may let max in
+        return self.values or tuple(range(self.numbers[0], self.numbers[1] + 1))
+
+    @property
+    def extremes(self) -> tuple:
+        """Every value, or the smallest and the largest."""
+        return self.values or (self.decode(self.domain.low), self.decode(self.domain.high))
+
+    def check_reach(self, where: str) -> None:
+        """Raise for values that no number can hold, or a range without a multiple of q."""
+        with np.errstate(all="ignore"):
+            ends = self._smooth.ppf((TAIL, 1 - TAIL))
+        if not (np.isfinite(ends).all() and ends[0] < ends[1]):
+            raise ConfigError(f"{where}: {self.numbers} lead to no finite values; {self.distribution} takes them as exponents of e.")
+        if self.q and np.subtract(*self._multiples) > 0:
+            raise ConfigError(f"{where}: no multiple of q={self.q} lies in the range.")
+
+    @cached_property
+    def _smooth(self) -> "rv_frozen":
+        """The distribution before rounding."""
+        from scipy import stats
+
+        one, two = self.numbers
+        match self.distribution.removeprefix("q_"):
+            case "uniform":
+                return stats.uniform(one, two - one)
+            case "log_uniform":
+                return stats.loguniform(np.exp(one), np.exp(two))
+            case "inv_log_uniform":
+                return stats.loguniform(np.exp(-two), np.exp(-one))
+            case "log_uniform_values" | "inv_log_uniform_values":
+                return stats.loguniform(one, two)
+            case "normal":
+                return stats.norm(one, two)
+            case "log_normal":
+                return stats.lognorm(two, scale=np.exp(one))
+        return stats.beta(one, two)
+
+    @property
+    def _multiples(self) -> tuple[float, float]:
+        """The first and last multiple of q that the distribution reaches."""
+        low, high = (round(end / self.q, 9) for end in self._smooth.support())  # 0.6 / 0.2 is 2.9999999999999996
+        return np.ceil(low), np.floor(high)
+
+    @property
+    def _edges(self) -> np.ndarray:
+        """Which shares of all draws belong to which of `values`: to the first those between the first two edges."""
+        return np.cumsum((0, *self.probabilities))
 
 
 def read_parameter(name: str, settings: Any, where: str) -> Parameter:
@@ -70,104 +154,61 @@ def read_parameter(name: str, settings: Any, where: str) -> Parameter:
     """
     if not isinstance(settings, dict) or "parameters" in settings:
         raise ConfigError(f"{where}: give `value`, `values`, or `min` and `max`; nested names are written flat, like model.lr.")
-    implied = "constant" if "value" in settings else "categorical" if "values" in settings else "uniform"
-    if implied == "uniform" and all(isinstance(settings.get(key), int) for key in ("min", "max")):
-        implied = "int_uniform"
-    distribution = settings.get("distribution", implied)
+    distribution = settings.get("distribution", _implied(settings))
     if distribution not in DISTRIBUTIONS:
         raise unknown(f"distribution (in {where})", str(distribution), DISTRIBUTIONS)
-    needed = {"constant": ["value"], "categorical": ["values"]}.get(distribution, ["min", "max"])
-    check_keys(settings, ["distribution", *needed, *(["q"] if distribution.startswith("q_") else [])], "", where)
-    for key in needed:
-        if key not in settings:
+    keys = DISTRIBUTIONS[distribution]
+    check_keys(settings, ["distribution", *keys], "", where)
+    for key, default in keys.items():
+        if default is None and key not in settings:
             raise ConfigError(f"{where}: distribution {distribution} needs `{key}`.")
-    if distribution not in BOUNDED:
-        values = [settings["value"]] if distribution == "constant" else settings["values"]
+    if "value" in keys or "values" in keys:
+        values = [settings["value"]] if "value" in keys else settings["values"]
         if not isinstance(values, list) or not values or any(isinstance(value, dict) for value in values):
             raise ConfigError(f"{where}: `values` is a list of at least one number, text or list.")
-        return Parameter(name, distribution, tuple(values))
-    low, high, q = settings["min"], settings["max"], settings.get("q", 1) if distribution.startswith("q_") else None
-    _check_bounds(distribution, low, high, q, where)
-    return Parameter(name, distribution, (), low, high, q)
+        return Parameter(name, distribution, tuple(values), _probabilities(settings, len(values), where))
+    numbers = {key: settings.get(key, default) for key, default in keys.items()}
+    _check_numbers(distribution, numbers, where)
+    found = Parameter(name, distribution, numbers=tuple(numbers.values())[:2], q=numbers.get("q"))
+    if distribution != "int_uniform":
+        found.check_reach(where)
+    return found
 
 
-def _check_bounds(distribution: str, low: Any, high: Any, q: Any, where: str) -> None:
+def _implied(settings: dict) -> str:
+    if "value" in settings:
+        return "constant"
+    if "values" in settings:
+        return "categorical_w_probabilities" if "probabilities" in settings else "categorical"
+    return "int_uniform" if all(isinstance(settings.get(key), int) for key in ("min", "max")) else "uniform"
+
+
+def _probabilities(settings: dict, num_values: int, where: str) -> tuple[float, ...]:
+    given = settings.get("probabilities", [])
+    numbers = isinstance(given, list) and all(isinstance(one, int | float) and one >= 0 for one in given)
+    if "probabilities" in settings and not (numbers and len(given) == num_values and math.isclose(sum(given), 1, abs_tol=1e-6)):
+        raise ConfigError(f"{where}: probabilities={given!r} must be {num_values} numbers, one for each of `values`, that sum to 1.")
+    return tuple(given)
+
+
+def _check_numbers(distribution: str, numbers: dict[str, Any], where: str) -> None:
     kind = int if distribution == "int_uniform" else (int, float)
-    for key, value in {"min": low, "max": high, "q": 1 if q is None else q}.items():
+    for key, value in numbers.items():
         if not isinstance(value, kind) or isinstance(value, bool):
             wanted = "a whole number" if kind is int else "a number (YAML reads 1e-4 as text; write 1.0e-4)"
             raise ConfigError(f"{where}: {key}={value!r} is not {wanted}.")
         if not math.isfinite(value):
             raise ConfigError(f"{where}: {key}={value!r} is not finite.")
-    if low >= high or (q is not None and q <= 0) or ("log" in distribution and low <= 0):
-        positive = ", both above 0" if "log" in distribution else ""
-        raise ConfigError(f"{where}: min={low} and max={high} are no range: min must be below max{positive}, and q above 0.")
+        if key in ("q", "sigma", "a", "b") and value <= 0:
+            raise ConfigError(f"{where}: {key}={value!r} is not above 0.")
+    of_values = distribution.endswith("_values")
+    if "min" in numbers and (numbers["min"] >= numbers["max"] or (of_values and numbers["min"] <= 0)):
+        positive = ", both above 0" if of_values else ""
+        raise ConfigError(f"{where}: min={numbers['min']} and max={numbers['max']} are no range: min must be below max{positive}.")
 
 
 def check_grid(parameters: tuple[Parameter, ...], place: str) -> None:
     """Raise for a parameter that has no list of values."""
     for parameter in parameters:
-        if parameter.distribution not in ("constant", "categorical", "int_uniform"):
+        if parameter.distribution not in ("constant", "categorical", "int_uniform", "q_uniform"):
             raise ConfigError(f"{place}, parameter {parameter.name}: a grid needs `values`, not distribution {parameter.distribution}.")
-
-
-@dataclass
-class Trial:
-    """One trial: what it was given, how it went.
-
-    Attributes:
-        state: `running` also where a kill left it half-done.
-        values: the metric after each validation; of a stopped trial up to the judgement.
-        seconds: spent on it; a kill loses those since its last value.
-        pid: of its process group.
-    """
-
-    number: int
-    parameters: dict[str, Any]
-    state: str = "running"  # finished, stopped, failed
-    values: list[float] = field(default_factory=list)
-    seconds: float = 0
-    pid: int | None = None
-
-
-def num_proposals(method: str, parameters: tuple[Parameter, ...], run_cap: int | None) -> int:
-    size = math.prod(len(parameter.grid) for parameter in parameters) if method == "grid" else run_cap
-    return min(size, run_cap or size)
-
-
-def propose(method: str, parameters: tuple[Parameter, ...], sign: int, trials: list[Trial]) -> dict[str, Any]:
-    """Values of the next trial: the grid's in the file's order (the last parameter changes fastest), Optuna's random
-    ones, or those of Optuna's tree-structured Parzen estimator, which learns from the trials so far.
-
-    Args:
-        sign: 1 to minimise, -1 to maximise.
-    """
-    if method == "grid":
-        combinations = itertools.product(*(parameter.grid for parameter in parameters))
-        values = next(itertools.islice(combinations, len(trials), None))
-        return {parameter.name: value for parameter, value in zip(parameters, values, strict=True)}
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    samplers = {"random": optuna.samplers.RandomSampler, "bayes": optuna.samplers.TPESampler}
-    study = optuna.create_study(direction="minimize" if sign > 0 else "maximize", sampler=samplers[method](seed=len(trials)))
-    for trial in trials:
-        study.add_trial(_result(trial, parameters))
-    drawn = study.ask({parameter.name: parameter.domain for parameter in parameters}).params
-    return {parameter.name: parameter.decode(drawn[parameter.name]) for parameter in parameters}
-
-
-def _result(trial: Trial, parameters: tuple[Parameter, ...]) -> "optuna.trial.FrozenTrial":
-    """A trial for Optuna; stopped and diverged ones as pruned, which it ranks behind the others."""
-    from optuna.trial import TrialState, create_trial
-
-    finite = {step: value for step, value in enumerate(trial.values, 1) if math.isfinite(value)}
-    states = {"running": TrialState.RUNNING, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
-    whole = trial.state == "finished" and len(trial.values) in finite
-    return create_trial(
-        state=TrialState.COMPLETE if whole else states.get(trial.state, TrialState.PRUNED),
-        value=trial.values[-1] if whole else None,
-        params={parameter.name: parameter.encode(trial.parameters[parameter.name]) for parameter in parameters},
-        distributions={parameter.name: parameter.domain for parameter in parameters},
-        intermediate_values=finite,
-    )

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sta_tsn.artefacts import read_json, write_json
 from sta_tsn.errors import UserError
 from sta_tsn.running.folder import RunFolder
-from sta_tsn.running.search_space import Trial, num_proposals, propose
+from sta_tsn.running.proposals import Trial, num_proposals, propose
 from sta_tsn.running.sweep_file import SweepFile, read_sweep
 from sta_tsn.running.trial_process import end, only_one, start, trial_log, trial_slots
 
@@ -41,6 +41,8 @@ def sweep(file: str, devices: str, runs: str) -> None:
     with only_one(folder):
         runner = SweepRunner(settings, folder, slots)
         runner.run()
+        if trial := runner.reached_target():
+            print(f"Trial {trial.number} reached the target, {settings.metric} {settings.target}: no more are started.")
         from sta_tsn.report.sweep import report_sweep
 
         report_sweep([asdict(trial) for trial in runner.trials], settings.metric, settings.sign, settings.log_scaled, folder)
@@ -71,7 +73,7 @@ class SweepRunner:
 
     def __init__(self, settings: SweepFile, folder: Path, slots: list[dict[str, str]]):
         self.settings, self.folder, self.slots = settings, folder, list(slots)
-        self.num_slots, self.total = len(slots), num_proposals(settings.method, settings.parameters, settings.run_cap)
+        self.num_slots, self.num_proposals = len(slots), num_proposals(settings.method, settings.parameters, settings.run_cap)
         self.running: list[Running] = []
         about, self.fingerprint = read_json(folder / "sweep.json"), settings.fingerprint
         if about and about["fingerprint"] != self.fingerprint:
@@ -88,7 +90,7 @@ class SweepRunner:
     def run(self) -> None:
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("trials"), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
         with Progress(*columns) as self.bar:
-            self.bar.add_task("", total=max(self.total, len(self.trials)), left="")
+            self.bar.add_task("", total=self.total, left="")
             self._show_progress()
             try:
                 while self._start_trials():
@@ -98,6 +100,17 @@ class SweepRunner:
             finally:  # Ctrl-C, or the first trial failed
                 for running in self.running:
                     end(running.process)
+
+    @property
+    def total(self) -> int:
+        """Trials that are to be: none beside those that were started already, once one reached the target."""
+        return len(self.trials) if self.reached_target() else max(self.num_proposals, len(self.trials))
+
+    def reached_target(self) -> Trial | None:
+        sign, target = self.settings.sign, self.settings.target
+        if target is None:
+            return None
+        return next((trial for trial in self.trials if any(sign * value <= sign * target for value in trial.values)), None)
 
     def run_folder(self, trial: Trial) -> RunFolder:
         return RunFolder(self.folder / f"trial-{trial.number:03d}")
@@ -124,7 +137,7 @@ class SweepRunner:
     def _start(self, trial: Trial) -> None:
         slot = self.slots.pop(0)
         with trial_log(self.log(trial), trial.pid) as log:
-            trial.state, trial.values, trial.pid = "running", [], None
+            trial.state, trial.pid = "running", None
             self._save()
             process = start(self.settings.trial_command(trial.parameters, self.run_folder(trial).path), log, slot)
         trial.pid = process.pid
@@ -179,9 +192,10 @@ class SweepRunner:
 
     def _show_progress(self) -> None:
         done = [trial for trial in self.trials if trial.state in ("finished", "stopped")]
-        left = max(self.total, len(self.trials)) - len(done)
+        left = self.total - len(done)
         minutes = left * sum(trial.seconds for trial in done) / max(1, len(done)) / self.num_slots / 60
-        self.bar.update(self.bar.task_ids[0], completed=len(done), left=f"about {minutes:.0f} min left" if done and left else "")
+        said = f"about {minutes:.0f} min left" if done and left else ""
+        self.bar.update(self.bar.task_ids[0], completed=len(done), total=self.total, left=said)
 
     def _save(self) -> None:
         trials = [asdict(trial) for trial in self.trials]

@@ -29,6 +29,7 @@ class SweepFile:
 
     Attributes:
         sign: 1 where the metric is minimised, -1 where it is maximised.
+        target: no trial is started any more once one's metric got that far.
         bands: numbers of metric values after which Hyperband judges a trial; none without `early_terminate`.
         eta: it lets about one in eta go on.
     """
@@ -37,6 +38,7 @@ class SweepFile:
     method: str
     metric: str
     sign: int
+    target: float | None
     parameters: tuple[Parameter, ...]
     command: tuple[str, ...]
     run_cap: int | None
@@ -60,7 +62,7 @@ class SweepFile:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with what decides the trials; not with `run_cap`, so that a sweep can be extended. Files that the
+        """Changes with what decides the trials; not with `run_cap` and the target, so that a sweep can be extended. Files that the
         command names count by their content, but for the manifest, which the first trial may write."""
         inputs = stage_fingerprint([one for one in fit_arguments(self.command) if not one.startswith("--data.manifest=")])
         return fingerprint([self.method, self.metric, self.sign, self.parameters, self.command, self.bands, self.eta, inputs])
@@ -99,9 +101,9 @@ def read_sweep(path: Path) -> SweepFile:
         raise ConfigError(f"{place}: method {content['method']} needs `run_cap`, the number of trials; it would never end.")
     command = _command(content, place)
     task = _check_command(command, parameters, place)
-    metric, sign = _metric(content["metric"], task, place)
+    metric, sign, target = _metric(content["metric"], task, place)
     bands, eta = _bands(content["early_terminate"], place) if content.get("early_terminate") else ((), HYPERBAND_ETA)
-    return SweepFile(Path(path), content["method"], metric, sign, parameters, command, run_cap, bands, eta)
+    return SweepFile(Path(path), content["method"], metric, sign, target, parameters, command, run_cap, bands, eta)
 
 
 def _command(content: dict, place: str) -> tuple[str, ...]:
@@ -132,20 +134,23 @@ def _check_command(command: tuple[str, ...], parameters: tuple[Parameter, ...], 
     if classes["model"] is None:
         raise ConfigError(f"{place}: no --config file of the command names model.class_path. experiments/table2/ has such files.")
     for parameter in parameters:
-        for value in parameter.values or (parameter.low, parameter.high):
+        for value in parameter.extremes:
             check_value(parameter.name, value, classes, place)
     return classes["model"]
 
 
-def _metric(settings: Any, task: type, place: str) -> tuple[str, int]:
+def _metric(settings: Any, task: type, place: str) -> tuple[str, int, float | None]:
     settings = settings if isinstance(settings, dict) else {"name": settings}
-    check_keys(settings, ("name", "goal"), "metric.", place)
+    check_keys(settings, ("name", "goal", "target"), "metric.", place)
     if settings.get("name") not in task.metrics:
         raise unknown(f"metric (in {place}; {task.__name__} logs others)", str(settings.get("name")), task.metrics)
     goal = settings.get("goal", "minimize")
     if goal not in ("minimize", "maximize"):
         raise unknown(f"metric.goal (in {place})", str(goal), ("minimize", "maximize"))
-    return settings["name"], 1 if goal == "minimize" else -1
+    target = settings.get("target")
+    if target is not None and (isinstance(target, bool) or not isinstance(target, int | float)):
+        raise ConfigError(f"{place}: metric.target={target!r} is not a number.")
+    return settings["name"], 1 if goal == "minimize" else -1, target
 
 
 def _bands(settings: Any, place: str) -> tuple[tuple[int, ...], float]:
