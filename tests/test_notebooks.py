@@ -71,7 +71,7 @@ def test_attention_is_scored_where_the_dataset_knows_the_action(trained, mini_uc
     done = execute(tmp_path / "pages", NOTEBOOKS[3], RUNS=str(runs), DATA=str(data))
     assert done.returncode == 0, done.stderr[-3000:]
     page = (tmp_path / "pages" / "04_attention.html").read_text()
-    assert "frames of the action" in page and "does not say which frames" not in page
+    assert "frames of the action" in page and "demo does not say" not in page
     scores = read_json(runs / "split1/sta_tsn/rgb/seed0/temporal" / ATTENTION_FILE)
     assert scores["pointing_uniform"] == pytest.approx(50, abs=5) and 0 <= scores["pointing"] <= 100
     assert 0 < scores["mass_ratio"] < 2 and 0 <= scores["key_frame_recall"] <= 100

@@ -149,6 +149,7 @@ def test_changed_settings_train_anew_and_keep_the_old_run(trained):
         path.rename(new)
 
 
+@pytest.mark.timeout(1200)  # a dozen processes, one after another: more than the usual limit where other work keeps the cores busy
 def test_killed_in_every_stage_equals_uninterrupted(trained, tmp_path):
     experiments, runs, _ = trained
     killed_runs = tmp_path / "runs"
