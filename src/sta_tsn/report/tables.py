@@ -63,7 +63,7 @@ def _sampling(protocol: dict) -> dict[str, int]:
 
 
 def table_2(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
-    """Split 1, rows by modality: mean over seeds, its spread, the 95 % interval for N videos, and the paper's."""
+    """Split 1, rows by modality: mean over seeds, its spread, the 95 % interval for N videos, and the paper's where it has any."""
     cells = {}
     for (row, modality), group in _grouped([run for run in runs if run.split == 1], "row", "modality").items():
         cells.setdefault(row, {})[modality] = _cell(group)
@@ -71,7 +71,8 @@ def table_2(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
         if _is_multi_label(group[0].table):
             cells[row][f"{modality}, mAP"] = _mean_and_spread([run.table.summary["mAP %"] for run in group])
             cells[row][f"{modality}, mAP, paper"] = _plain(paper.TABLE_2_MAP.get(dataset, {}).get((row, modality)))
-    return pd.DataFrame(cells).T.fillna("–")
+    table = pd.DataFrame(cells).T.fillna("–")
+    return table.drop(columns=[name for name in table if name.endswith("paper") and (table[name] == "–").all()])
 
 
 def table_3(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
