@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 
@@ -118,7 +120,7 @@ def test_warp_is_opencvs_on_every_device():
     torch.testing.assert_close(one[inside], other[inside], atol=0.05, rtol=0)
 
 
-@pytest.mark.skipif(not shutil.which("gcc") and not shutil.which("clang"), reason="torch.compile needs a C compiler on the CPU")
+@pytest.mark.skipif(not shutil.which("g++") and not shutil.which("clang++"), reason="torch.compile needs a C++ compiler on the CPU")
 def test_fused_iterations_equal_the_eager_ones(capsys):
     def state():
         torch.manual_seed(0)
@@ -132,6 +134,19 @@ def test_fused_iterations_equal_the_eager_ones(capsys):
             fused = tvl1.two_fused_iterations()(*fused[:3], *fixed, 0.045, 0.3, 0.8)
     assert "uncompiled" not in capsys.readouterr().out
     torch.testing.assert_close(fused, eager, atol=1e-5, rtol=1e-5)
+
+
+def test_without_a_compiler_flow_is_eager_and_says_so(tmp_path):
+    program = """
+import torch
+from sta_tsn.video.tvl1 import tvl1_flow
+frame = torch.rand(1, 40, 50, generator=torch.manual_seed(0)) * 255
+frames = frame, frame.roll(1, 2)
+print("equal:", torch.equal(tvl1_flow(*frames, fused=True), tvl1_flow(*frames, fused=False)))
+"""
+    nowhere = {"CXX": "/absent/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | nowhere, capture_output=True, text=True, check=True)
+    assert done.stdout.count("TV-L1 runs uncompiled") == 1 and "equal: True" in done.stdout
 
 
 def test_quantization():

@@ -51,6 +51,7 @@ class FeatureStore:
             save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary)
 
     def read(self, video_id: str) -> dict[str, torch.Tensor]:
+        """All tensors of the video, as `write` was given them (see the class)."""
         return load_file(self._present(video_id))
 
     def read_view(self, video_id: str, draw: int) -> torch.Tensor:

@@ -28,7 +28,8 @@ class TVL1Settings:
     """Named as in OpenCV, with its defaults.
 
     num_scales, scale_step: of the image pyramid. warps: per scale. inner_iterations: between two median filterings
-    (5 x 5). outer_iterations: how often that is done between two warps, at most. tau: step of the dual projection.
+    (5 x 5), done two at a time, so that an odd number means one more. outer_iterations: how often that is done between
+    two warps, at most. tau: step of the dual projection.
     lambda_: weight of the data term. theta: how tightly its auxiliary flow is coupled. epsilon: iterating ends when
     the root mean square change of the flow, over the batch, falls below it, in pixels. median_filter: on or off.
     """
@@ -155,14 +156,14 @@ def iteration(
 def thresholding(
     flow: Tensor, dual_x: Tensor, dual_y: Tensor, gradient: Tensor, constant: Tensor, inverse: Tensor, bound: float, theta: float
 ) -> Tensor:
-    """First half of `iteration` for a compiler, which wants expressions: u + gradient clamp(residual) + theta div p."""
+    """First half of `iteration` as an expression, arguments as there: u + gradient clamp(residual) + theta div p, (B, 2, H, W)."""
     residual = (constant + gradient[:, :1] * flow[:, :1] + gradient[:, 1:] * flow[:, 1:]) * inverse
     divergence = dual_x - F.pad(dual_x[..., :-1], (1, 0)) + dual_y - F.pad(dual_y[..., :-1, :], (0, 0, 1, 0))
     return flow + gradient * residual.clamp(-bound, bound) + theta * divergence
 
 
 def projection(flow: Tensor, dual_x: Tensor, dual_y: Tensor, step: float) -> tuple[Tensor, Tensor]:
-    """Second half: (p + step grad u) / (1 + step |grad u|)."""
+    """Second half: (p + step grad u) / (1 + step |grad u|), along x and along y, each (B, 2, H, W)."""
     slope_x = F.pad(flow[..., 1:] - flow[..., :-1], (0, 1))
     slope_y = F.pad(flow[..., 1:, :] - flow[..., :-1, :], (0, 0, 0, 1))
     norm = 1 / (1 + step * (slope_x.square() + slope_y.square()).sqrt())
@@ -170,6 +171,7 @@ def projection(flow: Tensor, dual_x: Tensor, dual_y: Tensor, step: float) -> tup
 
 
 def two_eager_iterations(flow, dual_x, dual_y, gradient, constant, inverse, scratch, bound, theta, step) -> Progress:
+    """`iteration` twice, in place, and how far the second moved the flow."""
     iteration(flow, dual_x, dual_y, gradient, constant, inverse, scratch, bound, theta, step)
     before = flow.clone()
     iteration(flow, dual_x, dual_y, gradient, constant, inverse, scratch, bound, theta, step)
@@ -177,7 +179,7 @@ def two_eager_iterations(flow, dual_x, dual_y, gradient, constant, inverse, scra
 
 
 def two_iterations(flow, dual_x, dual_y, gradient, constant, inverse, bound, theta, step) -> Progress:
-    """The same for a compiler, which wants expressions, and no more calls than necessary."""
+    """The same without changing its arguments: for a compiler, which wants expressions and as few calls as possible."""
     between = thresholding(flow, dual_x, dual_y, gradient, constant, inverse, bound, theta)
     dual_x, dual_y = projection(between, dual_x, dual_y, step)
     flow = thresholding(between, dual_x, dual_y, gradient, constant, inverse, bound, theta)

@@ -14,8 +14,9 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     y, x = np.mgrid[: image.shape[-2], : image.shape[-1]].astype(np.float32)
     warped = torch.empty_like(image)
     for channels, (along_x, along_y), out in zip(image, flow.numpy(), warped, strict=True):
+        source_x, source_y = x + along_x, y + along_y
         for plane, target in zip(channels.numpy(), out.numpy(), strict=True):  # five times faster than torch there
-            cv2.remap(plane, x + along_x, y + along_y, cv2.INTER_CUBIC, dst=target, borderMode=cv2.BORDER_CONSTANT)
+            cv2.remap(plane, source_x, source_y, cv2.INTER_CUBIC, dst=target, borderMode=cv2.BORDER_CONSTANT)
     return warped
 
 
