@@ -57,7 +57,10 @@ def test_table_3_and_competitors_take_the_mean_of_splits():
     assert table_3([*seeds[:3], run("STA-TSN", 80, split=2, seed=1)], "demo").loc["STA-TSN, rgb", "mean of 2"] == "60.0 ± 7.1"
     assert table_3(seeds[:3], "demo").loc["STA-TSN, rgb", "mean of 2"] == "55.0"
     others = competitors(runs, "jhmdb")
-    assert others.loc["STA-TSN, ours (mean of 3 splits)", "rgb"] == "50.0" and others.loc["STA-TSN, the paper's", "two-stream"] == "78.4"
+    assert (
+        others.loc["STA-TSN, ours (mean of 3 splits)", "rgb"] == "50.0"
+        and others.loc["STA-TSN, the paper's (mean of 3 splits)", "two-stream"] == "78.4"
+    )
 
 
 def test_a_difference_that_is_not_significant_is_printed_as_such():
@@ -70,6 +73,19 @@ def test_ablations_are_compared_with_their_base():
     rows = [run("SA-CNN+TSN", 50), run("one pooling size", 40), run("inner product", 80)]
     found = differences(rows, {"one pooling size": "SA-CNN+TSN", "inner product": "SA-CNN+TSN"}).set_index("to")
     assert found.loc["inner product", "from"] == "SA-CNN+TSN" and found.loc["inner product", "difference, points"].startswith("+30.0")
+
+
+def test_the_row_above_is_the_one_that_the_modality_has():
+    found = differences([run("CNN", 50), run("CNN", 50, "flow"), run("SA-CNN", 52), run("STA-TSN", 80, "flow")])
+    assert found[["modality", "from", "to"]].values.tolist() == [["rgb", "CNN", "SA-CNN"], ["flow", "CNN", "STA-TSN"]]
+
+
+def test_clips_of_one_source_are_no_independent_evidence():
+    runs = [run("CNN", 50), run("SA-CNN", 60)]
+    grouped = [one._replace(table=replace(one.table, groups=[f"s{i // 10}" for i in range(100)])) for one in runs]
+    assert table_2(grouped, "demo").loc["CNN", "rgb"] != table_2(runs, "demo").loc["CNN", "rgb"]
+    (alone,), (alike,) = differences(runs)[""], differences(grouped)[""]
+    assert alone.startswith("p = ") and alike.startswith("not significant") and differences(grouped)["sources"].tolist() == [10]
 
 
 def test_two_streams_are_fused_where_both_are_there():

@@ -5,12 +5,28 @@ import pytest
 import torch
 
 from sta_tsn.evaluation.localisation import centre_bias, key_frame_scores, spatial_scores
-from sta_tsn.evaluation.statistics import accuracy_interval, paired_bootstrap
+from sta_tsn.evaluation.statistics import accuracy_interval, effective_number, paired_bootstrap
 
 
 def test_wilsons_interval():
     """8 of 10, from Wilson's formula by hand: (0.4902, 0.9433)."""
-    assert accuracy_interval(np.array([1] * 8 + [0] * 2)) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert accuracy_interval(np.array([1] * 8 + [0] * 2), range(10)) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+
+
+def test_clips_of_one_source_count_once_where_they_agree():
+    """Ten sources of three clips that are right or wrong together are worth ten videos; clips that differ as strangers do, thirty."""
+    alike, sources = np.repeat([1, 1, 1, 1, 1, 1, 1, 1, 0, 0], 3), np.repeat(np.arange(10), 3)
+    assert effective_number(alike, sources) == pytest.approx(30 * (9 / 10) / 3 / (29 / 30), rel=1e-6)
+    assert accuracy_interval(alike, sources) == pytest.approx(accuracy_interval(alike[::3], range(10)), abs=0.02)
+    assert effective_number(np.tile([1, 1, 0], 10), sources) == pytest.approx(30) and effective_number(np.ones(30), sources) == 10
+    assert effective_number(np.array([1, 0, 1]), ["a"] * 3) == 1
+
+
+def test_the_bootstrap_draws_sources():
+    """All gains in one source of many clips: nothing is known of other sources."""
+    first, second = np.zeros(40), np.concatenate([np.ones(10), np.zeros(30)])
+    assert paired_bootstrap(first, second, range(40)).p < 0.01
+    assert not paired_bootstrap(first, second, ["a"] * 10 + list("bcdefghijklmnopqrstuvwxyzABCDE")).significant
 
 
 def test_paired_bootstrap_knows_pairs():
@@ -19,19 +35,19 @@ def test_paired_bootstrap_knows_pairs():
     first = np.concatenate([wrong[:30], right[:70]])
     gained = first.copy()
     gained[:10] = 1
-    found = paired_bootstrap(first, gained)
+    found = paired_bootstrap(first, gained, range(100))
     assert found.mean == pytest.approx(0.10) and found.significant
     assert (found.low, found.high) == pytest.approx((0.05, 0.16), abs=0.015)  # binomial, 100 draws at 0.1
     swapped = gained.copy()
     swapped[-10:] = 0
-    assert not paired_bootstrap(first, swapped).significant
-    assert paired_bootstrap(first, first).p == 1
+    assert not paired_bootstrap(first, swapped, range(100)).significant
+    assert paired_bootstrap(first, first, range(100)).p == 1
 
 
 def test_bootstraps_p_is_uniform_where_nothing_differs():
     """The share of p below 0.05 among models that differ by chance alone is about 0.05."""
     generator = np.random.default_rng(0)
-    ps = [paired_bootstrap(*(generator.random((2, 200)) < 0.5), num_draws=1000, seed=seed).p for seed in range(300)]
+    ps = [paired_bootstrap(*(generator.random((2, 200)) < 0.5), range(200), num_draws=1000, seed=seed).p for seed in range(300)]
     assert 0.02 < np.mean(np.array(ps) < 0.05) < 0.09
 
 
@@ -43,6 +59,7 @@ def test_spatial_scores_by_hand():
     found = spatial_scores(alpha, mask)
     assert found["pointing"].tolist()[:2] == [1, 0] and np.isnan(found["pointing"][2])
     assert found["pointing_uniform"][0] == pytest.approx(0.25)
+    assert found["peak_at_border"].tolist()[:2] == [1, 1]  # 2 x 2 cells are all border
     assert found["mass_ratio"][:2] == pytest.approx([2.8, 0.4])  # 0.7 and 0.1 over an area of 1/4
     assert found["mass_ratio_centre"][0] == pytest.approx(1.0)  # four cells lie alike around the middle
 

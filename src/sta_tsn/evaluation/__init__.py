@@ -8,9 +8,9 @@ from sta_tsn.evaluation.metrics import (
     micro_accuracy,
     per_class_accuracy,
 )
-from sta_tsn.evaluation.scores import ScoreTable
+from sta_tsn.evaluation.scores import ScoreTable, pooled
 
 __all__ = [
     "ScoreTable", "confusion_matrix", "fuse", "fuse_learned", "mean_average_precision", "mean_class_accuracy", "micro_accuracy",
-    "on_shared_videos", "per_class_accuracy",
+    "on_shared_videos", "per_class_accuracy", "pooled",
 ]  # fmt: skip

@@ -64,8 +64,10 @@ def _only(table: ScoreTable, names: set[str]) -> ScoreTable:
     rows = [row for row, name in enumerate(table.ids) if name in names]
     protocol = {**table.protocol, "missing": table.protocol.get("missing", 0) + len(table.ids) - len(rows)}
     beta = None if table.temporal_weights is None else table.temporal_weights[rows]
-    ids = [table.ids[row] for row in rows]
-    return replace(table, ids=ids, scores=table.scores[rows], labels=table.labels[rows], protocol=protocol, temporal_weights=beta)
+    ids, groups = ([names[row] for row in rows] for names in (table.ids, table.groups))
+    return replace(
+        table, ids=ids, groups=groups, scores=table.scores[rows], labels=table.labels[rows], protocol=protocol, temporal_weights=beta
+    )
 
 
 def learn_weights(scores: Tensor, labels: Tensor) -> Tensor:
@@ -93,7 +95,7 @@ def _weighted(tables: Sequence[ScoreTable], weights: Tensor, about: dict) -> Sco
     for table, weight in zip(tables, weights, strict=True):
         total += weight * _aligned(table, first)[0]
     protocol = {**first.protocol, "fused": [table.protocol for table in tables], **about}
-    return ScoreTable(first.ids, total, first.labels, first.classes, protocol)
+    return ScoreTable(first.ids, total, first.labels, first.classes, protocol, groups=first.groups)
 
 
 def _aligned(table: ScoreTable, first: ScoreTable) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,7 @@ def spatial_scores(weights: Tensor, masks: Tensor) -> dict[str, np.ndarray]:
 
     Returns:
         (F,) arrays: `pointing`, `pointing_centre` (points at the middle), `pointing_uniform` (expected of a random cell),
+        `peak_at_border` (the most attended cell is one of the outermost, which alone see the convolutions' padding),
         `mass_ratio`, `mass_ratio_centre` (a Gaussian in the middle).
     """
     height, width = weights.shape[1:]
@@ -38,10 +39,13 @@ def spatial_scores(weights: Tensor, masks: Tensor) -> dict[str, np.ndarray]:
     area = cells.mean(1)
     alpha, bias = weights.flatten(1), centre_bias(height, width).flatten()
     top, centre = alpha.argmax(1, keepdim=True), int(bias.argmax())
+    border = torch.ones(height, width)
+    border[1:-1, 1:-1] = 0
     found = {
         "pointing": middles.gather(1, top).squeeze(1).float(),
         "pointing_centre": middles[:, centre].float(),
         "pointing_uniform": middles.float().mean(1),
+        "peak_at_border": border.flatten()[top.squeeze(1)],
         "mass_ratio": (alpha * cells).sum(1) / area,
         "mass_ratio_centre": (bias * cells).sum(1) / area,
     }

@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ class ScoreTable:
     ids: V names. scores: (V, K) before the softmax, mean over frames, segments and crops. labels: bool (V, K).
     classes: K names. protocol: frames, crops, split, seed, versions, ... temporal_weights: beta (V, N, T) of
     the centre crop, stage two only. validation: the same run's scores of its validation videos (centre crop), which weights of
-    a fusion may be learned from; None where a run has none.
+    a fusion may be learned from; None where a run has none. groups: source video of each, from which several may have been
+    cut; each its own where that is not known.
     """
 
     ids: list[str]
@@ -31,12 +33,17 @@ class ScoreTable:
     protocol: dict
     temporal_weights: Tensor | None = None
     validation: "ScoreTable | None" = None
+    groups: list[str] = field(default_factory=list)
 
     def __post_init__(self):
+        if not self.groups:
+            object.__setattr__(self, "groups", self.ids)
         if len(set(self.ids)) != len(self.ids):
             raise UserError("a score table names a video twice")
         if self.scores.shape != self.labels.shape or self.scores.shape != (len(self.ids), len(self.classes)):
             raise UserError(f"scores {tuple(self.scores.shape)}, labels {tuple(self.labels.shape)}, {len(self.ids)} ids do not fit")
+        if len(self.groups) != len(self.ids):
+            raise UserError(f"{len(self.groups)} groups for {len(self.ids)} ids")
 
     @property
     def summary(self) -> dict:
@@ -45,7 +52,7 @@ class ScoreTable:
         return {name: round(100 * measure(self.scores, self.labels), 2) for name, measure in measures.items()} | {"videos": len(self.ids)}
 
     def save(self, path: str | os.PathLike) -> None:
-        arrays = {"ids": np.array(self.ids), "scores": self.scores.numpy(), "labels": self.labels.numpy()}
+        arrays = {"ids": np.array(self.ids), "scores": self.scores.numpy(), "labels": self.labels.numpy(), "groups": np.array(self.groups)}
         if self.temporal_weights is not None:
             arrays["temporal_weights"] = self.temporal_weights.numpy()
         if self.validation is not None:
@@ -62,10 +69,19 @@ class ScoreTable:
         with np.load(path, allow_pickle=False) as file:
             beta = torch.from_numpy(file["temporal_weights"]) if "temporal_weights" in file else None
             about = {"classes": file["classes"].tolist(), "protocol": json.loads(str(file["protocol"]))}
+            groups = file["groups"].tolist() if "groups" in file else []  # older tables have none
             test, val = (
                 {"ids": file[f"{part}ids"].tolist(), **{name: torch.from_numpy(file[part + name]) for name in ("scores", "labels")}}
                 if f"{part}ids" in file
                 else None
                 for part in ("", "val_")
             )
-            return cls(**test, **about, temporal_weights=beta, validation=cls(**val, **about) if val else None)
+            return cls(**test, **about, temporal_weights=beta, validation=cls(**val, **about) if val else None, groups=groups)
+
+
+def pooled(tables: Sequence[ScoreTable]) -> ScoreTable:
+    """Tables of several splits of one dataset as one, for figures; a video that is in two of them is in it twice."""
+    ids = [f"split {table.protocol['split']}: {name}" for table in tables for name in table.ids]
+    scores, labels = (torch.cat([getattr(table, part) for table in tables]) for part in ("scores", "labels"))
+    groups = [name for table in tables for name in table.groups]
+    return ScoreTable(ids, scores, labels, tables[0].classes, tables[0].protocol, groups=groups)

@@ -57,29 +57,30 @@ def curves_figure(history: pd.DataFrame, metrics: Sequence[str]) -> Figure:
 
 
 def accuracy_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Micro accuracy of every tested run in % with Wilson's 95 % interval, best first.
+    """Micro accuracy of every tested run in % with Wilson's 95 % interval for its sources, best first.
 
     Args:
         scores: of `load_runs`.
     """
     lines = {}
-    for name, answers in scores["correct"].dropna().groupby(level="run", sort=False):
-        low, high = accuracy_interval(answers.to_numpy())
-        lines[name] = {"accuracy %": 100 * answers.mean(), "low": 100 * low, "high": 100 * high, "videos": len(answers)}
-    table = pd.DataFrame.from_dict(lines, orient="index", columns=["accuracy %", "low", "high", "videos"]).rename_axis("run")
+    for name, answers in scores.dropna(subset="correct").groupby(level="run", sort=False):
+        low, high = accuracy_interval(answers["correct"].to_numpy(), answers["group"])
+        counts = {"videos": len(answers), "sources": answers["group"].nunique()}
+        lines[name] = {"accuracy %": 100 * answers["correct"].mean(), "low": 100 * low, "high": 100 * high, **counts}
+    table = pd.DataFrame.from_dict(lines, orient="index", columns=["accuracy %", "low", "high", "videos", "sources"]).rename_axis("run")
     return table.sort_values("accuracy %", ascending=False)
 
 
 def differences_table(runs: Runs) -> pd.DataFrame:
-    """Every two runs of one dataset on the videos that both were tested on: paired bootstrap, points of accuracy."""
-    correct = runs.scores["correct"].dropna()
-    answers = {name: part.droplevel("run") for name, part in correct.groupby(level="run", sort=False)}
+    """Every two runs of one dataset on the videos that both were tested on: paired bootstrap over sources, points of accuracy."""
+    labelled = runs.scores.dropna(subset="correct")
+    answers = {name: part.droplevel("run") for name, part in labelled.groupby(level="run", sort=False)}
     names, dataset, lines = short_names(list(answers)), runs.config.get("dataset", pd.Series(dtype=str)), []
     for first, second in combinations(answers, 2):
-        both = pd.concat([answers[first], answers[second]], axis=1, join="inner", keys=["first", "second"])
+        both = answers[first].join(answers[second]["correct"].rename("second"), how="inner")
         if both.empty or dataset.get(first) != dataset.get(second):
             continue
-        found = paired_bootstrap(both["first"].to_numpy(), both["second"].to_numpy())
+        found = paired_bootstrap(both["correct"].to_numpy(), both["second"].to_numpy(), both["group"])
         points = {"difference": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high}
         verdict = "yes" if found.significant else "no"
         lines.append({"from": names[first], "to": names[second], **points, "p": found.p, "significant": verdict, "videos": len(both)})

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from sta_tsn.artefacts import atomic, read_json
+from sta_tsn.evaluation import pooled
 from sta_tsn.report import paper
 from sta_tsn.report.figures import confusion_chart, per_class_chart, rows_chart
 from sta_tsn.report.tables import TestedRun, competitors, differences, runs_table, table_2, table_3, with_fusions
@@ -35,7 +36,12 @@ def build_reproduction(
     runs = with_fusions(runs)
     final = [run for run in runs if run.row == last]
     tables = {
-        "runs": ("All runs", runs_table(runs), "One line per tested run; everything above follows from these score tables."),
+        "runs": (
+            "All runs",
+            runs_table(runs),
+            "One line per tested run. Everything above but the attention is made from their score tables. Minutes of a stage two are "
+            "on top of its stage one's; a fusion's are those of its streams.",
+        ),
         "table_3": (
             "Table 3: the splits",
             table_3(runs, dataset),
@@ -44,8 +50,9 @@ def build_reproduction(
         "differences": (
             "Which differences are real",
             differences(runs, beside),
-            "Paired bootstrap over test videos (10,000 draws), 95 % interval in brackets. A video tested in several splits or seeds "
-            "counts once, with its mean. Splits share videos, so p is for these videos, not for others like them.",
+            "Paired bootstrap (10,000 draws) over the source videos that the test clips were cut from, 95 % interval in brackets. A clip "
+            "tested in several splits or seeds counts once, with its mean. p is for these videos and for the networks as they were "
+            "trained: another seed trains another network.",
         ),
         "attention": ("Attention against ground truth", attention_table(runs), ATTENTION_TEXT),
     }
@@ -56,7 +63,10 @@ def build_reproduction(
             "Micro accuracy in % as the paper prints it; ours from these runs.",
         )
     if any(run.split == 1 for run in runs):
-        text = "Micro accuracy in %: mean ± standard deviation over seeds (95 % Wilson interval for one seed's number of videos)."
+        text = (
+            f"Micro accuracy in % on {_tested_on(runs)}: mean ± standard deviation over seeds (95 % Wilson interval for one seed's "
+            "videos, clips of one source taken as alike as they are)."
+        )
         tables["table_2"] = ("Table 2: split 1", table_2(runs, dataset), text)
     order = ("table_2", "table_3", "differences", "attention", "competitors", "runs")
     title = f"{dataset}: {final[0].row} from our own runs"
@@ -80,12 +90,20 @@ def markdown(table: pd.DataFrame) -> str:
     return table.to_markdown(index=with_index, disable_numparse=True, colalign=["left"] * with_index + sides)
 
 
+def _tested_on(runs: list[TestedRun]) -> str:
+    """Of split 1: "268 videos from 119 sources"."""
+    table = max((run.table for run in runs if run.split == 1), key=lambda table: len(table.ids))
+    return f"{len(table.ids)} videos from {len(set(table.groups))} sources"
+
+
 ATTENTION_TEXT = (
-    "Pointing: in how many % of the frames the middle of the most attended cell is on the actor; beside it a model that always points "
-    "at the crop's middle, and a random cell. Mass ratio: attention on the actor over the actor's share of the area (uniform 1), beside "
-    "a Gaussian in the middle. Key-frame recall: of a segment's k key frames, the % among its k most attended, beside chance."
-    " Dropped frames: accuracy without the 3 most, 3 least attended and 3 random frames of each segment. Covered areas: accuracy on 3 "
-    "frames a segment with the most, the least attended and a random quarter of the cells painted over."
+    "All on the centre crop of the test videos. Pointing: in how many % of the frames that show the actor the middle of the most attended "
+    "cell is on it; beside it a model that always points at the middle, and a random cell. Peak at border: in how many % that cell is one "
+    "of the outermost (24 of 49: random 49 %). Mass ratio: attention on the actor over the actor's share of the area (uniform 1), beside a "
+    "Gaussian in the middle. Key-frame recall: of a segment's k key frames, the % among its k most attended, beside chance. Dropped "
+    "frames: accuracy without the 3 most, 3 least attended and 3 random frames of each segment. Covered areas: accuracy on 3 frames a "
+    "segment, with the most attended, the least attended, a random and the middle quarter of the cells painted over. Columns are there "
+    "where the dataset has the ground truth."
 )
 
 
@@ -102,18 +120,40 @@ def attention_table(runs: list[TestedRun]) -> pd.DataFrame:
 
 def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path], folder: Path) -> str:
     plain = [run for run in final if "learned" not in run.modality]  # the fusion that the paper's pictures show
-    shown = next(run for run in reversed(plain) if run.split == min(run.split for run in plain))
-    title = f"{shown.row}, {shown.modality}, split {shown.split}"
+    seed = min(run.seed for run in plain)
+    of_seed = [run for run in plain if (run.modality, run.seed) == (plain[-1].modality, seed)]
+    shown = pooled([run.table for run in of_seed])
+    where = f"{_splits(of_seed)}, {len(shown.ids)} videos"
+    title = f"{final[0].row}, {plain[-1].modality}, seed {seed}, {where}"
     for suffix in ("png", "svg"):
-        rows_chart([(run.row, run.modality, run.table) for run in runs if run.split == shown.split], folder / f"rows.{suffix}")
-        per_class_chart(shown.table, title, folder / f"per_class.{suffix}")
-        confusion_chart(shown.table, title, folder / f"confusion.{suffix}")
-    names = {"rows.png": f"Split {shown.split}, every row", "per_class.png": f"Fig 4: {title}", "confusion.png": f"Fig 5: {title}"}
+        all_rows = _rows_figure(runs, folder / f"rows.{suffix}")
+        per_class_chart(shown, title, folder / f"per_class.{suffix}")
+        confusion_chart(shown, title, folder / f"confusion.{suffix}")
+    names = {"rows.png": all_rows, "per_class.png": f"Fig 4: {title}", "confusion.png": f"Fig 5: {title}"}
     for number, picture in enumerate(pictures, 1):
         with atomic(folder / f"attention_{number}.png") as path:
             shutil.copyfile(picture, path)
         names[f"attention_{number}.png"] = f"Fig 6: attention on a test video ({number})"
     return "## Figures\n\n" + "\n\n".join(f"{caption}\n\n![{caption}]({name})" for name, caption in names.items())
+
+
+def _rows_figure(runs: list[TestedRun], path: Path) -> str:
+    """Every row on the splits that all of them have; returns the caption."""
+    tables: dict[tuple, list[TestedRun]] = {}
+    for run in runs:
+        tables.setdefault((run.row, run.modality, run.seed), []).append(run)
+    shared = set.intersection(*({run.split for run in group} for group in tables.values()))
+    shared = shared or {min(run.split for run in runs)}
+    chosen = {key: [run for run in group if run.split in shared] for key, group in tables.items()}
+    bars = [(row, modality, pooled([run.table for run in group])) for (row, modality, _), group in chosen.items() if group]
+    title = _splits([run for group in chosen.values() for run in group])
+    rows_chart(bars, title, path)
+    return f"Every row, {title}"
+
+
+def _splits(runs: list[TestedRun]) -> str:
+    numbers = sorted({run.split for run in runs})
+    return f"split{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def _write(markdown: str, title: str, folder: Path) -> Path:

@@ -23,7 +23,8 @@ class Runs(NamedTuple):
     config: index run; `place` (its folder), dataset, split, model, modality, seed, stage, commit, and every setting under its name
     on the command line (`model.lr`). summary: index run; the test's measures (in %), the last value of everything logged, minutes, memory.
     history: index run, a line per logged step with `step`, `epoch` and what was logged. scores: index (run, video);
-    `true` and `predicted` class, `correct` (1, 0, NaN for a video without a class), `p_true`, `p_predicted`, `rank` of the true class.
+    `group` (source video), `true` and `predicted` class, `correct` (1, 0, NaN for a video without a class), `p_true`, `p_predicted`,
+    `rank` of the true class.
     """
 
     config: pd.DataFrame
@@ -81,7 +82,7 @@ def as_tables(runs: list[OneRun]) -> Runs:
     return Runs(config, summary, history, lines.set_index(["run", "video"]))
 
 
-SCORE_COLUMNS = ["true", "predicted", "correct", "p_true", "p_predicted", "rank"]
+SCORE_COLUMNS = ["group", "true", "predicted", "correct", "p_true", "p_predicted", "rank"]
 
 
 def score_lines(table: ScoreTable) -> pd.DataFrame:
@@ -90,6 +91,7 @@ def score_lines(table: ScoreTable) -> pd.DataFrame:
     labelled = labels.any(1)
     best_true = shares.masked_fill(~labels, -1).amax(1, keepdim=True)
     lines = {
+        "group": table.groups,
         "true": [" + ".join(name for name, own in zip(table.classes, row, strict=True) if own) for row in labels.tolist()],
         "predicted": [table.classes[k] for k in shares.argmax(1)],
         "correct": is_right(table.scores, table.labels),

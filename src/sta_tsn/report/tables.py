@@ -44,7 +44,7 @@ def runs_table(runs: list[TestedRun]) -> pd.DataFrame:
         {
             "row": run.row, "modality": run.modality, "split": run.split, "seed": run.seed, **run.table.summary,
             "minutes": _minutes(run.table.protocol),
-            **_sampling(run.table.protocol), "missing": run.table.protocol["missing"], "commit": run.table.protocol["commit"],
+            **_sampling(run.table.protocol), "missing": run.table.protocol["missing"], "commit": _commits(run.table.protocol),
         }
         for run in runs
     )  # fmt: skip
@@ -53,6 +53,10 @@ def runs_table(runs: list[TestedRun]) -> pd.DataFrame:
 def _minutes(protocol: dict) -> float:
     """A fusion took what its streams took."""
     return round(sum(sum(run.get("seconds", {}).values()) for run in protocol.get("fused", [protocol])) / 60, 1)
+
+
+def _commits(protocol: dict) -> str:
+    return " + ".join(dict.fromkeys(str(run["commit"]) for run in protocol.get("fused", [protocol])))
 
 
 def _sampling(protocol: dict) -> dict[str, int]:
@@ -98,7 +102,7 @@ def competitors(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
     theirs = {
         modality: _plain(round(np.mean(splits), 1)) for modality, splits in zip(paper.MODALITIES, paper.TABLE_3[dataset], strict=True)
     }
-    lines["STA-TSN, the paper's"] = theirs
+    lines["STA-TSN, the paper's (mean of 3 splits)"] = theirs
     count = " / ".join(dict.fromkeys(str(number) for number in splits.values()))
     lines[f"STA-TSN, ours (mean of {count} split{'s' * (count != '1')})"] = {
         modality: _plain(ours.get(modality)) for modality in paper.MODALITIES
@@ -107,38 +111,36 @@ def competitors(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
 
 
 def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> pd.DataFrame:
-    """Each row and the one above it, or the one that `beside` names, on the same videos.
+    """Each row and the one above it that this modality has, or the one that `beside` names, on the same videos.
 
     Each video counts once, with its mean over the splits and seeds that both rows have.
     """
-    rows = list(dict.fromkeys(run.row for run in runs))
     lines = []
     for modality in dict.fromkeys(run.modality for run in runs):
-        for above, second in pairwise(rows):
+        answers = {row: _answers(group) for (row,), group in _grouped([run for run in runs if run.modality == modality], "row").items()}
+        for above, second in pairwise(answers):
             first = (beside or {}).get(second, above)
-            pairs = _paired(runs, modality, first, second)
-            if not pairs:
+            if first not in answers:
                 continue
-            found = paired_bootstrap(*map(np.array, zip(*(np.mean(pair, 0) for pair in pairs.values()), strict=True)))
+            both = answers[first].join(answers[second]["right"].rename("second"), how="inner").groupby("video")
+            both = both.agg({"group": "first", "right": "mean", "second": "mean"}).dropna()
+            if both.empty:
+                continue
+            found = paired_bootstrap(both["right"].to_numpy(), both["second"].to_numpy(), both["group"])
             gain = f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
             verdict = f"p = {found.p:.3f}" if found.significant else f"not significant (p = {found.p:.2f})"
-            lines.append({"modality": modality, "from": first, "to": second, "difference, points": gain, "": verdict, "videos": len(pairs)})
+            counts = {"videos": len(both), "sources": both["group"].nunique()}
+            lines.append({"modality": modality, "from": first, "to": second, "difference, points": gain, "": verdict, **counts})
     return pd.DataFrame(lines)
 
 
-def _paired(runs: list[TestedRun], modality: str, first: str, second: str) -> dict[str, list[tuple[float, float]]]:
-    """By video id: what both rows made of it, for every split and seed that both have."""
-    chosen = _grouped([run for run in runs if run.modality == modality], "split", "seed", "row")
-    pairs: dict[str, list] = {}
-    for (split, seed, row), (run,) in chosen.items():
-        other = chosen.get((split, seed, second))
-        if row != first or not other:
-            continue
-        theirs = dict(zip(other[0].table.ids, _right(other[0]), strict=True))
-        for name, right in zip(run.table.ids, _right(run), strict=True):
-            if name in theirs and not np.isnan(right):
-                pairs.setdefault(name, []).append((right, theirs[name]))
-    return pairs
+def _answers(runs: list[TestedRun]) -> pd.DataFrame:
+    """Index split, seed, video; `group`, its source, and `right`: 1, 0, NaN for a video without a class."""
+    lines = [
+        pd.DataFrame({"split": run.split, "seed": run.seed, "video": run.table.ids, "group": run.table.groups, "right": _right(run)})
+        for run in runs
+    ]
+    return pd.concat(lines).set_index(["split", "seed", "video"])
 
 
 def _grouped(runs: list[TestedRun], *names: str) -> dict[tuple, list[TestedRun]]:
@@ -161,11 +163,8 @@ def _is_multi_label(table: ScoreTable) -> bool:
 
 
 def _cell(group: list[TestedRun]) -> str:
-    of_video: dict[str, list] = {}
-    for run in group:  # runs of one row may have been tested on different videos
-        for name, right in zip(run.table.ids, _right(run), strict=True):
-            of_video.setdefault(name, []).append(right)
-    low, high = accuracy_interval(np.array([np.mean(right) for right in of_video.values() if not np.isnan(right[0])]))
+    of_video = _answers(group).dropna().groupby("video").agg({"group": "first", "right": "mean"})
+    low, high = accuracy_interval(of_video["right"].to_numpy(), of_video["group"])
     return f"{_mean_and_spread([_accuracy(run) for run in group])} ({100 * low:.1f} to {100 * high:.1f})"
 
 

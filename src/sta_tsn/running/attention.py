@@ -18,16 +18,17 @@ from sta_tsn.running.occlusion import FRAMES_COVERED, SHARE_COVERED, covered_sco
 from sta_tsn.video import FlowStore, crop_masks
 
 NUM_DROPPED = 3  # frames of each segment
+PROTOCOL = "centre crop; covered: most, least, random, middle"  # in the file; measured again where it is another
 
 
 def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoRecord], flow: FlowStore | None = None) -> None:
     """Score a stage-two run against the dataset's ground truth (as far as it has one), by dropping frames and covering areas; once.
 
-    Spatial attention is scored on all ten crops, temporal attention and what is dropped or covered on the centre crop. Reads the
-    stored features of stage one, and for covered areas the videos. Writes `attention.json` into the run's folder.
+    All on the centre crop, whose middle is the video's. Reads the stored features of stage one, and for covered areas the videos.
+    Writes `attention.json` into the run's folder.
     """
     unpacked = sorted(path.name for path in dataset.root.iterdir())  # ground truth may come later
-    made_by = fingerprint([file_fingerprint(run.scores), NUM_DROPPED, SHARE_COVERED, FRAMES_COVERED, unpacked])
+    made_by = fingerprint([PROTOCOL, file_fingerprint(run.scores), NUM_DROPPED, SHARE_COVERED, FRAMES_COVERED, unpacked])
     file = run.path / ATTENTION_FILE
     if read_json(file).get("made_by") == made_by:
         return
@@ -49,13 +50,12 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
         labels.append(torch.zeros(len(dataset.classes)).index_fill(0, torch.tensor(record.labels, dtype=torch.long), 1))
         mask = dataset.actor_mask(record)
         if mask is not None and "spatial_weights" in stored:
-            alpha = stored["spatial_weights"].float().flatten(0, 2)  # ten crops of all frames
-            seen = torch.from_numpy(crop_masks(mask, indices.flatten().tolist(), model.input_px, ten=True)).flatten(0, 1)
-            _add(spatial, spatial_scores(alpha, seen))
+            seen = torch.from_numpy(crop_masks(mask, indices.flatten().tolist(), model.input_px))
+            _add(spatial, spatial_scores(stored["spatial_weights"][0].float().flatten(0, 1), seen))
         key_frames = dataset.key_frames(record)
         if key_frames is not None:
             _add(temporal, key_frame_scores(beta, torch.from_numpy(key_frames)[indices]))
-    found = {name: _percent(values) for name, values in spatial.items() if name.startswith("pointing")}
+    found = {name: _percent(values) for name, values in spatial.items() if not name.startswith("mass")}
     found |= {name: round(float(np.nanmean(np.concatenate(values))), 3) for name, values in spatial.items() if name.startswith("mass")}
     found |= {f"key_frame_{name}": _percent(values) for name, values in temporal.items()}
     truth = torch.stack(labels)

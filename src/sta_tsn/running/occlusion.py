@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sta_tsn.datasets import VideoRecord
+from sta_tsn.evaluation.localisation import centre_bias
 from sta_tsn.models import STATSN
 from sta_tsn.report.attention import center_clips
 from sta_tsn.video import FlowStore
@@ -16,7 +17,7 @@ SHARE_COVERED = 0.25  # of the cells of alpha
 
 @torch.no_grad()
 def covered_scores(model: STATSN, record: VideoRecord, flow: FlowStore | None, generator: np.random.Generator) -> dict[str, Tensor]:
-    """Scores (K,) of one video's centre crops with nothing covered, and with the most, the least attended and random cells covered.
+    """Scores (K,) of one video's centre crops with nothing covered, and with the most, the least attended, random and middle cells covered.
 
     Empty where the model has no spatial attention.
     """
@@ -27,7 +28,8 @@ def covered_scores(model: STATSN, record: VideoRecord, flow: FlowStore | None, g
     if output.spatial_weights is None:
         return {}
     random = torch.from_numpy(generator.random(output.spatial_weights.shape))
-    order = {"most": -output.spatial_weights, "least": output.spatial_weights, "random": random}
+    middle = -centre_bias(*output.spatial_weights.shape[-2:]).expand_as(output.spatial_weights)
+    order = {"most": -output.spatial_weights, "least": output.spatial_weights, "random": random, "middle": middle}
     grey = (model.encoder.cnn.mean.flatten() * 255).round().to(clips.dtype)
     return {"none": output.scores[0]} | {name: model(cover(clips, first, grey)).scores[0] for name, first in order.items()}
 

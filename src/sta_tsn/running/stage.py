@@ -158,7 +158,7 @@ def _scores_of_validation(trainer: Trainer, task, data: FeatureDataModule, made_
 
 
 def score_table(task, videos: list[dict], protocol: dict) -> ScoreTable:
-    """What `task` said of the tested `videos` (id and labels), in their order; every one of them exactly once."""
+    """What `task` said of the tested `videos` (id, group and labels), in their order; every one of them exactly once."""
     outputs = task.test_outputs
     if sorted(outputs) != list(range(len(videos))):
         raise RuntimeError(f"{len(outputs)} of {len(videos)} test videos were scored")
@@ -168,4 +168,5 @@ def score_table(task, videos: list[dict], protocol: dict) -> ScoreTable:
         labels[row, video["labels"]] = True
     beta = torch.stack([output["temporal_weights"] for output in ordered]) if "temporal_weights" in ordered[0] else None
     scores = torch.stack([output["scores"] for output in ordered])
-    return ScoreTable([video["id"] for video in videos], scores, labels, task.classes, protocol, beta)
+    ids, groups = ([video[part] for video in videos] for part in ("id", "group"))
+    return ScoreTable(ids, scores, labels, task.classes, protocol, beta, groups=groups)

@@ -79,7 +79,7 @@ class SkeletonDataModule(LightningDataModule):
 
     @property
     def test_videos(self) -> list[dict]:
-        return [{"id": record.id, "labels": list(record.labels)} for record in self.videos.test]
+        return [{"id": record.id, "group": record.group, "labels": list(record.labels)} for record in self.videos.test]
 
     @property
     def protocol(self) -> dict:

@@ -108,15 +108,11 @@ def ten_crops(frames: np.ndarray, size_px: int, flow: bool = False) -> np.ndarra
     return np.concatenate([crops, negate_x(mirrored) if flow else mirrored])
 
 
-def crop_masks(masks: np.ndarray, frame_indices: Sequence[int], size_px: int, ten: bool = False) -> np.ndarray:
-    """Ground truth as the network sees the frames: bool (T, H, W) -> float32 (V, n, size, size), each pixel's share inside.
+def crop_masks(masks: np.ndarray, frame_indices: Sequence[int], size_px: int) -> np.ndarray:
+    """Ground truth as the network sees the frames: bool (T, H, W) -> float32 (n, size, size) of the centre crop, each pixel's share inside.
 
     Args:
         masks: of every frame, see `VideoDataset.actor_mask`.
         frame_indices: the n sampled frames.
-        ten: V = 10 views in the order of `ten_crops`; else V = 1, the centre crop.
     """
-    sampled = masks[np.asarray(frame_indices)].astype(np.float32)[..., None]
-    if not ten:
-        return center_crop(sampled, size_px)[None, ..., 0]
-    return ten_crops(sampled, size_px)[..., 0]
+    return center_crop(masks[np.asarray(frame_indices)].astype(np.float32)[..., None], size_px)[..., 0]
