@@ -186,7 +186,11 @@ def test_make_flow_goes_on_and_redoes_what_changed(videos, fast, tmp_path, capsy
         assert len(archive.namelist()) == 2 * (videos[0].num_frames - 1) + 1
         assert json.loads(archive.read("about.json"))["settings"] == FlowSettings().as_dict()
 
-    os.utime(videos[0].path)  # the video changed
+    before = store.fingerprint(videos)
+    os.utime(videos[0].path)  # as in a copy
+    assert store.is_current(videos[0]) and store.fingerprint(videos) == before
+    with open(videos[0].path, "ab") as file:
+        file.write(b"0")  # the video changed
     whole = store.file(videos[1]).read_bytes()
     store.file(videos[1]).write_bytes(whole[: len(whole) // 2])  # not written by us: ours appear whole
     with pytest.raises((UserError, zipfile.BadZipFile)):

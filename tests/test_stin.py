@@ -65,7 +65,7 @@ def test_in_a_video_shorter_than_the_distance_the_last_frame_is_the_second(index
 
 def test_the_loss_has_two_terms_and_the_auxiliary_head_no_say_in_the_scores(monkeypatch):
     torch.manual_seed(0)
-    task = InjectionBackbone(["a", "b"], "test_resnet", "none", dropout=0.0)
+    task = InjectionBackbone(["a", "b"], "test_resnet", "none", pair_distance=5, dropout=0.0)
     logged = {}
     monkeypatch.setattr(task, "log_training", lambda loss, scores, labels, **terms: logged.update(terms, scores=scores))
     labels = torch.eye(2)
@@ -80,13 +80,13 @@ def test_the_loss_has_two_terms_and_the_auxiliary_head_no_say_in_the_scores(monk
 
 
 def test_what_is_ours_is_trained_though_the_backbones_batch_norms_are_not():
-    task = InjectionBackbone(["a", "b"], "test_resnet", "none", trained_batch_norms="none", frozen_share=1.0)
+    task = InjectionBackbone(["a", "b"], "test_resnet", "none", pair_distance=5, trained_batch_norms="none", frozen_share=1.0)
     trained = {name for name, parameter in task.named_parameters() if parameter.requires_grad}
     assert trained == {name for name, _ in task.named_parameters() if not name.startswith("model.encoder.cnn")}
 
 
 def test_a_checkpoint_alone_makes_the_network_again(tmp_path):
-    task = InjectionBackbone(["a", "b"], "test_resnet", "none", auxiliary_weight=0.25)
+    task = InjectionBackbone(["a", "b"], "test_resnet", "none", pair_distance=5, auxiliary_weight=0.25)
     again = InjectionBackbone(**task.hparams)
     assert isinstance(again.model, STIN) and again.auxiliary_weight == 0.25 and again.model.settings == task.model.settings
 

@@ -1,6 +1,7 @@
 """The verbs of `sta-tsn`, and nothing else. Heavy imports wait until a verb needs them, so --help is quick."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ constructor argument of the configured classes as --model.NAME, --data.NAME, or 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; user errors are printed without a traceback. Returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end is a Ctrl-C: nothing counts as finished
     try:
         if arguments[:1] == ["fit"] and arguments[1:] not in ([], ["--help"], ["-h"]):
             from sta_tsn.running.stage import fit_and_test
@@ -63,12 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_dataset_options(data)
     data.set_defaults(run=_data)
 
-    flow = verbs.add_parser("flow", help="TV-L1 optical flow of every video, stored once (resumable)")
+    flow = verbs.add_parser("flow", help="TV-L1 optical flow of every video of the split, stored once (resumable)")
     _add_data_options(flow)
     _add_device_options(flow)
     flow.set_defaults(run=_flow)
 
-    features = verbs.add_parser("features", help="features of all videos by a trained backbone, stored once (resumable)")
+    features = verbs.add_parser("features", help="features of the videos of its split by a trained backbone, stored once (resumable)")
     features.add_argument("backbone", help="a stage-one run, .../backbone")
     features.set_defaults(run=_features)
 
@@ -199,11 +201,8 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    import signal
-
     from sta_tsn.running.sweep import sweep
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end is a Ctrl-C: trials do not outlive the sweep
     sweep(options.file, options.devices, options.runs)
 
 

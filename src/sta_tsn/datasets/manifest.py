@@ -10,6 +10,7 @@ import csv
 import multiprocessing
 import os
 import time
+from collections.abc import Collection
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as PebbleTimeout
 from dataclasses import asdict, dataclass, fields
@@ -72,20 +73,21 @@ def build_manifest(
     known = {file: row for file, row in read_manifest(path).items() if not row.reason.startswith(ANOTHER_DAY)}
     if retry_slow:
         known = {file: row for file, row in known.items() if not row.reason.startswith(TOOK_LONGER)}
-    todo, gone = [], False
+    todo, gone = [], set()
     for file in sorted({str(record.path.absolute()) for record in records}):
         try:
             stat = Path(file).stat()
         except (FileNotFoundError, NotADirectoryError):
-            gone = known.pop(file, None) is not None or gone
+            if known.pop(file, None):
+                gone.add(file)
             continue
         row = known.get(file)
         if row is None or (row.size_bytes, row.modified_ns) != (stat.st_size, stat.st_mtime_ns):
             todo.append(ManifestRow(file, stat.st_size, stat.st_mtime_ns))
     if todo:
         _count_all(todo, known, path, time_limit_sec)
-    elif gone:
-        _write(path, known)
+    if gone:
+        _write(path, known, gone)
     return known
 
 
@@ -197,7 +199,9 @@ def _riff_bytes_missing(path: str) -> int:
     return max(0, int.from_bytes(head[4:8], "little") + 8 - Path(path).stat().st_size)
 
 
-def _write(path: str | os.PathLike, manifest: Manifest) -> None:
+def _write(path: str | os.PathLike, manifest: Manifest, gone: Collection[str] = ()) -> None:
+    """With what another process counted meanwhile."""
+    manifest = {file: row for file, row in (read_manifest(path) | manifest).items() if file not in gone}
     with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(ManifestRow)])
         writer.writeheader()

@@ -17,7 +17,7 @@ class VideoRecord:
     id: unique, `<class>/<file stem>` where the dataset has such a layout. path: where the file (or folder of numbered pictures) should be.
     labels: class indices, 0-based; several for a multi-label video, none for one that shows no class.
     group: the source video it was cut from; clips of one group never sit on both sides of validation.
-    num_frames: frames that decode, 0 until the manifest has counted them.
+    num_frames: frames that decode, and size_bytes: of the file; 0 until the manifest has counted.
     """
 
     id: str
@@ -25,6 +25,7 @@ class VideoRecord:
     labels: tuple[int, ...]
     group: str
     num_frames: int = 0
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True)

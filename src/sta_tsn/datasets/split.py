@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from sta_tsn.artefacts import fingerprint
 from sta_tsn.datasets.manifest import Manifest
 from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord, hold_out_groups
-from sta_tsn.errors import DatasetError
+from sta_tsn.errors import ConfigError, DatasetError
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class VideoSplit:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with any video, label, frame count or side."""
-        return fingerprint([[(r.id, r.labels, r.num_frames) for r in side] for side in (self.train, self.val, self.test)])
+        """Changes with any video, label, frame count, file size (a copy encoded anew) or side."""
+        return fingerprint([[(r.id, r.labels, r.num_frames, r.size_bytes) for r in side] for side in (self.train, self.val, self.test)])
 
 
 def moving_only(split: VideoSplit) -> VideoSplit:
@@ -49,7 +49,10 @@ def prepare_split(
     Raises:
         DatasetError: videos are missing, a class has no training clip, or nothing is left to test, and
             `allow_missing` does not permit it.
+        ConfigError: val_share is no share.
     """
+    if not 0 <= val_share < 1:
+        raise ConfigError(f"data.val_share={val_share}: the share of the training clips to hold out, from 0 to below 1 (10 % is 0.1).")
     official = dataset.records(split)
     _check_labels(dataset, split, official)
     if dataset.published_classes not in (None, len(dataset.classes)):
@@ -84,7 +87,7 @@ def _usable(records: list[VideoRecord], manifest: Manifest) -> tuple[list[VideoR
     for record in records:
         row = manifest.get(str(record.path.absolute()))
         if row is not None and not row.reason:
-            usable.append(replace(record, num_frames=row.num_frames))
+            usable.append(replace(record, num_frames=row.num_frames, size_bytes=row.size_bytes))
         else:
             lost.append(record)
     return usable, lost

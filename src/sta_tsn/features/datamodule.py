@@ -7,6 +7,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sta_tsn.errors import ConfigError
 from sta_tsn.features.frame_classifiers import read_judgement
 from sta_tsn.features.store import FeatureStore
 from sta_tsn.video import SeededSampler, multi_hot
@@ -58,6 +59,8 @@ class FeatureDataModule(LightningDataModule):
         tested: Literal["test", "val"] = "test",
     ):
         super().__init__()
+        if batch_size < 1:
+            raise ConfigError(f"data.batch_size={batch_size}: a number of videos, at least 1.")
         self.tested = tested
         self.store, self.batch_size = FeatureStore(features), batch_size
         self.iterations_per_epoch, self.max_passes_per_epoch = iterations_per_epoch, max_passes_per_epoch

@@ -111,7 +111,7 @@ def _protocol(table: ScoreTable) -> str:
     )
 
 
-def print_table(summary: pd.DataFrame, protocol: str, title: str = "Table 2") -> None:
+def print_table(summary: pd.DataFrame, protocol: str, title: str = "") -> None:
     from rich.console import Console
     from rich.table import Table
 

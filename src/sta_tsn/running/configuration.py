@@ -10,6 +10,10 @@ import yaml
 
 from sta_tsn.errors import ConfigError, unknown
 
+SET_BY_THE_SUITE = {  # of the Trainer's arguments: running/cli.py gives these
+    "default_root_dir", "enable_model_summary", "logger", "num_sanity_val_steps", "plugins", "use_distributed_sampler",
+}  # fmt: skip
+
 
 def read_yaml(path: str | Path) -> dict:
     if Path(path).is_dir():
@@ -70,10 +74,10 @@ def check_arguments(arguments: list[str], place: str = "the command line") -> di
         The classes of `model` and `data` that the files name.
 
     Raises:
-        ConfigError: naming the key, the place, and the nearest valid keys.
+        ConfigError: naming the key, the place, and the nearest valid keys, or the value that is not of the key's type.
     """
     files: dict[str, dict] = {}
-    overrides: list[str] = []
+    overrides: dict[str, str] = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not (name.startswith("--") and equals):
@@ -81,12 +85,13 @@ def check_arguments(arguments: list[str], place: str = "the command line") -> di
         if name == "--config":
             files[value] = read_yaml(value)
         else:
-            overrides.append(name.removeprefix("--"))
+            overrides[name.removeprefix("--")] = value
     classes = {part: _last_class(part, files) for part in ("model", "data")}
     for file, content in files.items():
         _check_file(content, classes, file)
     dataset = _last_dataset(files)
-    for key in overrides:
+    for key, value in overrides.items():
+        check_value(key, value, classes, place)
         part, _, rest = key.partition(".")
         name, _, inner = rest.removeprefix("init_args.").partition(".")
         _check_part(part, [name] if rest else [], classes, place)
@@ -122,6 +127,9 @@ def _check_file(content: dict, classes: dict[str, type | None], place: str) -> N
     for part, section in content.items():
         section = section if isinstance(section, dict) else {}
         _check_part(part, {**section, **(section.get("init_args") or {})}.keys() - {"init_args"}, classes, place)
+        for name, value in (section if part == "trainer" else section.get("init_args") or {}).items():
+            if isinstance(value, int | float | str):
+                check_value(f"{part}.{name}", value, classes, place)
         dataset = (section.get("init_args") or {}).get("dataset") if part == "data" else None
         if dataset:
             check_keys(dataset, ("class_path", "init_args"), "data.dataset.", place)
@@ -134,7 +142,10 @@ def _check_part(part: str, names: Iterable[str], classes: dict[str, type | None]
     if part == "trainer":
         from pytorch_lightning import Trainer
 
-        check_keys(names, parameters(Trainer), "trainer.", place)
+        names = list(names)
+        if fixed := SET_BY_THE_SUITE & set(names):
+            raise ConfigError(f"{place}: trainer.{min(fixed)} is set by the suite itself (src/sta_tsn/running/cli.py); leave it out.")
+        check_keys(names, set(parameters(Trainer)) - SET_BY_THE_SUITE, "trainer.", place)
     elif classes.get(part):
         check_keys(names, ["class_path", *parameters(classes[part])], f"{part}.", place)
 

@@ -1,11 +1,15 @@
 """A run's folder: what made it, whether it is finished, and where its files lie."""
 
+import fcntl
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sta_tsn.artefacts import file_fingerprint, fingerprint, provenance, read_json, write_json
+from sta_tsn.errors import UserError
 
 VOLATILE = {"--run_dir", "--trainer.devices", "--trainer.num_nodes", "--data.num_workers"}
 SAID_BY_VIDEOS = {"--data.manifest", "--data.dataset.init_args.root", "--data.allow_missing", "--data.flow"}
@@ -36,6 +40,23 @@ def agent_trial() -> tuple[str, str] | None:
     """(sweep id, run id) where a W&B agent started this process; its DDP ranks inherit them."""
     sweep, run = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
     return (sweep, run) if sweep and run else None
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Two processes that write one folder would spoil each other's files.
+
+    Raises:
+        UserError: another one is at it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"Another process works in {folder} already. Wait until it has ended, or end it.") from error
+        os.register_at_fork(after_in_child=lock.close)  # else workers that outlive a kill for seconds would hold the lock
+        yield
 
 
 class RunFolder:

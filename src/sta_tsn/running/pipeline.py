@@ -6,6 +6,7 @@ stamp of the same settings and inputs is not repeated.
 """
 
 import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -107,20 +108,28 @@ def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit, class
             continue
         print(f"\n=== {row.title}, {options.modality}\n{shlex.join(['sta-tsn', 'fit', *arguments])}", flush=True)
         status = _run(["fit", *arguments])
-        if status == 1:
+        if status in (1, 2):
             raise UserError(f"{row.title} failed; the lines above say why.")
         if status:
             raise UserError(f"{row.title} did not finish. The same command goes on where it stopped.")
 
 
 def _run(arguments: list[str]) -> int:
-    """`sta-tsn` in a process of its own; on Ctrl-C, which it gets too, wait until it has ended cleanly."""
+    """`sta-tsn` in a process of its own; on Ctrl-C, which it gets too, and SIGTERM, which is passed on, wait until it has ended cleanly."""
     process = subprocess.Popen([sys.executable, "-m", "sta_tsn", *arguments])
+
+    def pass_on(number: int, frame) -> None:
+        process.send_signal(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, pass_on)
     try:
         return process.wait()
     except KeyboardInterrupt:
         process.wait()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def flow_arguments(options: TrainOptions) -> list[str]:
@@ -133,7 +142,11 @@ def flow_arguments(options: TrainOptions) -> list[str]:
 def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str) -> list[str]:
     """The command line of `sta-tsn fit` for one row."""
     experiments, folder = Path(options.experiments), row.folder(options)
-    files = [row.config, f"{options.dataset}/{row.stage}.yaml", *([row.change] if row.change else [])]
+    files = [row.config, f"{options.dataset}/{row.stage}.yaml"]
+    if options.modality == "flow" and row.stage == "backbone":
+        files.append(f"{options.dataset}/flow.yaml")
+    if row.change:
+        files.append(row.change)
     arguments = [
         *(f"--config={experiments / file}" for file in files),
         f"--run_dir={folder.path}",
@@ -145,8 +158,7 @@ def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str
         backbone = row.backbone(options)
         return [*arguments, f"--data.features={backbone.features}", f"--model.backbone_checkpoint={backbone.tested_checkpoint}"]
     if options.modality == "flow":
-        flow = Path(options.runs, options.dataset, "flow")
-        arguments += [f"--config={experiments / options.dataset / 'flow.yaml'}", "--model.modality=flow", f"--data.flow={flow}"]
+        arguments += ["--model.modality=flow", f"--data.flow={Path(options.runs, options.dataset, 'flow')}"]
     arguments += [f"--videos={videos}", f"--data.split={options.split}"]
     if row.stage == "backbone":
         arguments.append(f"--data.manifest={manifest}")

@@ -24,6 +24,7 @@ class Trial:
         values: the metric after each validation; of a stopped trial up to the judgement.
         seconds: spent on it; a kill loses those since its last value.
         pid: of its process group.
+        judged: the highest band that Hyperband has looked at.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Trial:
     values: list[float] = field(default_factory=list)
     seconds: float = 0
     pid: int | None = None
+    judged: int = 0
 
 
 def num_proposals(method: str, parameters: tuple[Parameter, ...], run_cap: int | None) -> int:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sta_tsn.datasets import VideoDataset, VideoSplit, build_manifest, prepare_split
+from sta_tsn.datasets import SkeletonDataset, VideoDataset, VideoSplit, build_manifest, prepare_split
 from sta_tsn.errors import ConfigError
 from sta_tsn.report.run_names import run_identity
 from sta_tsn.running.configuration import check_keys, parameters, read_yaml, resolve_class
@@ -28,6 +28,8 @@ def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, V
     if "dataset" not in settings:
         raise ConfigError(f"{file} names no data.init_args.dataset: this run did not learn from videos. Choose another run.")
     kind = resolve_class(settings["dataset"]["class_path"], str(file))
+    if issubclass(kind, SkeletonDataset):
+        raise ConfigError(f"{file}: this run learned from skeletons, not from videos. Choose another run.")
     arguments = (settings["dataset"].get("init_args") or {}) | ({"root": data} if data else {})
     check_keys(arguments, parameters(kind), "data.dataset.", str(file))
     dataset = kind(**arguments)

@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_only
 
 from sta_tsn.artefacts import file_fingerprint
 from sta_tsn.errors import UserError
@@ -16,7 +17,7 @@ from sta_tsn.features import FeatureDataModule, extract_features
 from sta_tsn.features.store import PARTS, FeatureStore
 from sta_tsn.running.cli import StageCLI
 from sta_tsn.running.configuration import check_arguments
-from sta_tsn.running.folder import RunFolder, agent_trial, stage_fingerprint
+from sta_tsn.running.folder import RunFolder, agent_trial, only_one, stage_fingerprint
 from sta_tsn.running.stage_clock import timed
 from sta_tsn.running.wandb_run import log_settings, log_test
 from sta_tsn.video import VideoDataModule
@@ -37,6 +38,11 @@ def fit_and_test(arguments: list[str]) -> None:
     if folder.is_done(stamp):
         print(f"{folder.path}: done already, nothing to do", flush=True)
         return
+    with only_one(folder.path) if rank_zero_only.rank == 0 else nullcontext():  # the ranks of DDP start this program anew
+        _fit_and_test(arguments, folder, stamp)
+
+
+def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
     folder.claim(stamp, arguments)
     with plain_user_errors():
         cli = StageCLI(arguments)
@@ -61,19 +67,18 @@ def fit_and_test(arguments: list[str]) -> None:
     if isinstance(data, VideoDataModule):
         _extract(trainer, task, data, folder, PARTS if cli.config.keep_features else ("val", "test"))
         tested_data = FeatureDataModule(str(folder.features), num_workers=data.num_workers)
-    made_by = {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about}
     with timed(folder, "test", trainer.is_global_zero):
-        validation = _scores_of_validation(trainer, task, tested_data, made_by) if isinstance(tested_data, FeatureDataModule) else None
+        validation = _scores_of_validation(trainer, task, tested_data) if isinstance(tested_data, FeatureDataModule) else None
         trainer.test(task, datamodule=tested_data, verbose=False)
     if trainer.is_global_zero:
-        made_by |= folder.about  # with the times
+        made_by = {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about}
         table = replace(score_table(task, tested_data.test_videos, {**tested_data.protocol, **made_by}), validation=validation)
         folder.note(keeps_features=cli.config.keep_features)
         table.save(folder.scores)
-        log_test(trainer, folder, table)
-        print(f"{folder.path}: {table.summary}", flush=True)
         if isinstance(data, VideoDataModule) and not cli.config.keep_features:
             shutil.rmtree(folder.features)  # nobody reads the features of rows without a second stage
+        log_test(trainer, folder, table)
+        print(f"{folder.path}: {table.summary}", flush=True)
 
 
 def write_features(path: str) -> None:
@@ -85,8 +90,8 @@ def write_features(path: str) -> None:
     folder = RunFolder(path)
     if not folder.scores.exists():
         raise UserError(f"{folder.path} is no tested run. make train makes some: runs/<dataset>/split1/<model>/rgb/seed0/backbone")
-    others = [argument for argument in folder.about["arguments"] if not argument.startswith("--run_dir=")]
-    cli = StageCLI([*others, f"--run_dir={folder.path}", "--trainer.devices=1", "--trainer.num_nodes=1"])
+    with plain_user_errors():
+        cli = StageCLI([f"--config={folder.config}", f"--run_dir={folder.path}", "--trainer.devices=1", "--trainer.num_nodes=1"])
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     if not isinstance(data, VideoDataModule):
         raise UserError(f"{folder.path} did not learn from frames: give a stage-one run, .../backbone.")
@@ -148,13 +153,13 @@ def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
             print("\nStopped; the last finished epoch is kept. The same command goes on from there.", flush=True)
 
 
-def _scores_of_validation(trainer: Trainer, task, data: FeatureDataModule, made_by: dict) -> ScoreTable | None:
+def _scores_of_validation(trainer: Trainer, task, data: FeatureDataModule) -> ScoreTable | None:
     """For what may be learned after training: the weights of a fusion."""
     videos = FeatureDataModule(str(data.store.folder), num_workers=data.num_workers, tested="val")
     if not videos.test_videos:
         return None
     trainer.test(task, datamodule=videos, verbose=False)
-    return score_table(task, videos.test_videos, {**videos.protocol, **made_by}) if trainer.is_global_zero else None
+    return score_table(task, videos.test_videos, {}) if trainer.is_global_zero else None
 
 
 def score_table(task, videos: list[dict], protocol: dict) -> ScoreTable:

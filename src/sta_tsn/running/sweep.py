@@ -15,10 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sta_tsn.artefacts import read_json, write_json
 from sta_tsn.errors import UserError
-from sta_tsn.running.folder import RunFolder
+from sta_tsn.running.folder import RunFolder, only_one
 from sta_tsn.running.proposals import Trial, num_proposals, propose
 from sta_tsn.running.sweep_file import SweepFile, read_sweep
-from sta_tsn.running.trial_process import end, only_one, start, trial_log, trial_slots
+from sta_tsn.running.trial_process import end, start, trial_log, trial_slots
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -52,13 +52,12 @@ def sweep(file: str, devices: str, runs: str) -> None:
 
 @dataclass
 class Running:
-    """A trial's process. `counted`: until when its time is counted. `judged`: the highest band that Hyperband has looked at."""
+    """A trial's process. `counted`: until when its time is counted."""
 
     trial: Trial
     process: subprocess.Popen
     slot: dict[str, str]
     counted: float
-    judged: int = 0
 
 
 class SweepRunner:
@@ -166,8 +165,8 @@ class SweepRunner:
         """Hyperband as W&B describes it: at each band a trial goes on when it is among the best 1/eta, rounded up, of
         all values there so far. Returns the band at which it is not."""
         for band in self.settings.bands:
-            if running.judged < band <= len(running.trial.values):
-                running.judged = band
+            if running.trial.judged < band <= len(running.trial.values):
+                running.trial.judged = band
                 ranked = sorted(self._cost(trial, band) for trial in self.trials if len(trial.values) >= band)
                 cost = self._cost(running.trial, band)
                 if not math.isfinite(cost) or cost > ranked[math.ceil(len(ranked) / self.settings.eta) - 1]:

@@ -38,18 +38,6 @@ def trial_slots(settings: SweepFile, devices: str) -> list[dict[str, str]]:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Two runners in one folder would start every trial twice."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"This sweep runs already in another process ({folder}).") from error
-        yield
-
-
-@contextmanager
 def trial_log(path: Path, pid: int | None) -> Iterator[BinaryIO]:
     """A trial's log, locked. Its process inherits the lock with the file: it is held as long as any process of the trial
     lives, whoever started it. A trial that outlived a killed sweep is ended here; it would write the same run folder.

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 
+from sta_tsn.errors import ConfigError
 from sta_tsn.models import STIN
 from sta_tsn.tasks.backbone import FrameRecognition, num_channels
 from sta_tsn.tasks.recognition import classification_loss
@@ -34,6 +35,8 @@ class InjectionBackbone(FrameRecognition):
         dropout: float = 0.8,
         **recipe,
     ):
+        if recipe.get("modality", "rgb") == "rgb" and not pair_distance:
+            raise ConfigError("data.pair_distance=0: STIN on RGB learns from pairs of frames; give the frames from one to the other, as 5.")
         super().__init__(STIN(len(classes), backbone, weights, dropout, num_channels(**recipe)), classes, **recipe)
         self.auxiliary_weight = auxiliary_weight
         self.save_hyperparameters({**self.hparams, "pair_distance": pair_distance, "auxiliary_weight": auxiliary_weight}, logger=False)

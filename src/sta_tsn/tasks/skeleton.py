@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,6 +72,8 @@ class SkeletonAttention(ActionRecognition):
             shrinks before the main LSTM has learnt anything and ends at 0, where the ReLU has no gradient: on SBU within an epoch.
         joint_regularization, frame_regularization, weight_regularization: lambda 1, 2 and 3, see `regularized_loss`.
     """
+
+    metrics: ClassVar = (*ActionRecognition.metrics, *(f"train/loss_{term}" for term in ("ce", "joints", "frames", "weights")))
 
     def __init__(
         self,

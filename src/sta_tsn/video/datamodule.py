@@ -109,6 +109,9 @@ class VideoDataModule(LightningDataModule):
         self.batch_size, self.videos_per_pass = batch_size, videos_per_pass
         self.test_frames_per_segment, self.val_frames_per_segment = test_frames_per_segment, val_frames_per_segment
         self.train_crop, self.val_share, self.allow_missing = train_crop, val_share, allow_missing
+        for name, value in (("batch_size", batch_size), ("videos_per_pass", videos_per_pass)):
+            if value is not None and value < 1:
+                raise ConfigError(f"data.{name}={value}: a number of videos, at least 1.")
         if pair_distance < 0:
             raise ConfigError(f"data.pair_distance={pair_distance}: frames from one to the other, at least 0.")
         self.flow, self.pair_distance = FlowStore(flow) if flow else None, 0 if flow else pair_distance
@@ -137,7 +140,10 @@ class VideoDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         if self.trainer and self.videos_per_pass:
-            self.trainer.accumulate_grad_batches = self.passes_per_step(self._world_size)
+            passes = self.passes_per_step(self._world_size)
+            if self.trainer.accumulate_grad_batches not in (1, passes):
+                raise ConfigError("give data.videos_per_pass or trainer.accumulate_grad_batches, not both")
+            self.trainer.accumulate_grad_batches = passes
         return self.loader(self.videos.train, self.sampler(self.num_segments, 1, training=True), "augment", self._at_once)
 
     def passes_per_step(self, world_size: int) -> int:
@@ -151,9 +157,9 @@ class VideoDataModule(LightningDataModule):
 
     @property
     def _at_once(self) -> int:
-        """Videos in a pass of one device."""
+        """Videos in a pass of one device; all passes of a step are alike."""
         share = max(1, self.batch_size // self._world_size)
-        return min(share, self.videos_per_pass or share)
+        return -(-share // -(-share // (self.videos_per_pass or share)))
 
     def val_dataloader(self) -> DataLoader:
         return self.loader(self.videos.val, self.sampler(self.test_segments, self.val_frames_per_segment), "center", self._at_once)

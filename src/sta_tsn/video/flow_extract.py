@@ -52,7 +52,9 @@ def extract_all(records: list[VideoRecord], root: Path, devices: str = "auto", n
     todo = [record for record in moving if not store.is_current(record)]
     say(f"Flow in {root.resolve()}: {len(moving) - len(todo)} of {len(moving)} videos are done", flush=True)
     if todo:
-        flow_trainer(devices, nodes, len(todo)).predict(FlowExtraction(store, todo), return_predictions=False)
+        trainer = flow_trainer(devices, nodes, len(todo))
+        trainer.predict(FlowExtraction(store, todo), return_predictions=False)
+        trainer.strategy.barrier()  # else the first process to finish would end the command
     return store
 
 
@@ -89,9 +91,6 @@ class FlowExtraction(LightningModule):
         if sum(self.records[index].num_frames for index in own) > PAIRS_WORTH_COMPILING:
             self.fused = True
         return DataLoader(own, batch_size=None)
-
-    def on_predict_end(self) -> None:
-        self.trainer.strategy.barrier()  # else the first process to finish would end the command
 
     def predict_step(self, index: int) -> int:
         record = self.records[index]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sta_tsn.artefacts import atomic, fingerprint
+from sta_tsn.artefacts import atomic, file_digest, fingerprint
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
 
@@ -67,7 +67,11 @@ class FlowStore:
 
     def fingerprint(self, records: Sequence[VideoRecord]) -> str:
         """Changes with the flow of any of the videos."""
-        return fingerprint([(record.id, read_about(self.path(record))) for record in records])
+        abouts = [read_about(self.path(record)) for record in records]
+        for about in abouts:
+            if "sha256" in about.get("source", {}):
+                del about["source"]["modified_ns"]  # of a copy it differs
+        return fingerprint([[record.id, about] for record, about in zip(records, abouts, strict=True)])
 
     def write(self, record: VideoRecord, flows: Iterable[Tensor]) -> None:
         """Quantise and store flows (2, H, W) in pixels, one after the other; the file appears when all are in it."""
@@ -77,7 +81,7 @@ class FlowStore:
                 for axis, plane in zip("xy", quantize_flow(flow).cpu().numpy(), strict=True):
                     _, picture = cv2.imencode(".jpg", plane, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
                     archive.writestr(f"flow_{axis}_{number:05d}.jpg", picture.tobytes())
-            archive.writestr(ABOUT, json.dumps({"pairs": number, "settings": self.settings, "source": source_of(record)}))
+            archive.writestr(ABOUT, json.dumps({"pairs": number, "settings": self.settings, "source": source_of(record.path)}))
 
     def check(self, records: Sequence[VideoRecord]) -> None:
         """Every video has flow of its own, all made alike, from the files as they are now.
@@ -111,12 +115,22 @@ class FlowStore:
         if self.settings and about["settings"] != self.settings:
             keys = sorted(key for key in self.settings | about["settings"] if self.settings.get(key) != about["settings"].get(key))
             return f"made with other settings ({', '.join(keys)})"
-        return None if about["source"] == source_of(record) else "the video changed since"
+        return None if is_source(about["source"], record.path) else "the video changed since"
 
 
-def source_of(record: VideoRecord) -> dict:
-    stat = record.path.stat()
-    return {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
+def source_of(video: Path) -> dict:
+    """What tells a video file from others; of a folder of pictures its size and time alone."""
+    stat = video.stat()
+    about = {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
+    return about | ({"sha256": file_digest(video)} if video.is_file() else {})
+
+
+def is_source(about: dict, video: Path) -> bool:
+    """Whether the flow was made from the file as it is now; its bytes are read where only the time differs: a copy will do."""
+    stat = video.stat()
+    if about["modified_ns"] == stat.st_mtime_ns or about["bytes"] != stat.st_size or "sha256" not in about:
+        return (about["bytes"], about["modified_ns"]) == (stat.st_size, stat.st_mtime_ns)
+    return about["sha256"] == file_digest(video)
 
 
 def read_about(path: Path) -> dict:
