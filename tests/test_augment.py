@@ -5,6 +5,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from sta_tsn.datasets import UCF101, VideoRecord
+from sta_tsn.errors import ConfigError
 from sta_tsn.video import (
     ClipDataset,
     SeededSampler,
@@ -124,6 +125,12 @@ def test_a_step_is_made_of_passes_that_fit(mini_ucf101, tmp_path):
     assert data.train_dataloader().batch_size == 8
     data.batch_size, data.videos_per_pass = 1000, None
     assert data.passes_per_step(4) == 1 and data.train_dataloader().batch_size == 1000
+
+
+@pytest.mark.parametrize("setting", [{"batch_size": 0}, {"videos_per_pass": 0}])
+def test_numbers_of_videos_are_at_least_one(mini_ucf101, tmp_path, setting):
+    with pytest.raises(ConfigError, match=f"data.{next(iter(setting))}=0"):
+        VideoDataModule(UCF101(str(mini_ucf101)), str(tmp_path / "m.csv"), **setting)
 
 
 def test_no_process_is_left_without_a_video():

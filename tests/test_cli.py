@@ -60,9 +60,12 @@ def test_wrong_names_are_named(say, tmp_path, options, complaint):
         ("--data.batchsize=3", "'data.batchsize'. Did you mean data.batch_size"),
         ("--trainer.max_epoch=3", "'trainer.max_epoch'. Did you mean trainer.max_epochs"),
         ("--modle.lr=3", "'modle'. Did you mean model"),
+        ("--model.lr=abc", "model.lr=abc does not fit"),
+        ("--trainer.max_epochs=two", "trainer.max_epochs=two does not fit"),
+        ("--trainer.logger=false", "trainer.logger is set by the suite itself"),
     ],
 )
-def test_wrong_keys_are_named(say, tmp_path, override, complaint):
+def test_wrong_keys_and_values_are_named(say, tmp_path, override, complaint):
     configs = [f"--config=experiments/{name}.yaml" for name in ("table2/sta_tsn", "demo/temporal")]
     status, error = say("fit", *configs, f"--run_dir={tmp_path}", override)
     assert status == 1 and complaint in error and "the command line" in error
@@ -93,6 +96,9 @@ def test_wrong_keys_in_a_file_name_the_file(say, tmp_path):
     config.write_text("model: {init_args: {drop_out: 0.5}}")
     status, error = say("fit", "--config=experiments/table2/cnn.yaml", f"--config={config}", f"--run_dir={tmp_path}")
     assert status == 1 and "mine.yaml" in error and "Did you mean model.dropout" in error
+    config.write_text("model: {init_args: {dropout: a third}}")
+    status, error = say("fit", "--config=experiments/table2/cnn.yaml", f"--config={config}", f"--run_dir={tmp_path / 'run'}")
+    assert status == 1 and "mine.yaml: model.dropout=a third does not fit" in error and not (tmp_path / "run").exists()
 
 
 def test_wrong_keys_are_found_before_frames_are_counted(say, tmp_path, mini_ucf101):

@@ -26,9 +26,10 @@ from sta_tsn.datasets import (
     prepare_split,
     read_manifest,
 )
+from sta_tsn.datasets import manifest as manifest_module
 from sta_tsn.datasets.check import summary
 from sta_tsn.datasets.demo import ACTIONS, render_clip, write_video
-from sta_tsn.errors import DatasetError, VideoReadError
+from sta_tsn.errors import ConfigError, DatasetError, VideoReadError
 from sta_tsn.video import VideoReader
 
 
@@ -361,3 +362,30 @@ def test_demo_walks_ucf101s_road(tmp_path):
     assert (len(official.train), len(official.test), demo.classes) == (84, 36, list(ACTIONS))
     counted = build_manifest(everything(demo), tmp_path / "manifest.csv")
     assert len(counted) == 120 and all(row.reason == "" and 60 <= row.num_frames <= 84 for row in counted.values())
+
+
+def test_a_copy_encoded_anew_is_another_input(mini_ucf101, tmp_path):
+    """Same names, labels and frame counts, other pixels: `make train` may not say "done already"."""
+    dataset = UCF101(str(mini_ucf101))
+    manifest = build_manifest(dataset.records(1).videos, tmp_path / "manifest.csv")
+    stamp = prepare_split(dataset, 1, manifest).fingerprint
+    assert prepare_split(dataset, 1, manifest).fingerprint == stamp
+    file = next(iter(manifest))
+    other = manifest | {file: dataclasses.replace(manifest[file], size_bytes=manifest[file].size_bytes + 1)}
+    assert prepare_split(dataset, 1, other).fingerprint != stamp
+    with pytest.raises(ConfigError, match="val_share=10: the share"):
+        prepare_split(dataset, 1, manifest, val_share=10)
+
+
+def test_what_another_count_wrote_meanwhile_is_kept(mini_ucf101, tmp_path, monkeypatch):
+    records, path, real = UCF101(str(mini_ucf101)).records(1).videos, tmp_path / "manifest.csv", manifest_module._outcome
+    others = iter([records[1:2]])
+
+    def outcome(*arguments):
+        for other in others:
+            build_manifest(other, path)
+        return real(*arguments)
+
+    monkeypatch.setattr(manifest_module, "_outcome", outcome)
+    build_manifest(records[:1], path)
+    assert set(read_manifest(path)) == {str(record.path.absolute()) for record in records[:2]}

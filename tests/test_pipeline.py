@@ -15,10 +15,11 @@ import torch
 from tests_support import command, train
 
 from sta_tsn.cli import main
+from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.features.frame_classifiers import read_judgement
 from sta_tsn.features.store import FeatureStore
-from sta_tsn.running.folder import RunFolder
+from sta_tsn.running.folder import RunFolder, only_one
 from sta_tsn.tasks import SpatialAttentionBackbone, TemporalAttentionTSN
 from sta_tsn.video import SegmentSampler, VideoReader, ten_crops
 
@@ -195,7 +196,8 @@ def learning_curve(runs: Path, stage: str) -> list[tuple]:
     return [(row["step"], *(row[name] for name in columns)) for row in rows if any(row[name] for name in columns)]
 
 
-def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(trained, tmp_path):
+@pytest.mark.parametrize("end", ["Ctrl-C", "SIGTERM to the first process alone"])
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(trained, tmp_path, end):
     experiments, _, _ = trained
     process = subprocess.Popen(
         command(experiments, tmp_path / "runs"),
@@ -210,9 +212,16 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(trained, tmp_path):
     while not checkpoint.exists():
         assert process.poll() is None
         time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=60)[0]
+    with pytest.raises(UserError, match="Another process works in"), only_one(checkpoint.parents[1]):
+        pass
+    if end == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+    said = process.communicate(timeout=60)[0]  # until the last process has closed its output
     assert process.returncode != 0 and "goes on" in said and "Traceback" not in said
+    with only_one(checkpoint.parents[1]):
+        assert not (checkpoint.parents[1] / "scores.npz").exists()
 
 
 def fit(folder: Path, *arguments: str) -> ScoreTable:

@@ -91,6 +91,12 @@ def test_a_checkpoint_alone_makes_the_network_again(tmp_path):
     assert isinstance(again.model, STIN) and again.auxiliary_weight == 0.25 and again.model.settings == task.model.settings
 
 
+def test_rgb_without_pairs_is_refused():
+    with pytest.raises(ConfigError, match=r"data.pair_distance=0: STIN on RGB"):
+        InjectionBackbone(["a", "b"], "test_resnet", "none")
+    InjectionBackbone(["a", "b"], "test_resnet", "none", modality="flow")
+
+
 def test_a_negative_distance_is_refused(mini_ucf101, tmp_path):
     from sta_tsn.datasets import UCF101
     from sta_tsn.video import VideoDataModule
