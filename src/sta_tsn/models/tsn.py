@@ -14,7 +14,8 @@ FRAMES_PER_CPU_PASS = 5  # a batch whose maps stay in the cache: 1.5 times the s
 
 
 class ActionOutput(NamedTuple):
-    """scores (B, K) before the softmax; alpha (B, N, T, H, W); beta (B, N, T). None where not computed."""
+    """scores (B, K) before the softmax; alpha (B, N, T, H, W); beta (B, N, T). Of skeletons, J joints: alpha (B, T, J), beta (B, T).
+    None where not computed."""
 
     scores: Tensor
     spatial_weights: Tensor | None = None
@@ -26,8 +27,8 @@ class FrameEncoder(nn.Module):
 
     Args:
         cnn: map extractor; images that hold several frames on their channels (C a multiple of its own) become as many maps.
-        attention: maps of M images to F (M, feature_dim) and alpha (M, H, W); None: global average pooling.
-        feature_dim: D; where None the CNN's.
+        attention: maps of M images to F (M, D) and alpha (M, H, W); None: global average pooling.
+        feature_dim: how many of the D features the class scores are made from (all but in STIN's flow stream); where None the CNN's D.
     """
 
     def __init__(self, cnn: CNN, attention: nn.Module | None = None, feature_dim: int | None = None):

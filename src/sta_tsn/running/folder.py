@@ -1,4 +1,8 @@
-"""A run's folder: what made it, whether it is finished, and where its files lie."""
+"""A run's folder: what made it, whether it is finished, and where its files lie.
+
+A stage is done when `run.json` has the stamp of its command (`stage_fingerprint`: settings, of files their content, of videos
+what `--videos` says of them), its scores are there, and its features where a stage two reads them.
+"""
 
 import fcntl
 import os

@@ -24,9 +24,11 @@ from sta_tsn.running.rows import ROWS, SKELETON, TABLE_STA_LSTM, Row
 from sta_tsn.video import FlowStore
 
 
-def train(options: TrainOptions) -> None:
-    """Train, test and report every row that is not done yet; for `two-stream` those of RGB, of flow, and both fused."""
-    _report(options, train_all(options).test)
+def train(options: TrainOptions) -> VideoSplit:
+    """`train_all`, then the report; for `two-stream` of RGB, of flow, and of both fused."""
+    videos = train_all(options)
+    _report(options, videos.test)
+    return videos
 
 
 def train_all(options: TrainOptions) -> VideoSplit:

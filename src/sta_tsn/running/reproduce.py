@@ -11,7 +11,7 @@ from sta_tsn.report.reproduction import build_reproduction
 from sta_tsn.report.run_names import run_identity
 from sta_tsn.report.tables import TestedRun
 from sta_tsn.running.attention import measure_attention
-from sta_tsn.running.data import check_names, open_dataset, prepare_videos
+from sta_tsn.running.data import check_names, open_dataset
 from sta_tsn.running.options import TrainOptions
 from sta_tsn.running.pipeline import streams, train, train_all
 from sta_tsn.running.rows import ROWS, TABLE_2, Row
@@ -33,8 +33,7 @@ def reproduce(options: TrainOptions, splits: Sequence[int], seeds: Sequence[int]
         for split in splits:
             one = replace(options, split=split, seed=seed)
             print(f"\n##### split {split}, seed {seed}", flush=True)
-            train(one) if one == first else train_all(one)
-            videos, _ = prepare_videos(one, Path(options.runs, options.dataset, "manifest.csv"))
+            videos = train(one) if one == first else train_all(one)
             for modality in streams(one) if ROWS[one.model] == TABLE_2 else ():
                 flow = FlowStore(Path(options.runs, options.dataset, "flow")) if modality == "flow" else None
                 measure_attention(TABLE_2[-1].folder(replace(one, modality=modality)), dataset, videos.test, flow)
