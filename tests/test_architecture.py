@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "sta_tsn"
 FLOW = [
-    "errors", "artefacts", "datasets", "video", "skeletons", "models", "tasks", "features", "evaluation", "report", "running", "cli",
-    "__main__",
+    "errors", "artefacts", "datasets", "video", "skeletons", "models", "tasks", "features", "evaluation", "report", "running", "sweeps",
+    "cli", "__main__",
 ]  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

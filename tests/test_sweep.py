@@ -18,11 +18,11 @@ from sta_tsn.cli import main
 from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.report.sweep import axis_positions, parallel_coordinates, trials_table
 from sta_tsn.running.folder import RunFolder
-from sta_tsn.running.proposals import Trial, propose
-from sta_tsn.running.search_space import read_parameter
-from sta_tsn.running.sweep import metric_values, sweep
-from sta_tsn.running.sweep_file import read_sweep
-from sta_tsn.running.trial_process import trial_slots
+from sta_tsn.sweeps.proposals import Trial, propose
+from sta_tsn.sweeps.search_space import read_parameter
+from sta_tsn.sweeps.sweep import metric_values, sweep
+from sta_tsn.sweeps.sweep_file import read_sweep
+from sta_tsn.sweeps.trial_process import trial_slots
 
 ROOT = Path(__file__).parent.parent
 SWEEPS = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
@@ -341,7 +341,7 @@ def test_ctrl_c_ends_the_trial_too(here):
     while not (folder / "trial-001" / "metrics.csv").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    with pytest.raises(UserError, match="runs already in another process"):
+    with pytest.raises(UserError, match="Another process works in"):
         sweep("sweep.yaml", "auto", "runs")
     process.terminate()
     said = process.communicate(timeout=60)[0]
@@ -476,7 +476,7 @@ def test_every_sweep_file_under_a_wandb_agent(prepared, file):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     run = RunFolder("runs/sweeps/sweep1/run1")  # one folder, on two processes too
     assert metric_values(run.metrics, read_sweep(file).metric) and not run.scores.exists()
-    assert [path.name for path in Path("runs/sweeps/sweep1").iterdir()] == ["run1"]
+    assert {path.name for path in Path("runs/sweeps/sweep1").iterdir()} == {"run1", ".run1.lock"}
     assert len(list(run.path.glob("wandb/offline-run-*-run1"))) == 1
     assert "done already" in as_agent(file, "run1", *options, *devices).stdout
 

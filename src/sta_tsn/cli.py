@@ -201,7 +201,7 @@ def _explain(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from sta_tsn.running.sweep import sweep
+    from sta_tsn.sweeps.sweep import sweep
 
     sweep(options.file, options.devices, options.runs)
 

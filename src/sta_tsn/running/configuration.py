@@ -77,7 +77,7 @@ def check_arguments(arguments: list[str], place: str = "the command line") -> di
         ConfigError: naming the key, the place, and the nearest valid keys, or the value that is not of the key's type.
     """
     files: dict[str, dict] = {}
-    overrides: dict[str, str] = {}
+    overrides: list[tuple[str, str]] = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not (name.startswith("--") and equals):
@@ -85,22 +85,22 @@ def check_arguments(arguments: list[str], place: str = "the command line") -> di
         if name == "--config":
             files[value] = read_yaml(value)
         else:
-            overrides[name.removeprefix("--")] = value
+            overrides.append((name.removeprefix("--"), value))
     classes = {part: _last_class(part, files) for part in ("model", "data")}
     for file, content in files.items():
         _check_file(content, classes, file)
     dataset = _last_dataset(files)
-    for key, value in overrides.items():
-        check_value(key, value, classes, place)
+    for key, value in overrides:
         part, _, rest = key.partition(".")
         name, _, inner = rest.removeprefix("init_args.").partition(".")
         _check_part(part, [name] if rest else [], classes, place)
         if (part, name) == ("data", "dataset") and inner.startswith("init_args.") and dataset:
             check_keys([inner.removeprefix("init_args.")], parameters(dataset), "data.dataset.init_args.", place)
+        _check_value(key, value, classes, place)
     return classes
 
 
-def check_value(key: str, value: Any, classes: dict[str, type | None], place: str) -> None:
+def _check_value(key: str, value: Any, classes: dict[str, type | None], place: str) -> None:
     """Raise where a value does not fit the type that the constructor names for `model.x`, `data.x` or `trainer.x`."""
     from jsonargparse import ArgumentError, ArgumentParser
     from pytorch_lightning import Trainer
@@ -129,7 +129,7 @@ def _check_file(content: dict, classes: dict[str, type | None], place: str) -> N
         _check_part(part, {**section, **(section.get("init_args") or {})}.keys() - {"init_args"}, classes, place)
         for name, value in (section if part == "trainer" else section.get("init_args") or {}).items():
             if isinstance(value, int | float | str):
-                check_value(f"{part}.{name}", value, classes, place)
+                _check_value(f"{part}.{name}", value, classes, place)
         dataset = (section.get("init_args") or {}).get("dataset") if part == "data" else None
         if dataset:
             check_keys(dataset, ("class_path", "init_args"), "data.dataset.", place)

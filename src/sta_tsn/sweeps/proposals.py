@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sta_tsn.running.search_space import Parameter
+from sta_tsn.sweeps.search_space import Parameter
 
 if TYPE_CHECKING:
     import optuna

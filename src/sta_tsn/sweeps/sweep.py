@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sta_tsn.artefacts import read_json, write_json
 from sta_tsn.errors import UserError
 from sta_tsn.running.folder import RunFolder, only_one
-from sta_tsn.running.proposals import Trial, num_proposals, propose
-from sta_tsn.running.sweep_file import SweepFile, read_sweep
-from sta_tsn.running.trial_process import end, start, trial_log, trial_slots
+from sta_tsn.sweeps.proposals import Trial, num_proposals, propose
+from sta_tsn.sweeps.sweep_file import SweepFile, read_sweep
+from sta_tsn.sweeps.trial_process import end, start, trial_log, trial_slots
 
 SECONDS_BETWEEN_LOOKS = 0.5
 

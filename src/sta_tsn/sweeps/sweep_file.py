@@ -12,9 +12,9 @@ from typing import Any
 
 from sta_tsn.artefacts import fingerprint
 from sta_tsn.errors import ConfigError, unknown
-from sta_tsn.running.configuration import check_arguments, check_keys, check_value, read_yaml
+from sta_tsn.running.configuration import check_arguments, check_keys, read_yaml
 from sta_tsn.running.folder import stage_fingerprint
-from sta_tsn.running.search_space import Parameter, check_grid, read_parameter
+from sta_tsn.sweeps.search_space import Parameter, check_grid, read_parameter
 
 KEYS = ("program", "entity", "project", "name", "description", "method", "metric", "parameters", "early_terminate", "command", "run_cap")
 METHODS = ("grid", "random", "bayes")
@@ -130,12 +130,10 @@ def _check_command(command: tuple[str, ...], parameters: tuple[Parameter, ...], 
         raise ConfigError(f"{place}: leave out run_dir; each trial gets a folder of its own.")
     if "--test=false" not in fixed:
         raise ConfigError(f"{place}: add --test=false to the command: a sweep chooses by validation, and leaves the test videos alone.")
-    classes = check_arguments([*fixed, *(f"--{parameter.name}=" for parameter in parameters)], place)
+    tried = [f"--{parameter.name}={value}" for parameter in parameters for value in parameter.extremes]
+    classes = check_arguments([*fixed, *tried], place)
     if classes["model"] is None:
         raise ConfigError(f"{place}: no --config file of the command names model.class_path. experiments/table2/ has such files.")
-    for parameter in parameters:
-        for value in parameter.extremes:
-            check_value(parameter.name, value, classes, place)
     return classes["model"]
 
 

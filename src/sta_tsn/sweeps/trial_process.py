@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sta_tsn.errors import ConfigError, UserError
-from sta_tsn.running.sweep_file import SweepFile, fit_arguments
+from sta_tsn.sweeps.sweep_file import SweepFile, fit_arguments
 
 SECONDS_TO_END = 30
 
