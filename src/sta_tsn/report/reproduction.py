@@ -50,9 +50,9 @@ def build_reproduction(
         "differences": (
             "Which differences are real",
             differences(runs, beside),
-            "Paired bootstrap (10,000 draws) over the source videos that the test clips were cut from, 95 % interval in brackets. A clip "
-            "tested in several splits or seeds counts once, with its mean. p is for these videos and for the networks as they were "
-            "trained: another seed trains another network.",
+            "Paired bootstrap (10,000 draws) over the sources of the test clips (the videos that they were cut from; at SBU the pairs of "
+            "actors), 95 % interval in brackets. A clip tested in several splits or seeds counts once, with its mean. p is for these "
+            "sources and for the networks as they were trained: another seed trains another network.",
         ),
         "attention": ("Attention against ground truth", attention_table(runs), ATTENTION_TEXT),
     }
@@ -64,8 +64,8 @@ def build_reproduction(
         )
     if any(run.split == 1 for run in runs):
         text = (
-            f"Micro accuracy in % on {_tested_on(runs)}: mean ± standard deviation over seeds (95 % Wilson interval for one seed's "
-            "videos, clips of one source taken as alike as they are)."
+            f"Micro accuracy in % on {_tested_on(runs)}: mean ± standard deviation over seeds (95 % Wilson interval of one seed, in which "
+            "clips of one source count as the fewer that they are worth)."
         )
         tables["table_2"] = ("Table 2: split 1", table_2(runs, dataset), text)
     order = ("table_2", "table_3", "differences", "attention", "competitors", "runs")

@@ -47,9 +47,9 @@ TABLE_2 = (
 )
 TABLE_STA_LSTM = (
     Row("LSTM", "lstm", "lstm", "table_sta_lstm/lstm.yaml"),
-    Row("SA-LSTM", "sa_lstm", "lstm", "table_sta_lstm/sa_lstm.yaml"),
-    Row("TA-LSTM", "ta_lstm", "lstm", "table_sta_lstm/ta_lstm.yaml"),
-    Row("STA-LSTM", "sta_lstm", "lstm", "table_sta_lstm/sta_lstm.yaml"),
+    Row("SA-LSTM", "sa_lstm", "lstm", "table_sta_lstm/sa_lstm.yaml", beside="LSTM"),
+    Row("TA-LSTM", "ta_lstm", "lstm", "table_sta_lstm/ta_lstm.yaml", beside="LSTM"),
+    Row("STA-LSTM", "sta_lstm", "lstm", "table_sta_lstm/sta_lstm.yaml", beside="LSTM"),
 )
 TABLE_SMNET = (
     Row("TSN, 8 frames", "tsn_8", "backbone", "table_smnet/tsn.yaml"),
