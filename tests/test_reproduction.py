@@ -53,6 +53,7 @@ def test_table_3_and_competitors_take_the_mean_of_splits():
     runs = [run("STA-TSN", right, split=split) for split, right in ((1, 50), (2, 60), (3, 40))]
     found = table_3(runs, "jhmdb").loc["STA-TSN, rgb"]
     assert found["split 2"] == "60.0 (paper 55.2)" and found["mean of 3"] == "50.0 (paper 56.0)"
+    assert list(table_3([run("CNN", 50), *runs], "jhmdb")) == ["split 1", "split 2", "split 3", "mean of 1", "mean of 3"]
     seeds = [run("STA-TSN", right, split=split, seed=seed) for split, right in ((1, 50), (2, 60)) for seed in (0, 1)]
     assert table_3([*seeds[:3], run("STA-TSN", 80, split=2, seed=1)], "demo").loc["STA-TSN, rgb", "mean of 2"] == "60.0 ± 7.1"
     assert table_3(seeds[:3], "demo").loc["STA-TSN, rgb", "mean of 2"] == "55.0"

@@ -89,7 +89,8 @@ def table_3(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
         whole = paper.MEAN_OF_SPLITS.get((dataset, row)) if None in said.values() else np.mean(list(said.values()))
         line[f"mean of {len(splits)}"] = _beside(np.mean(list(splits.values())), whole, _spread_over_seeds(group))
         lines[f"{row}, {modality}"] = line
-    return pd.DataFrame(lines).T.fillna("–")
+    table = pd.DataFrame(lines).T.fillna("–")
+    return table[sorted(table, key=lambda name: (name.startswith("mean"), name))]  # the rows may have different splits
 
 
 def competitors(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
