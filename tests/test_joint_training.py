@@ -163,7 +163,7 @@ def test_folds_are_reported_beside_the_published_number(four_rows):
     assert main(["report", "--dataset", "sbu", "--model", "sta_lstm", "--runs", str(runs)]) == 0
     folder = runs / "sbu" / "reproduction" / "sta_lstm"
     text = (folder / "report.md").read_text()
-    assert "ResNet" not in text and "(paper 91.5)" in text and "attention_1.png" in text and "| STA-LSTM, skeleton" in text
+    assert "ResNet" not in text and "(paper 91.5)" in text and "attention_skeleton_1.png" in text and "| STA-LSTM, skeleton" in text
 
 
 def test_a_changed_file_trains_anew(four_rows, mini_sbu_copy, capfd):

@@ -130,10 +130,11 @@ def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path]
         per_class_chart(shown, title, folder / f"per_class.{suffix}")
         confusion_chart(shown, title, folder / f"confusion.{suffix}")
     names = {"rows.png": all_rows, "per_class.png": f"Fig 4: {title}", "confusion.png": f"Fig 5: {title}"}
-    for number, picture in enumerate(pictures, 1):
-        with atomic(folder / f"attention_{number}.png") as path:
+    for picture in pictures:
+        with atomic(folder / picture.name) as path:
             shutil.copyfile(picture, path)
-        names[f"attention_{number}.png"] = f"Fig 6: attention on a test video ({number})"
+        drawn = picture.stem.removeprefix("attention_").replace("_", " ")
+        names[picture.name] = f"Fig 6: attention on a test video drawn at random, centre crop ({drawn})"
     return "## Figures\n\n" + "\n\n".join(f"{caption}\n\n![{caption}]({name})" for name, caption in names.items())
 
 
