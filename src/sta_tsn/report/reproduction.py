@@ -115,7 +115,7 @@ def attention_table(runs: list[TestedRun]) -> pd.DataFrame:
         if measured:
             about = {"row": run.row, "modality": run.modality, "split": run.split, "seed": run.seed}
             lines.append(about | {name: value for name, value in measured.items() if name != "made_by"})
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines).astype(object).fillna("–")  # not every run has everything
 
 
 def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path], folder: Path) -> str:
