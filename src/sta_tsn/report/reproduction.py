@@ -99,7 +99,7 @@ def _tested_on(runs: list[TestedRun]) -> str:
 ATTENTION_TEXT = (
     "All on the centre crop of the test videos. Pointing: in how many % of the frames that show the actor the middle of the most attended "
     "cell is on it; beside it a model that always points at the middle, and a random cell. Peak at border: in how many % that cell is one "
-    "of the outermost (24 of 49: random 49 %). Mass ratio: attention on the actor over the actor's share of the area (uniform 1), beside a "
+    "of the outermost (of 7 x 7: random 49 %). Mass ratio: attention on the actor over the actor's share of the area (uniform 1), beside a "
     "Gaussian in the middle. Key-frame recall: of a segment's k key frames, the % among its k most attended, beside chance. Dropped "
     "frames: accuracy without the 3 most, 3 least attended and 3 random frames of each segment. Covered areas: accuracy on 3 frames a "
     "segment, with the most attended, the least attended, a random and the middle quarter of the cells painted over. Columns are there "
@@ -139,7 +139,7 @@ def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path]
 
 
 def _rows_figure(runs: list[TestedRun], path: Path) -> str:
-    """Every row on the splits that all of them have; returns the caption."""
+    """Every row on the splits that all of them have, on the first one where there is none; returns the caption."""
     tables: dict[tuple, list[TestedRun]] = {}
     for run in runs:
         tables.setdefault((run.row, run.modality, run.seed), []).append(run)

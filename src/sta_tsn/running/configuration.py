@@ -128,7 +128,7 @@ def _check_file(content: dict, classes: dict[str, type | None], place: str) -> N
         section = section if isinstance(section, dict) else {}
         _check_part(part, {**section, **(section.get("init_args") or {})}.keys() - {"init_args"}, classes, place)
         for name, value in (section if part == "trainer" else section.get("init_args") or {}).items():
-            if isinstance(value, int | float | str):
+            if isinstance(value, int | float | str):  # lists and classes are left to the parser
                 _check_value(f"{part}.{name}", value, classes, place)
         dataset = (section.get("init_args") or {}).get("dataset") if part == "data" else None
         if dataset:

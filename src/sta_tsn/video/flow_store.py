@@ -128,9 +128,9 @@ def source_of(video: Path) -> dict:
 def is_source(about: dict, video: Path) -> bool:
     """Whether the flow was made from the file as it is now; its bytes are read where only the time differs: a copy will do."""
     stat = video.stat()
-    if about["modified_ns"] == stat.st_mtime_ns or about["bytes"] != stat.st_size or "sha256" not in about:
-        return (about["bytes"], about["modified_ns"]) == (stat.st_size, stat.st_mtime_ns)
-    return about["sha256"] == file_digest(video)
+    if about["bytes"] != stat.st_size:
+        return False
+    return about["modified_ns"] == stat.st_mtime_ns or ("sha256" in about and about["sha256"] == file_digest(video))
 
 
 def read_about(path: Path) -> dict:
