@@ -80,7 +80,7 @@ class ScoreTable:
 
 
 def pooled(tables: Sequence[ScoreTable]) -> ScoreTable:
-    """Tables of several splits of one dataset, classes alike, as one for figures: (V1 + V2 + ..., K). A video of two splits is in it twice."""
+    """Tables of several splits of one dataset as one, for figures: (V1 + V2 + ..., K). A video of two splits is in it twice."""
     ids = [f"split {table.protocol['split']}: {name}" for table in tables for name in table.ids]
     scores, labels = (torch.cat([getattr(table, part) for table in tables]) for part in ("scores", "labels"))
     groups = [name for table in tables for name in table.groups]
