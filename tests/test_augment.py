@@ -123,6 +123,8 @@ def test_a_step_is_made_of_passes_that_fit(mini_ucf101, tmp_path):
     assert data.passes_per_step(1) == -(-len(data.videos.train) // 2)
     data.batch_size, data.videos_per_pass = 16, 12  # two passes of 8, not of 12
     assert data.train_dataloader().batch_size == 8
+    data.batch_size, data.videos_per_pass = 16, 3  # eight of 2: six of 3 would be 18 videos
+    assert data.train_dataloader().batch_size == 2 and data.passes_per_step(1) == -(-min(16, len(data.videos.train)) // 2)
     data.batch_size, data.videos_per_pass = 1000, None
     assert data.passes_per_step(4) == 1 and data.train_dataloader().batch_size == 1000
 

@@ -44,6 +44,8 @@ def test_help_is_quick():
         (["--weights", "absent.pth"], "WEIGHTS=absent.pth: no such file"),
         (["--dataset", "jhmdb", "--data", "absent"], "JHMDB: no folder"),
         (["--devices", "x"], "DEVICES=x: auto, a number of devices"),
+        (["--devices", "0"], "DEVICES=0: there "),  # is no GPU here, or are so many
+        (["--devices", "0,99"], "DEVICES=0,99: there "),
         (["--runs", "setup.cfg/runs"], "Not a directory. Give a folder where you may write"),
         (["--experiments", "absent"], "run from the repository's root"),
     ],

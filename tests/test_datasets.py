@@ -5,6 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -287,6 +288,23 @@ def test_cut_off_files_are_named(tmp_path, suffix):
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     assert manifest.probe(str(whole)).get("reason") is None and manifest.probe(str(whole))["num_frames"] == 60
     assert "truncated" in manifest.probe(str(cut))["reason"]
+
+
+def test_sound_that_is_longer_than_the_picture_is_no_fault(tmp_path):
+    path, silence = tmp_path / "clip.mp4", np.zeros((1, 1024), np.float32)
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("mpeg4", rate=25), container.add_stream("aac", rate=8000)
+        video.width, video.height, sound.layout = 64, 48, "mono"
+        for _ in range(50):  # 2 s
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        for _ in range(32):  # 4 s
+            frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            frame.sample_rate = 8000
+            container.mux(sound.encode(frame))
+        for stream in (video, sound):
+            container.mux(stream.encode())
+    found = manifest.probe(str(path))
+    assert found["num_frames"] == 50 and "reason" not in found
 
 
 def test_the_demo_is_never_rendered_over_something_else(tmp_path, mini_ucf101):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,3 +66,17 @@ def test_validation_scores_are_kept_in_the_table(tmp_path):
     again = ScoreTable.load(tmp_path / "scores.npz")
     assert torch.equal(again.validation.scores, table.validation.scores) and again.validation.ids == ["v0", "v1", "v2", "v3"]
     assert torch.equal(again.scores, table.scores) and again.validation.validation is None
+
+
+def test_score_tables_by_any_name_and_what_is_none(tmp_path):
+    table = ScoreTable(["a"], torch.ones(1, 1), torch.ones(1, 1, dtype=torch.bool), ["x"], {})
+    table.save(tmp_path / "fused")
+    assert ScoreTable.load(tmp_path / "fused").ids == ["a"] and [path.name for path in tmp_path.iterdir()] == ["fused"]
+    (tmp_path / "run").mkdir()
+    table.save(tmp_path / "run" / "scores.npz")
+    assert ScoreTable.load(tmp_path / "run").ids == ["a"]
+    (tmp_path / "metrics.csv").write_text("step\n")
+    np.savez(tmp_path / "other.npz", ids=np.array(["a"]))
+    for name, complaint in (("metrics.csv", "is no score table"), ("other.npz", "classes, labels, protocol, scores missing")):
+        with pytest.raises(UserError, match=complaint):
+            ScoreTable.load(tmp_path / name)

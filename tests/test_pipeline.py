@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -127,6 +128,8 @@ def test_stage_two_reads_features_and_never_runs_the_cnn(trained, tmp_path, monk
 
 def test_features_of_a_run_that_kept_none(trained, tmp_path, capsys):
     run = RunFolder(shutil.copytree(trained[1] / "mini" / "split1" / STAGES[1], tmp_path / "run"))
+    with only_one(run.path):
+        assert main(["features", str(run.path)]) == 1 and "Another process works in" in capsys.readouterr().err
     assert not run.features.exists() and main(["features", str(run.path)]) == 0, capsys.readouterr().err
     store = FeatureStore(run.features)
     assert {part: len(videos) for part, videos in store.about["videos"].items()} == {"train": 12, "val": 3, "test": 5}
@@ -224,21 +227,29 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(trained, tmp_path, end):
         assert not (checkpoint.parents[1] / "scores.npz").exists()
 
 
-def fit(folder: Path, *arguments: str) -> ScoreTable:
-    """`sta-tsn fit` in processes of its own; returns the score table."""
-    base = [sys.executable, "-m", "sta_tsn", "fit", f"--run_dir={folder}"]
-    done = subprocess.run([*base, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+def fit(folder: Path, *arguments: str, machines: int = 1) -> ScoreTable:
+    """`sta-tsn fit` in processes of its own, on `machines` that are processes here; returns the score table."""
+    command = [sys.executable, "-m", "sta_tsn", "fit", f"--run_dir={folder}", *arguments, f"--trainer.num_nodes={machines}"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])} if machines > 1 else {}
+    started = [
+        subprocess.Popen(command, env=os.environ | meeting | {"NODE_RANK": str(number)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for number in reversed(range(machines))
+    ]
+    for process in started:
+        said = process.communicate()[0].decode()
+        assert process.returncode == 0, said[-3000:]
     return ScoreTable.load(folder / "scores.npz")
 
 
-def test_two_processes_test_every_video_once(trained, tmp_path):
-    """DDP from videos: 5 test videos on 2 processes; padding would make them 6."""
+@pytest.mark.parametrize(("devices", "machines"), [(2, 1), (1, 2)])
+def test_two_processes_test_every_video_once(trained, tmp_path, devices, machines):
+    """DDP from videos: 5 test videos on 2 processes; padding would make them 6. Two machines take the same folder."""
     experiments, runs, _ = trained
     configs = [f"--config={experiments}/{name}.yaml" for name in ("table2/sa_cnn_tsn", "mini/backbone")]
-    options = [f"--data.manifest={tmp_path / 'manifest.csv'}", "--trainer.devices=2", "--trainer.max_epochs=1"]
+    options = [f"--data.manifest={tmp_path / 'manifest.csv'}", f"--trainer.devices={devices}", "--trainer.max_epochs=1"]
     options.append("--model.trained_batch_norms=first")
-    table = fit(tmp_path / "run", *configs, *options)
+    table = fit(tmp_path / "run", *configs, *options, machines=machines)
     assert table.ids == tables(runs)[2].ids and len(table.ids) == 5
     assert len(list((tmp_path / "run" / "features").glob("*/*.safetensors"))) == 20
 

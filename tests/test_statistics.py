@@ -64,6 +64,16 @@ def test_spatial_scores_by_hand():
     assert found["mass_ratio_centre"][0] == pytest.approx(1.0)  # four cells lie alike around the middle
 
 
+def test_attention_that_knows_nothing_scores_as_chance():
+    mask = torch.zeros(1, 7, 7)
+    mask[0, :2, :2] = 1
+    found = spatial_scores(torch.full((1, 7, 7), 1 / 49), mask)
+    assert found["pointing"] == pytest.approx(4 / 49) and found["peak_at_border"] == pytest.approx(24 / 49)
+    key = torch.tensor([[True, True, False, False]])
+    assert key_frame_scores(torch.full((1, 4), 0.25), key)["recall"] == pytest.approx(0.5)
+    assert key_frame_scores(torch.tensor([[0.1, 0.3, 0.3, 0.3]]), key)["recall"] == pytest.approx(1 / 3)  # 2 of 3 places, for 1 of 2
+
+
 def test_centre_bias():
     bias = centre_bias(7, 7)
     assert float(bias.sum()) == pytest.approx(1) and int(bias.argmax()) == 24

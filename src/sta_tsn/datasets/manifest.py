@@ -154,7 +154,8 @@ def probe(path: str) -> dict:
                 if frames == 1 and frame.rotation % 180:  # of a telephone held upright
                     size = size[::-1]
             found = {"num_frames": frames, "width_px": size[0], "height_px": size[1], "fps": float(stream.average_rate or 0)}
-            expected = (container.duration or 0) / av.time_base * found["fps"]
+            own = float(stream.duration * stream.time_base) if stream.duration else 0  # the sound may be longer
+            expected = (own or (container.duration or 0) / av.time_base) * found["fps"]
     except (av.FFmpegError, ValueError) as error:
         return {"reason": f"not a readable video: {error.strerror if hasattr(error, 'strerror') else error}"}
     if frames == 0:

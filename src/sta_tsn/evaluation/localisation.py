@@ -38,14 +38,14 @@ def spatial_scores(weights: Tensor, masks: Tensor) -> dict[str, np.ndarray]:
     middles = F.interpolate(masks[:, None].float(), (height, width), mode="nearest-exact").flatten(1) > 0.5
     area = cells.mean(1)
     alpha, bias = weights.flatten(1), centre_bias(height, width).flatten()
-    top, centre = alpha.argmax(1, keepdim=True), int(bias.argmax())
+    top, centre = _share_of_top(alpha, torch.ones(len(alpha), 1)), int(bias.argmax())
     border = torch.ones(height, width)
     border[1:-1, 1:-1] = 0
     found = {
-        "pointing": middles.gather(1, top).squeeze(1).float(),
+        "pointing": (top * middles).sum(1),
         "pointing_centre": middles[:, centre].float(),
         "pointing_uniform": middles.float().mean(1),
-        "peak_at_border": border.flatten()[top.squeeze(1)],
+        "peak_at_border": top @ border.flatten(),
         "mass_ratio": (alpha * cells).sum(1) / area,
         "mass_ratio_centre": (bias * cells).sum(1) / area,
     }
@@ -66,7 +66,16 @@ def key_frame_scores(weights: Tensor, key_frames: Tensor) -> dict[str, np.ndarra
     """
     num_key = key_frames.sum(1)
     mixed = (num_key > 0) & (num_key < weights.shape[1])
-    ranks = weights.argsort(1, descending=True).argsort(1)
-    hits = (key_frames & (ranks < num_key[:, None])).sum(1)
+    hits = (key_frames * _share_of_top(weights, num_key[:, None])).sum(1)
     found = {"recall": hits / num_key.clamp(min=1), "recall_uniform": num_key / weights.shape[1]}
     return {name: value.float().masked_fill(~mixed, torch.nan).numpy() for name, value in found.items()}
+
+
+def _share_of_top(weights: Tensor, number: Tensor) -> Tensor:
+    """Probability of each of (R, n) weights to be among the row's `number` (R, 1) largest, where equal ones are drawn at random.
+
+    Attention that knows nothing is uniform and is stored in halves: the first of equals would make it look at a corner.
+    """
+    larger = (weights[:, None] > weights[:, :, None]).sum(2)
+    equal = (weights[:, None] == weights[:, :, None]).sum(2)
+    return ((number - larger) / equal).clamp(0, 1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,14 +60,20 @@ class ScoreTable:
             own = self.validation
             arrays |= {"val_ids": np.array(own.ids), "val_scores": own.scores.numpy(), "val_labels": own.labels.numpy()}
         text = {"classes": np.array(self.classes), "protocol": np.array(json.dumps(self.protocol))}
-        with atomic(path) as temporary:
-            np.savez_compressed(temporary, **arrays, **text)
+        with atomic(path) as temporary, open(temporary, "wb") as file:  # given a name, numpy would add .npz to it
+            np.savez_compressed(file, **arrays, **text)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "ScoreTable":
-        if not Path(path).exists():
+        """From a file, or from a run's folder."""
+        path = Path(path, "scores.npz") if Path(path).is_dir() else Path(path)
+        if not path.exists():
             raise UserError(f"No score table {path}: the run has not been tested (make train).")
+        if not zipfile.is_zipfile(path):
+            raise UserError(f"{path} is no score table: those are a run's scores.npz.")
         with np.load(path, allow_pickle=False) as file:
+            if missing := {"ids", "scores", "labels", "classes", "protocol"} - set(file):
+                raise UserError(f"{path} is no score table: {', '.join(sorted(missing))} missing. Those are a run's scores.npz.")
             beta = torch.from_numpy(file["temporal_weights"]) if "temporal_weights" in file else None
             about = {"classes": file["classes"].tolist(), "protocol": json.loads(str(file["protocol"]))}
             groups = file["groups"].tolist() if "groups" in file else []  # older tables have none

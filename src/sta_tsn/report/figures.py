@@ -57,7 +57,7 @@ def confusion_figure(table: ScoreTable, title: str) -> plt.Figure:
 
 def save_figure(figure, path: Path) -> None:
     with atomic(path) as temporary:
-        figure.savefig(temporary, bbox_inches="tight", dpi=90)
+        figure.savefig(temporary, bbox_inches="tight", dpi=90, format=path.suffix[1:] or "png")
     plt.close(figure)
 
 

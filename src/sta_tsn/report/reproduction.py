@@ -120,8 +120,9 @@ def attention_table(runs: list[TestedRun]) -> pd.DataFrame:
 
 def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path], folder: Path) -> str:
     plain = [run for run in final if "learned" not in run.modality]  # the fusion that the paper's pictures show
-    seed = min(run.seed for run in plain)
-    of_seed = [run for run in plain if (run.modality, run.seed) == (plain[-1].modality, seed)]
+    of_modality = [run for run in plain if run.modality == plain[-1].modality]
+    seed = min(run.seed for run in of_modality)
+    of_seed = [run for run in of_modality if run.seed == seed]
     shown = pooled([run.table for run in of_seed])
     where = f"{_splits(of_seed)}, {len(shown.ids)} videos"
     title = f"{final[0].row}, {plain[-1].modality}, seed {seed}, {where}"

@@ -129,7 +129,9 @@ def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> 
                 continue
             found = paired_bootstrap(both["right"].to_numpy(), both["second"].to_numpy(), both["group"])
             gain = f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-            verdict = f"p = {found.p:.3f}" if found.significant else f"not significant (p = {found.p:.2f})"
+            verdict = f"not significant (p = {found.p:.2f})"
+            if found.significant:
+                verdict = f"p = {found.p:.3f}" if found.p >= 0.001 else "p < 0.001"
             counts = {"videos": len(both), "sources": both["group"].nunique()}
             lines.append({"modality": modality, "from": first, "to": second, "difference, points": gain, "": verdict, **counts})
     return pd.DataFrame(lines)

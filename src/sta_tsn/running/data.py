@@ -42,14 +42,26 @@ def check_names(options: TrainOptions) -> None:
     flow_recipe = Path(options.experiments, options.dataset, "flow.yaml")
     if options.modality != "rgb" and not flow_recipe.exists():
         raise ConfigError(f"{options.dataset} has no recipe for flow: write {flow_recipe}, or train with MODALITY=rgb.")
-    if not re.fullmatch(r"auto|-1|\d+(,\d+)*,?", options.devices):
-        raise ConfigError(f"DEVICES={options.devices}: auto, a number of devices, or which ones (0,1).")
+    _check_devices(options.devices)
     if options.backbone:
         from sta_tsn.models.cnn import check_backbone_name
 
         check_backbone_name(options.backbone)
     if options.weights and options.weights not in ("imagenet", "none") and not Path(options.weights).is_file():
         raise ConfigError(f"WEIGHTS={options.weights}: no such file (nor 'imagenet' or 'none').")
+
+
+def _check_devices(devices: str) -> None:
+    if not re.fullmatch(r"auto|-1|\d+(,\d+)*,?", devices):
+        raise ConfigError(f"DEVICES={devices}: auto, a number of devices, or which ones (0,1).")
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if not gpus and not re.fullmatch(r"auto|0*[1-9]\d*", devices):
+        raise ConfigError(f"DEVICES={devices}: there is no GPU here. Give auto, or the number of processes.")
+    wanted = {int(one) for one in devices.split(",") if one} if "," in devices else set(range(int(devices))) if devices.isdigit() else {0}
+    if gpus and (not wanted or max(wanted) >= gpus):
+        raise ConfigError(f"DEVICES={devices}: there are {gpus} GPUs here, 0 to {gpus - 1}.")
 
 
 def check_model(options: TrainOptions) -> None:

@@ -8,13 +8,16 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from pytorch_lightning.utilities import rank_zero_only
 
 from sta_tsn.artefacts import file_fingerprint, fingerprint, provenance, read_json, write_json
 from sta_tsn.errors import UserError
 
+SECONDS_TO_CLAIM = 600  # machines of a cluster do not start at one time
 VOLATILE = {"--run_dir", "--trainer.devices", "--trainer.num_nodes", "--data.num_workers"}
 SAID_BY_VIDEOS = {"--data.manifest", "--data.dataset.init_args.root", "--data.allow_missing", "--data.flow"}
 
@@ -46,6 +49,11 @@ def agent_trial() -> tuple[str, str] | None:
     return (sweep, run) if sweep and run else None
 
 
+def is_first_process() -> bool:
+    """Of all machines' processes that run one stage together: Lightning's rank knows this machine's alone before a Trainer is there."""
+    return rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
+
+
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """Two processes that write one folder would spoil each other's files.
@@ -59,6 +67,8 @@ def only_one(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"Another process works in {folder} already. Wait until it has ended, or end it.") from error
+        except OSError as error:  # some file systems of clusters
+            print(f"No locks in {folder.parent} ({error.strerror}): take care that no second process works in {folder}.", flush=True)
         os.register_at_fork(after_in_child=lock.close)  # else workers that outlive a kill for seconds would hold the lock
         yield
 
@@ -120,6 +130,21 @@ class RunFolder:
             write_json(self.path / "run.json", about)
         for half_written in self.checkpoints.glob(".*.ckpt"):  # by a process that was killed
             half_written.unlink()
+
+    def wait_for(self, stamp: Callable[[], str]) -> None:
+        """Until the first process has claimed the folder for the run `stamp` (asked again each time: inputs may come late).
+
+        Raises:
+            UserError: it does not.
+        """
+        latest = time.monotonic() + SECONDS_TO_CLAIM
+        while self.about.get("fingerprint") != stamp():
+            if time.monotonic() > latest:
+                raise UserError(
+                    f"The first process (NODE_RANK=0) has not begun in {self.path} for {SECONDS_TO_CLAIM} s. Is the same command "
+                    "running there, with the same files, and the folder shared?"
+                )
+            time.sleep(0.2)
 
     def add_seconds(self, step: str, seconds: float, peak_memory_gb: float) -> None:
         """Add to a step's time and keep the main process's highest memory."""

@@ -161,7 +161,7 @@ def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str
         return [*arguments, f"--data.features={backbone.features}", f"--model.backbone_checkpoint={backbone.tested_checkpoint}"]
     if options.modality == "flow":
         arguments += ["--model.modality=flow", f"--data.flow={Path(options.runs, options.dataset, 'flow')}"]
-    arguments += [f"--videos={videos}", f"--data.split={options.split}"]
+    arguments += [f"--videos=v{videos}", f"--data.split={options.split}"]  # v: digits alone may read as a number
     if row.stage == "backbone":
         arguments.append(f"--data.manifest={manifest}")
     if options.allow_missing:

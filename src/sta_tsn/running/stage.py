@@ -2,13 +2,12 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from pytorch_lightning import Trainer
-from pytorch_lightning.utilities import rank_zero_only
 
 from sta_tsn.artefacts import file_fingerprint
 from sta_tsn.errors import UserError
@@ -17,7 +16,7 @@ from sta_tsn.features import FeatureDataModule, extract_features
 from sta_tsn.features.store import PARTS, FeatureStore
 from sta_tsn.running.cli import StageCLI
 from sta_tsn.running.configuration import check_arguments
-from sta_tsn.running.folder import RunFolder, agent_trial, only_one, stage_fingerprint
+from sta_tsn.running.folder import RunFolder, agent_trial, is_first_process, only_one, stage_fingerprint
 from sta_tsn.running.stage_clock import timed
 from sta_tsn.running.wandb_run import log_settings, log_test
 from sta_tsn.video import VideoDataModule
@@ -38,12 +37,16 @@ def fit_and_test(arguments: list[str]) -> None:
     if folder.is_done(stamp):
         print(f"{folder.path}: done already, nothing to do", flush=True)
         return
-    with only_one(folder.path) if rank_zero_only.rank == 0 else nullcontext():  # the ranks of DDP start this program anew
+    if not is_first_process():  # the ranks of DDP start this program anew, and so does the user on every machine
+        folder.wait_for(lambda: stage_fingerprint(arguments))
+        _fit_and_test(arguments, folder, stamp)
+        return
+    with only_one(folder.path):
+        folder.claim(stamp, arguments)
         _fit_and_test(arguments, folder, stamp)
 
 
 def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
-    folder.claim(stamp, arguments)
     with plain_user_errors():
         cli = StageCLI(arguments)
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
@@ -85,11 +88,16 @@ def write_features(path: str) -> None:
     """`sta-tsn features`: features, attention and judgement of all parts of the split of a trained stage-one run, for experiments on them.
 
     Raises:
-        UserError: no such run, not trained to the end, or not of stage one.
+        UserError: no such run, not trained to the end, not of stage one, or another process is at it.
     """
     folder = RunFolder(path)
     if not folder.scores.exists():
         raise UserError(f"{folder.path} is no tested run. make train makes some: runs/<dataset>/split1/<model>/rgb/seed0/backbone")
+    with only_one(folder.path):
+        _write_features(folder)
+
+
+def _write_features(folder: RunFolder) -> None:
     with plain_user_errors():
         cli = StageCLI([f"--config={folder.config}", f"--run_dir={folder.path}", "--trainer.devices=1", "--trainer.num_nodes=1"])
     trainer, task, data = cli.trainer, cli.model, cli.datamodule

@@ -144,25 +144,36 @@ class VideoDataModule(LightningDataModule):
             if self.trainer.accumulate_grad_batches not in (1, passes):
                 raise ConfigError("give data.videos_per_pass or trainer.accumulate_grad_batches, not both")
             self.trainer.accumulate_grad_batches = passes
-        return self.loader(self.videos.train, self.sampler(self.num_segments, 1, training=True), "augment", self._at_once)
+        return self.loader(
+            self.videos.train, self.sampler(self.num_segments, 1, training=True), "augment", self._videos_at_once(self._world_size)
+        )
 
     def passes_per_step(self, world_size: int) -> int:
         """Of each device (gradient accumulation); fewer where a step has all videos and they are fewer than `batch_size`."""
-        step = min(self.batch_size, len(self.videos.train))
-        return -(-step // (world_size * self.videos_per_pass)) if self.videos_per_pass else 1
+        step = min(self._share(world_size), -(-len(self.videos.train) // world_size))
+        return -(-step // self._videos_at_once(world_size))
 
     @property
     def _world_size(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
+    def _share(self, world_size: int) -> int:
+        """Videos in a step of one device."""
+        return max(1, self.batch_size // world_size)
+
     @property
     def _at_once(self) -> int:
-        """Videos in a pass of one device; all passes of a step are alike."""
-        share = max(1, self.batch_size // self._world_size)
-        return -(-share // -(-share // (self.videos_per_pass or share)))
+        return self._videos_at_once(self._world_size)
+
+    def _videos_at_once(self, world_size: int) -> int:
+        """Videos in a pass of one device: the most that make all passes of a step alike."""
+        share = self._share(world_size)
+        return next(number for number in range(min(share, self.videos_per_pass or share), 0, -1) if share % number == 0)
 
     def val_dataloader(self) -> DataLoader:
-        return self.loader(self.videos.val, self.sampler(self.test_segments, self.val_frames_per_segment), "center", self._at_once)
+        return self.loader(
+            self.videos.val, self.sampler(self.test_segments, self.val_frames_per_segment), "center", self._videos_at_once(self._world_size)
+        )
 
     def frames_loader(self, records: list[VideoRecord], crop: Crop) -> DataLoader:
         """All test frames (3 x 10) of each video, one video a batch: for features and testing."""

@@ -53,7 +53,8 @@ def extract_all(records: list[VideoRecord], root: Path, devices: str = "auto", n
     say(f"Flow in {root.resolve()}: {len(moving) - len(todo)} of {len(moving)} videos are done", flush=True)
     if todo:
         trainer = flow_trainer(devices, nodes, len(todo))
-        trainer.predict(FlowExtraction(store, todo), return_predictions=False)
+        num_pairs = sum(record.num_frames for record in moving)  # of all, so that a stopped command goes on as it began
+        trainer.predict(FlowExtraction(store, todo, num_pairs > trainer.world_size * PAIRS_WORTH_COMPILING), return_predictions=False)
         trainer.strategy.barrier()  # else the first process to finish would end the command
     return store
 
@@ -78,19 +79,16 @@ class FlowExtraction(LightningModule):
     Args:
         store: to write to.
         records: videos whose flow is not there yet.
+        compiled: whether to compile on a CPU too.
     """
 
-    def __init__(self, store: FlowStore, records: list[VideoRecord]):
+    def __init__(self, store: FlowStore, records: list[VideoRecord], compiled: bool):
         super().__init__()
-        self.store, self.records = store, records
-        self.fused: bool | None = None
+        self.store, self.records, self.fused = store, records, compiled or None
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer videos left than processes
 
     def predict_dataloader(self) -> DataLoader:
-        own = range(self.trainer.global_rank, len(self.records), self.trainer.world_size)
-        if sum(self.records[index].num_frames for index in own) > PAIRS_WORTH_COMPILING:
-            self.fused = True
-        return DataLoader(own, batch_size=None)
+        return DataLoader(range(self.trainer.global_rank, len(self.records), self.trainer.world_size), batch_size=None)
 
     def predict_step(self, index: int) -> int:
         record = self.records[index]
