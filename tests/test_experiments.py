@@ -1,5 +1,6 @@
 """Every experiment file trains, features and tests one step, on miniatures of the real layouts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from sta_tsn.evaluation import ScoreTable, fuse
 from sta_tsn.running.data import extract_flow
 from sta_tsn.running.folder import RunFolder
 from sta_tsn.running.options import TrainOptions
+from sta_tsn.running.pipeline import stage_arguments
 from sta_tsn.running.rows import SA_CNN_TSN, TABLE_ABLATIONS, TABLE_SMNET, TABLE_STA_LSTM, TABLE_STIN
+from sta_tsn.tasks import MotionBackbone, SpatialAttentionBackbone
 from sta_tsn.video import tvl1_flow
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -106,6 +109,22 @@ def test_every_row_of_smnet(row, mini_jhmdb, tmp_path):
     assert len(table.ids) == 5 and table.protocol["segments"] == 8 and table.protocol["frames_per_segment"] == 1
 
 
+@pytest.mark.parametrize("row", TABLE_SMNET, ids=lambda row: row.title)
+def test_the_demos_own_recipe_of_smnet(row, mini_ucf101, tmp_path):
+    """`make train` adds it to every row of SMNet's table, and to no other model's."""
+    (mini_ucf101 / "ground_truth.csv").touch()
+    options = TrainOptions(model="smnet", data=str(mini_ucf101), runs=str(tmp_path), experiments=str(EXPERIMENTS), devices="1")
+    recipe = f"--config={EXPERIMENTS / 'demo/smnet.yaml'}"
+    arguments, others = (stage_arguments(row, replace(options, model=model), tmp_path / "m.csv", "") for model in ("smnet", "sta_tsn"))
+    assert recipe in arguments and recipe not in others
+    assert main(["fit", *arguments, "--trainer.max_steps=1", "--data.batch_size=2", "--data.num_workers=0"]) == 0
+    run = row.folder(options)
+    known = torch.load(run.tested_checkpoint, weights_only=True)
+    assert "exp_avg" in known["optimizer_states"][0]["state"][0]  # AdamW's
+    task = (MotionBackbone if row.model == "smnet" else SpatialAttentionBackbone).load_from_checkpoint(run.tested_checkpoint)
+    assert task.model.input_px == 112 and ScoreTable.load(run.scores).protocol["segments"] == 16
+
+
 @pytest.mark.parametrize("row", TABLE_STIN, ids=lambda row: row.title)
 def test_every_row_of_stin(row, mini_jhmdb, tmp_path):
     name = row.config.partition("/")[2].removesuffix(".yaml")
@@ -145,7 +164,7 @@ def test_every_file_says_what_it_is_and_is_covered():
     files = sorted(path for path in EXPERIMENTS.glob("*/*.yaml") if path.parent.name != "sweeps")  # test_sweep.py has those
     covered = {f"{dataset}/{stage}.yaml" for dataset in LAYOUT for stage in ("backbone", "temporal")}
     covered |= {f"{dataset}/flow.yaml" for dataset in WITH_FLOW}
-    covered |= {f"table2/{row}.yaml" for row in (*STAGE_ONE_ROWS, "sta_tsn")}
+    covered |= {"demo/smnet.yaml"} | {f"table2/{row}.yaml" for row in (*STAGE_ONE_ROWS, "sta_tsn")}
     covered |= {"sbu/lstm.yaml", "jhmdb_joints/lstm.yaml", *(row.config for row in TABLE_STA_LSTM)}  # test_joint_training.py
     covered |= {row.config for row in (*TABLE_SMNET, *TABLE_STIN)} | {row.change for row in TABLE_ABLATIONS if row.change}
     assert {Path(row.change).stem for row in TABLE_ABLATIONS if row.change} == set(ABLATED)

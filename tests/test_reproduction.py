@@ -129,6 +129,8 @@ def test_the_model_itself_is_the_last_row_whatever_is_fused(tmp_path):
     runs = [run("CNN", 50), run("CNN", 60, "flow"), run("STA-TSN", 55)]
     build_reproduction(runs, "demo", "make report", [], tmp_path, {})
     assert (tmp_path / "report.md").read_text().startswith("# demo: STA-TSN")
+    build_reproduction([*runs, run("no regularization", 52)], "demo", "make report", [], tmp_path, {}, "STA-TSN")
+    assert (tmp_path / "report.md").read_text().startswith("# demo: STA-TSN and ablations")
 
 
 def test_the_first_seed_need_not_have_every_modality(tmp_path):

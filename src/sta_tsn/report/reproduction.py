@@ -19,7 +19,7 @@ table{{border-collapse:collapse}}td,th{{padding:.25rem .8rem;text-align:left;bor
 
 
 def build_reproduction(
-    runs: list[TestedRun], dataset: str, command: str, pictures: list[Path], folder: Path, beside: dict[str, str]
+    runs: list[TestedRun], dataset: str, command: str, pictures: list[Path], folder: Path, beside: dict[str, str], last: str = ""
 ) -> Path:
     """Write `report.md`, `index.html`, one CSV a table and the figures; returns the page.
 
@@ -30,9 +30,11 @@ def build_reproduction(
         pictures: attention figures to show.
         folder: to write to.
         beside: rows to which others are compared, where that is not the row above.
+        last: the row that the figures show and the page is named after; the last one where empty.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    last = runs[-1].row
+    last = last or runs[-1].row
+    ablations = " and ablations" if runs[-1].row != last else ""
     runs = with_fusions(runs)
     final = [run for run in runs if run.row == last]
     tables = {
@@ -56,7 +58,7 @@ def build_reproduction(
         ),
         "attention": ("Attention against ground truth", attention_table(runs), ATTENTION_TEXT),
     }
-    if dataset in paper.COMPETITORS and final[0].row == "STA-TSN":
+    if dataset in paper.COMPETITORS and last == "STA-TSN":
         tables["competitors"] = (
             f"{paper.COMPETITORS_TABLE[dataset]}: the systems the paper compares with",
             competitors(final, dataset),
@@ -69,9 +71,9 @@ def build_reproduction(
         )
         tables["table_2"] = ("Table 2: split 1", table_2(runs, dataset), text)
     order = ("table_2", "table_3", "differences", "attention", "competitors", "runs")
-    title = f"{dataset}: {final[0].row} from our own runs"
+    title = f"{dataset}: {last}{ablations} from our own runs"
     made = f"Made from score tables by `{command}`; what trained a run stands in its `run.json`."
-    parts = [f"# {title}", made + " The paper used ResNet-152 throughout." * (final[0].row in paper.ROWS)]
+    parts = [f"# {title}", made + " The paper used ResNet-152 throughout." * (last in paper.ROWS)]
     for name in order:
         if name not in tables or tables[name][1].empty:
             continue

@@ -57,7 +57,9 @@ def report(options: TrainOptions) -> None:
     drawn = sorted((root / "report" / options.model).glob("*/*/attention_*.png"))
     pictures = [path for path in drawn if path.parent == drawn[0].parent]
     beside = {row.title: row.beside for row in ROWS[options.model] if row.beside}
-    page = build_reproduction(runs, options.dataset, command, pictures, root / "reproduction" / options.model, beside)
+    changed = {row.title for row in ROWS[options.model] if row.change}
+    last = next((run.row for run in reversed(runs) if run.row not in changed), "")
+    page = build_reproduction(runs, options.dataset, command, pictures, root / "reproduction" / options.model, beside, last)
     print(f"{len(runs)} runs. Report: {page.resolve()}, report.md and the tables as CSV beside it", flush=True)
 
 

@@ -34,6 +34,7 @@ class FrameRecognition(ActionRecognition):
             partial BN; `all` for random weights, whose statistics mean nothing.
         frozen_share: of the backbone's layers, as timm groups them, from the input on: they keep their weights (0 to 1;
             0.625 is the stem and 4 of 7 groups of blocks in MobileNetV2, the stem and 2 of 4 layers in ResNets).
+        optimizer: `sgd` is TSN's; `adamw` reaches parts whose gradients are small (what SMNet puts in, from random weights).
     """
 
     def __init__(
@@ -48,11 +49,12 @@ class FrameRecognition(ActionRecognition):
         modality: Literal["rgb", "flow"] = "rgb",
         trained_batch_norms: Literal["all", "first", "none"] = "first",
         frozen_share: float = 0.0,
+        optimizer: Literal["sgd", "adamw"] = "sgd",
     ):
         super().__init__(network, classes)
         self.modality = modality
         self.lr, self.head_lr_scale, self.lr_milestones = lr, head_lr_scale, lr_milestones
-        self.weight_decay, self.label_smoothing = weight_decay, label_smoothing
+        self.weight_decay, self.label_smoothing, self.optimizer = weight_decay, label_smoothing, optimizer
         freeze(self.model, trained_batch_norms, frozen_share)  # before DDP looks which parameters it will have to wait for
         settings = self.model.settings  # describes the network, not where its first weights came from
         self.save_hyperparameters(
@@ -61,6 +63,7 @@ class FrameRecognition(ActionRecognition):
                 "classes": list(classes), "weights": "none", "lr": lr, "head_lr_scale": head_lr_scale,
                 "lr_milestones": lr_milestones and tuple(lr_milestones), "weight_decay": weight_decay, "label_smoothing": label_smoothing,
                 "modality": modality, "trained_batch_norms": trained_batch_norms, "frozen_share": frozen_share,
+                "optimizer": optimizer,
             },
             logger=False,
         )  # fmt: skip
@@ -87,7 +90,8 @@ class FrameRecognition(ActionRecognition):
 
     def configure_optimizers(self) -> dict:
         scales = {"head": self.head_lr_scale, "first": 1 if self.modality == "rgb" else FLOW_FIRST_LR_SCALE}
-        optimizer = torch.optim.SGD(tsn_parameter_groups(self.model, self.lr, scales, self.weight_decay), momentum=0.9)
+        groups = tsn_parameter_groups(self.model, self.lr, scales, self.weight_decay)
+        optimizer = torch.optim.SGD(groups, momentum=0.9) if self.optimizer == "sgd" else torch.optim.AdamW(groups)
         if self.lr_milestones is None:
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_epochs)
         else:
