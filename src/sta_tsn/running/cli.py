@@ -89,6 +89,7 @@ def silence_noise() -> None:
     ):
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # device list, adverts
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "no CUDA runtime", where a CPU's code is compiled
 
 
 def default_precision(accelerator: str) -> str:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
@@ -69,7 +70,7 @@ def flow_trainer(devices: str, nodes: int, num_videos: int) -> Trainer:
     return Trainer(
         accelerator="cuda" if on_gpu else "cpu", devices=int(devices) if devices.isdigit() else devices, num_nodes=nodes,
         strategy=DDPStrategy(timeout=timedelta(days=7)) if several else "auto",  # the others wait for the longest video
-        logger=False, enable_checkpointing=False, use_distributed_sampler=False,
+        logger=False, enable_checkpointing=False, use_distributed_sampler=False, callbacks=[TQDMProgressBar()],  # in log files too
     )  # fmt: skip
 
 
