@@ -1,6 +1,7 @@
 """The report of a dataset's runs: Table 2 as far as it is done, Figures 4 to 6, one page to open."""
 
 import html
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,12 +114,12 @@ def _protocol(table: ScoreTable) -> str:
 
 def print_table(summary: pd.DataFrame, protocol: str, title: str = "") -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    printed = Table("model", *summary.columns, title=title, caption=protocol)
+    printed = Table(Column("model", overflow="fold"), *summary.columns, title=title, caption=protocol)
     for title, row in summary.iterrows():
         printed.add_row(title, *(f"{value:g}" for value in row))
-    Console().print(printed)
+    Console(width=None if sys.stdout.isatty() else 120).print(printed)  # rich takes a log file for 80 columns, too few for the names
 
 
 def draw_charts(tables: dict[str, ScoreTable], folder: Path) -> list[tuple[str, str]]:
