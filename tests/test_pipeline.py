@@ -1,6 +1,7 @@
 """The whole road on miniature videos: real processes, real kills."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -252,6 +253,21 @@ def test_two_processes_test_every_video_once(trained, tmp_path, devices, machine
     table = fit(tmp_path / "run", *configs, *options, machines=machines)
     assert table.ids == tables(runs)[2].ids and len(table.ids) == 5
     assert len(list((tmp_path / "run" / "features").glob("*/*.safetensors"))) == 20
+
+
+def test_a_machine_that_waits_for_nobody_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("sta_tsn.running.folder.SECONDS_TO_CLAIM", 0)
+    with pytest.raises(UserError, match="NODE_RANK=0"):
+        RunFolder(tmp_path / "run").wait_for(lambda: "stamp")
+
+
+def test_a_file_system_without_locks_is_named_and_used(tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with only_one(tmp_path / "run"):
+        assert "No locks in" in capsys.readouterr().out
 
 
 def test_two_processes_train_the_same_network(trained, tmp_path):

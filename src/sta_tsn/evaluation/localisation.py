@@ -22,7 +22,7 @@ def spatial_scores(weights: Tensor, masks: Tensor) -> dict[str, np.ndarray]:
     """Pointing game and mass ratio of every frame that shows the actor; NaN for frames that do not.
 
     The pointing game asks whether the middle of the most attended cell is on the actor; the mass ratio is the share of attention
-    on the actor over the actor's share of the area (1 = no better than uniform).
+    on the actor over the actor's share of the area (1 = no better than uniform). Of equally attended cells each counts its part.
 
     Args:
         weights: alpha (F, h, w), each sums to 1.
@@ -38,7 +38,7 @@ def spatial_scores(weights: Tensor, masks: Tensor) -> dict[str, np.ndarray]:
     middles = F.interpolate(masks[:, None].float(), (height, width), mode="nearest-exact").flatten(1) > 0.5
     area = cells.mean(1)
     alpha, bias = weights.flatten(1), centre_bias(height, width).flatten()
-    top, centre = _share_of_top(alpha, torch.ones(len(alpha), 1)), int(bias.argmax())
+    top, centre = _chance_in_top(alpha, torch.ones(len(alpha), 1)), int(bias.argmax())
     border = torch.ones(height, width)
     border[1:-1, 1:-1] = 0
     found = {
@@ -66,12 +66,12 @@ def key_frame_scores(weights: Tensor, key_frames: Tensor) -> dict[str, np.ndarra
     """
     num_key = key_frames.sum(1)
     mixed = (num_key > 0) & (num_key < weights.shape[1])
-    hits = (key_frames * _share_of_top(weights, num_key[:, None])).sum(1)
+    hits = (key_frames * _chance_in_top(weights, num_key[:, None])).sum(1)
     found = {"recall": hits / num_key.clamp(min=1), "recall_uniform": num_key / weights.shape[1]}
     return {name: value.float().masked_fill(~mixed, torch.nan).numpy() for name, value in found.items()}
 
 
-def _share_of_top(weights: Tensor, number: Tensor) -> Tensor:
+def _chance_in_top(weights: Tensor, number: Tensor) -> Tensor:
     """Probability of each of (R, n) weights to be among the row's `number` (R, 1) largest, where equal ones are drawn at random.
 
     Attention that knows nothing is uniform and is stored in halves: the first of equals would make it look at a corner.

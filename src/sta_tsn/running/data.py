@@ -59,8 +59,8 @@ def _check_devices(devices: str) -> None:
     gpus = torch.cuda.device_count()
     if not gpus and not re.fullmatch(r"auto|0*[1-9]\d*", devices):
         raise ConfigError(f"DEVICES={devices}: there is no GPU here. Give auto, or the number of processes.")
-    wanted = {int(one) for one in devices.split(",") if one} if "," in devices else set(range(int(devices))) if devices.isdigit() else {0}
-    if gpus and (not wanted or max(wanted) >= gpus):
+    highest = max(map(int, filter(None, devices.split(",")))) if "," in devices else int(devices) - 1 if devices.isdigit() else 0
+    if gpus and not 0 <= highest < gpus:
         raise ConfigError(f"DEVICES={devices}: there are {gpus} GPUs here, 0 to {gpus - 1}.")
 
 

@@ -144,7 +144,7 @@ class RunFolder:
                     f"The first process (NODE_RANK=0) has not begun in {self.path} for {SECONDS_TO_CLAIM} s. Is the same command "
                     "running there, with the same files, and the folder shared?"
                 )
-            time.sleep(0.2)
+            time.sleep(1)  # the stamp reads whole files
 
     def add_seconds(self, step: str, seconds: float, peak_memory_gb: float) -> None:
         """Add to a step's time and keep the main process's highest memory."""

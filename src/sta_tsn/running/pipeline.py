@@ -147,9 +147,9 @@ def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str
     files = [row.config, f"{options.dataset}/{row.stage}.yaml"]
     if options.modality == "flow" and row.stage == "backbone":
         files.append(f"{options.dataset}/flow.yaml")
-    own_recipe = f"{options.dataset}/{options.model}.yaml"
-    if (experiments / own_recipe).exists():
-        files.append(own_recipe)  # for every row of the model's table alike
+    own_recipe = f"{options.dataset}/{options.model}.yaml"  # of every stage one in the model's table
+    if row.stage == "backbone" and (experiments / own_recipe).exists():
+        files.append(own_recipe)
     if row.change:
         files.append(row.change)
     arguments = [

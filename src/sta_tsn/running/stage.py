@@ -37,12 +37,12 @@ def fit_and_test(arguments: list[str]) -> None:
     if folder.is_done(stamp):
         print(f"{folder.path}: done already, nothing to do", flush=True)
         return
-    if not is_first_process():  # the ranks of DDP start this program anew, and so does the user on every machine
+    if is_first_process():
+        with only_one(folder.path):
+            folder.claim(stamp, arguments)
+            _fit_and_test(arguments, folder, stamp)
+    else:  # the ranks of DDP start this program anew, and so does the user on every machine
         folder.wait_for(lambda: stage_fingerprint(arguments))
-        _fit_and_test(arguments, folder, stamp)
-        return
-    with only_one(folder.path):
-        folder.claim(stamp, arguments)
         _fit_and_test(arguments, folder, stamp)
 
 

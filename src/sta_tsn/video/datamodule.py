@@ -144,9 +144,7 @@ class VideoDataModule(LightningDataModule):
             if self.trainer.accumulate_grad_batches not in (1, passes):
                 raise ConfigError("give data.videos_per_pass or trainer.accumulate_grad_batches, not both")
             self.trainer.accumulate_grad_batches = passes
-        return self.loader(
-            self.videos.train, self.sampler(self.num_segments, 1, training=True), "augment", self._videos_at_once(self._world_size)
-        )
+        return self.loader(self.videos.train, self.sampler(self.num_segments, 1, training=True), "augment", self._pass_size)
 
     def passes_per_step(self, world_size: int) -> int:
         """Of each device (gradient accumulation); fewer where a step has all videos and they are fewer than `batch_size`."""
@@ -162,7 +160,7 @@ class VideoDataModule(LightningDataModule):
         return max(1, self.batch_size // world_size)
 
     @property
-    def _at_once(self) -> int:
+    def _pass_size(self) -> int:
         return self._videos_at_once(self._world_size)
 
     def _videos_at_once(self, world_size: int) -> int:
@@ -171,9 +169,7 @@ class VideoDataModule(LightningDataModule):
         return next(number for number in range(min(share, self.videos_per_pass or share), 0, -1) if share % number == 0)
 
     def val_dataloader(self) -> DataLoader:
-        return self.loader(
-            self.videos.val, self.sampler(self.test_segments, self.val_frames_per_segment), "center", self._videos_at_once(self._world_size)
-        )
+        return self.loader(self.videos.val, self.sampler(self.test_segments, self.val_frames_per_segment), "center", self._pass_size)
 
     def frames_loader(self, records: list[VideoRecord], crop: Crop) -> DataLoader:
         """All test frames (3 x 10) of each video, one video a batch: for features and testing."""
