@@ -56,6 +56,16 @@ def test_wrong_names_are_named(say, tmp_path, options, complaint):
 
 
 @pytest.mark.parametrize(
+    ("devices", "fits"), [("auto", True), ("-1", True), ("2", True), ("0,1", True), ("0", False), ("3", False), ("0,2", False)]
+)
+def test_devices_on_a_machine_with_two_gpus(say, tmp_path, monkeypatch, devices, fits):
+    """Names are checked in one order: a backbone that is none is said where the devices are there."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    _, error = say("train", "--runs", str(tmp_path), "--devices", devices, "--backbone", "resnet512")
+    assert ("there are 2 GPUs here" in error) != fits and ("resnet512" in error) == fits
+
+
+@pytest.mark.parametrize(
     "override, complaint",
     [
         ("--model.hiden_dim=3", "'model.hiden_dim'. Did you mean model.hidden_dim"),

@@ -176,6 +176,23 @@ def fast(monkeypatch):
     )
 
 
+def test_a_stopped_command_goes_on_compiled_as_it_began(videos, tmp_path, monkeypatch):
+    """All videos of the command decide, not those that are left: compiled and eager flow differ by rounding."""
+    asked = []
+
+    def remember(first, second, compiled):
+        asked.append(compiled)
+        return torch.zeros(len(first), 2, 256, 340)
+
+    monkeypatch.setattr("sta_tsn.video.flow_extract.tvl1_flow", remember)
+    monkeypatch.setattr("sta_tsn.video.flow_extract.PAIRS_WORTH_COMPILING", sum(video.num_frames for video in videos) - 1)
+    extract_all(videos[:1], tmp_path / "flow", devices="1")
+    assert set(asked) == {None}
+    asked.clear()
+    extract_all(videos, tmp_path / "flow", devices="1")  # one of them is done
+    assert set(asked) == {True}
+
+
 def test_make_flow_goes_on_and_redoes_what_changed(videos, fast, tmp_path, capsys):
     store = extract_all(videos[:1], tmp_path / "flow", devices="1")
     first = store.file(videos[0]).stat().st_mtime_ns

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
@@ -16,6 +17,7 @@ from tests_support import write_mini_experiments
 from sta_tsn.artefacts import read_json
 from sta_tsn.cli import main
 from sta_tsn.evaluation import ScoreTable
+from sta_tsn.report.figures import save_figure
 from sta_tsn.report.reproduction import build_reproduction, markdown
 from sta_tsn.report.tables import TestedRun, competitors, differences, runs_table, table_2, table_3, with_fusions
 from sta_tsn.running.attention import frames_to_keep
@@ -131,6 +133,11 @@ def test_the_model_itself_is_the_last_row_whatever_is_fused(tmp_path):
     assert (tmp_path / "report.md").read_text().startswith("# demo: STA-TSN")
     build_reproduction([*runs, run("no regularization", 52)], "demo", "make report", [], tmp_path, {}, "STA-TSN")
     assert (tmp_path / "report.md").read_text().startswith("# demo: STA-TSN and ablations")
+
+
+def test_a_picture_by_a_name_without_suffix_is_png(tmp_path):
+    save_figure(plt.figure(), tmp_path / "picture")
+    assert (tmp_path / "picture").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_first_seed_need_not_have_every_modality(tmp_path):
