@@ -52,7 +52,7 @@ TABLE_STA_LSTM = (
     Row("STA-LSTM", "sta_lstm", "lstm", "table_sta_lstm/sta_lstm.yaml", beside="LSTM"),
 )
 TABLE_SMNET = (
-    Row("TSN, 8 frames", "tsn_8", "backbone", "table_smnet/tsn.yaml"),
+    Row("TSN, same frames", "tsn_same_frames", "backbone", "table_smnet/tsn.yaml"),
     Row("SMNet", "smnet", "backbone", "table_smnet/smnet.yaml"),
 )
 
