@@ -142,6 +142,8 @@ def test_changed_settings_train_anew_and_keep_the_old_run(trained):
     experiments, runs, _ = trained
     config = experiments / "mini" / "temporal.yaml"
     original = config.read_text()
+    config.write_text(f"# A comment is no setting.\n{original}")
+    assert train(experiments, runs).count("done already") == 4
     config.write_text(original.replace("hidden_dim: 8", "hidden_dim: 6"))
     printed = train(experiments, runs)
     config.write_text(original)

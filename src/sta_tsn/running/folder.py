@@ -16,6 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sta_tsn.artefacts import file_fingerprint, fingerprint, provenance, read_json, write_json
 from sta_tsn.errors import UserError
+from sta_tsn.running.configuration import read_yaml
 
 SECONDS_TO_CLAIM = 600  # machines of a cluster do not start at one time
 VOLATILE = {"--run_dir", "--trainer.devices", "--trainer.num_nodes", "--data.num_workers"}
@@ -26,9 +27,10 @@ def stage_fingerprint(arguments: list[str]) -> str:
     """Changes with whatever changes a run's result; not with the machine it runs on.
 
     Args:
-        arguments: of `sta-tsn fit`, each as `--name=value`. Where a value is a file (configuration, weights,
-            checkpoint, manifest) its content counts, for a feature store what made it. With `--videos=...`, the
-            fingerprint of every video, label and frame count of the split, where they lie does not matter.
+        arguments: of `sta-tsn fit`, each as `--name=value`. Where a value is a file (weights, checkpoint, manifest) its
+            content counts, of a configuration what it says (comments may change), for a feature store what made it.
+            With `--videos=...`, the fingerprint of every video, label and frame count of the split, where they lie
+            does not matter.
     """
     by_videos = any(argument.startswith("--videos=") for argument in arguments)
     left_out = VOLATILE | SAID_BY_VIDEOS if by_videos else VOLATILE
@@ -39,7 +41,9 @@ def stage_fingerprint(arguments: list[str]) -> str:
             continue
         store = Path(value, "store.json")
         file = store if store.exists() else Path(value)
-        parts.append((name, file_fingerprint(file) if value and file.is_file() else value))
+        if value and file.is_file():
+            value = fingerprint(read_yaml(file)) if name == "--config" else file_fingerprint(file)
+        parts.append((name, value))
     return fingerprint(parts)
 
 
