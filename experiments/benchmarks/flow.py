@@ -5,8 +5,8 @@
 One thread each, the same pairs in turn, 340x256, each with its defaults (seven scales here, five in OpenCV). Prints the
 ratio of times, ours eager and compiled (which asks for a C++ compiler), the end-point difference where the frame has
 texture (gradient above 4 grey levels a pixel), the warp residual (mean |previous - warped following|) of both, and the
-error on known motions of a third of the frames; writes pairs.csv, motions.csv and pictures of three pairs. OpenCV-contrib is installed into
-OUT/opencv on first use.
+error on known motions of a third of the frames; writes pairs.csv, motions.csv and pictures of three pairs.
+OpenCV-contrib is installed into OUT/opencv on first use.
 """
 
 import itertools

@@ -36,7 +36,7 @@ def _is_reachable() -> bool:
         return bool(wandb.login(prompt=False))
     except (wandb.Error, OSError) as error:
         reason = str(error).splitlines()[0]
-        print(f"W&B cannot be reached ({reason}): it is logged offline; experiments/README.md, Logs, says how to send it.", flush=True)
+        print(f"W&B cannot be reached ({reason}): logged offline; experiments/README.md, Logs, says how to send the run.", flush=True)
         return False
 
 
