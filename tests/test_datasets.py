@@ -179,6 +179,9 @@ def test_videos_of_numbered_pictures(mini_something_v1, tmp_path):
     shutil.copy(folder / "2.jpg", folder / "002.jpg")
     assert manifest.probe(str(folder))["reason"] == "picture 00002 is there twice"
     assert "no numbered pictures" in manifest.probe(str(tmp_path))["reason"]
+    (folder / "002.jpg").unlink()
+    cv2.imwrite(str(folder / "5.jpg"), cv2.imread(str(folder / "5.jpg"))[:40])
+    assert manifest.probe(str(folder))["reason"] == "5.jpg is 64x40, the pictures before it 64x48"
 
 
 def test_wrong_folders_say_what_was_looked_for(tmp_path, mini_jhmdb):

@@ -191,6 +191,11 @@ def test_a_stopped_command_goes_on_compiled_as_it_began(videos, tmp_path, monkey
     asked.clear()
     extract_all(videos, tmp_path / "flow", devices="1")  # one of them is done
     assert set(asked) == {True}
+    asked.clear()
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    extract_all(videos[:2], tmp_path / "two", devices="1")
+    extract_all(videos, tmp_path / "two")  # two cores, one video left for one process
+    assert set(asked) == {None}
 
 
 def test_make_flow_goes_on_and_redoes_what_changed(videos, fast, tmp_path, capsys):

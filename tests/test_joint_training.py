@@ -158,12 +158,13 @@ def test_train_fills_the_four_rows_of_a_fold(four_rows, capfd):
     assert "SBU split 5, whole sequences, 40 test videos, 8 classes, seed 0" in " ".join(printed.split())
 
 
-def test_folds_are_reported_beside_the_published_number(four_rows):
+def test_folds_are_reported(four_rows):
+    """One fold has no published number beside it."""
     runs, _ = four_rows
     assert main(["report", "--dataset", "sbu", "--model", "sta_lstm", "--runs", str(runs)]) == 0
     folder = runs / "sbu" / "reproduction" / "sta_lstm"
     text = (folder / "report.md").read_text()
-    assert "ResNet" not in text and "(paper 91.5)" in text and "attention_skeleton_1.png" in text and "| STA-LSTM, skeleton" in text
+    assert "ResNet" not in text and "(paper" not in text and "attention_skeleton_1.png" in text and "| STA-LSTM, skeleton" in text
 
 
 def test_a_changed_file_trains_anew(four_rows, mini_sbu_copy, capfd):

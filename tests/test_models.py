@@ -193,6 +193,9 @@ def test_weights_that_do_not_fit_or_cannot_be_read(tmp_path):
         CNN("test_resnet", weights=str(path))
     with pytest.raises(ConfigError, match="no such file"):
         CNN("test_resnet", weights="absent.safetensors")
+    torch.save([torch.zeros(3)], path)
+    with pytest.raises(ConfigError, match="holds a list, not tensors by name"):
+        CNN("test_resnet", weights=str(path))
 
 
 def test_the_header_of_a_weights_file_says_how_the_network_was_made(shared_data):

@@ -1,11 +1,11 @@
-"""Intervals, paired bootstrap and attention scores against cases worked out by hand."""
+"""Intervals, paired differences and attention scores against cases worked out by hand."""
 
 import numpy as np
 import pytest
 import torch
 
 from sta_tsn.evaluation.localisation import centre_bias, key_frame_scores, spatial_scores
-from sta_tsn.evaluation.statistics import accuracy_interval, effective_number, paired_bootstrap
+from sta_tsn.evaluation.statistics import accuracy_interval, effective_number, paired_difference
 
 
 def test_wilsons_interval():
@@ -22,32 +22,38 @@ def test_clips_of_one_source_count_once_where_they_agree():
     assert effective_number(np.array([1, 0, 1]), ["a"] * 3) == 1
 
 
-def test_the_bootstrap_draws_sources():
+def test_sources_count_not_clips():
     """All gains in one source of many clips: nothing is known of other sources."""
     first, second = np.zeros(40), np.concatenate([np.ones(10), np.zeros(30)])
-    assert paired_bootstrap(first, second, range(40)).p < 0.01
-    assert not paired_bootstrap(first, second, ["a"] * 10 + list("bcdefghijklmnopqrstuvwxyzABCDE")).significant
+    assert paired_difference(first, second, range(40)).p == pytest.approx(2 / 2**10, abs=0.001)
+    assert paired_difference(first, second, ["a"] * 10 + list("bcdefghijklmnopqrstuvwxyzABCDE")).p == 1
+    assert paired_difference(first, second, ["a"] * 40) == (0.25, -1, 1, 1)
 
 
-def test_paired_bootstrap_knows_pairs():
+def test_few_sources_prove_little():
+    """Four sources, a clip gained in each: by chance as often as four heads or four tails, 1 in 8."""
+    assert paired_difference(np.zeros(8), np.tile([1, 0], 4), np.repeat(range(4), 2)).p == pytest.approx(1 / 8)
+
+
+def test_paired_difference_knows_pairs():
     """Ten videos gained and none lost is significant; ten gained and ten lost is not, nor is nothing."""
     right, wrong = np.ones(100), np.zeros(100)
     first = np.concatenate([wrong[:30], right[:70]])
     gained = first.copy()
     gained[:10] = 1
-    found = paired_bootstrap(first, gained, range(100))
+    found = paired_difference(first, gained, range(100))
     assert found.mean == pytest.approx(0.10) and found.significant
     assert (found.low, found.high) == pytest.approx((0.05, 0.16), abs=0.015)  # binomial, 100 draws at 0.1
     swapped = gained.copy()
     swapped[-10:] = 0
-    assert not paired_bootstrap(first, swapped, range(100)).significant
-    assert paired_bootstrap(first, first, range(100)).p == 1
+    assert not paired_difference(first, swapped, range(100)).significant
+    assert paired_difference(first, first, range(100)).p == 1
 
 
-def test_bootstraps_p_is_uniform_where_nothing_differs():
+def test_p_is_uniform_where_nothing_differs():
     """The share of p below 0.05 among models that differ by chance alone is about 0.05."""
     generator = np.random.default_rng(0)
-    ps = [paired_bootstrap(*(generator.random((2, 200)) < 0.5), range(200), num_draws=1000, seed=seed).p for seed in range(300)]
+    ps = [paired_difference(*(generator.random((2, 200)) < 0.5), range(200), num_draws=1000, seed=seed).p for seed in range(300)]
     assert 0.02 < np.mean(np.array(ps) < 0.05) < 0.09
 
 

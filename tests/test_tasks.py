@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from sta_tsn.errors import ConfigError
-from sta_tsn.tasks import SpatialAttentionBackbone, TemporalAttentionTSN
+from sta_tsn.errors import ConfigError, UserError
+from sta_tsn.running.stage import score_table
+from sta_tsn.tasks import MotionBackbone, SpatialAttentionBackbone, TemporalAttentionTSN
 from sta_tsn.tasks.backbone import tsn_parameter_groups
 
 CLASSES = ["a", "b", "c"]
@@ -80,6 +81,21 @@ def test_readings_of_stage_one_reach_stage_two(tmp_path):
     assert (attention.pyramid.mode, attention.pyramid.sizes, attention.focus) == ("adaptive", (1, 3), "inner_product")
 
 
+def test_stage_two_refuses_a_network_without_spatial_attention(tmp_path):
+    smnet = MotionBackbone(CLASSES, "test_resnet", weights="none")
+    torch.save({"state_dict": smnet.state_dict(), "hyper_parameters": dict(smnet.hparams)}, tmp_path / "smnet.ckpt")
+    with pytest.raises(ConfigError, match=r"smnet.ckpt is not of a CNN as in Table 2"):
+        TemporalAttentionTSN(CLASSES, str(tmp_path / "smnet.ckpt"), hidden_dim=8)
+
+
+def test_a_backbone_with_options_takes_flow():
+    """As in experiments/demo/smnet.yaml."""
+    named = {"name": "test_resnet", "options": {"drop_path_rate": 0.0}}
+    for kind, clips in ((SpatialAttentionBackbone, (1, 3, 1, 20, 96, 96)), (MotionBackbone, (1, 1, 8, 20, 96, 96))):
+        flow = kind(CLASSES, named, weights="none", modality="flow").eval()
+        assert flow(torch.rand(clips)).scores.shape == (1, 3) and flow.model.encoder.cnn.num_channels == 20
+
+
 def test_stage_two_starts_from_stage_one_and_freezes_the_cnn(task, temporal):
     for name in ("encoder", "head"):
         ours, theirs = getattr(temporal.model, name).state_dict(), getattr(task.model, name).state_dict()
@@ -113,6 +129,12 @@ def test_the_papers_schedule(temporal):
         optimizer.step()
         scheduler.step()
     assert [rates[i] for i in (0, 2999, 3000, 6000, 12000, 14999)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-7, 1e-7])
+
+
+def test_scores_of_a_diverged_run_are_no_result(temporal):
+    temporal.test_outputs[0] = {"scores": torch.tensor([0.1, float("nan"), 0.2])}
+    with pytest.raises(UserError, match=r"not finite: training diverged. Lower model.lr"):
+        score_table(temporal, [{"id": "a", "group": "a", "labels": [0]}], {})
 
 
 def test_testing_averages_crops(temporal):

@@ -184,10 +184,13 @@ def _probe_pictures(folder: Path) -> dict:
     for before, after in pairwise(numbers):
         if after != before + 1:
             return {"reason": f"picture {before + 1:05d} is missing" if after > before else f"picture {after:05d} is there twice"}
+    size = None
     for path in pictures:
         picture = cv2.imread(str(path))
         if picture is None:
             return {"reason": f"{path.name} is not a readable picture"}
+        if picture.shape != (size := size or picture.shape):
+            return {"reason": f"{path.name} is {picture.shape[1]}x{picture.shape[0]}, the pictures before it {size[1]}x{size[0]}"}
     return {"num_frames": len(pictures), "width_px": picture.shape[1], "height_px": picture.shape[0]}
 
 

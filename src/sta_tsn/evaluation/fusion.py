@@ -31,6 +31,15 @@ def fuse(tables: Sequence[ScoreTable], weights: Sequence[float]) -> ScoreTable:
     return _weighted(tables, shares[:, None], {"weights": list(weights)})
 
 
+def two_streams(tables: Sequence[ScoreTable]) -> dict[str, ScoreTable]:
+    """RGB and flow as one, on the videos that both have: 1 to 1, and with learned weights where both have validation scores."""
+    shared = on_shared_videos(tables)
+    fused = {"two-stream": fuse(shared, [1] * len(shared))}
+    if all(table.validation for table in shared):
+        fused["two-stream, learned"] = fuse_learned(shared)
+    return fused
+
+
 def fuse_learned(tables: Sequence[ScoreTable]) -> ScoreTable:
     """A weight for each stream and class, learned on the runs' validation videos alone (the paper's future work; a reading).
 

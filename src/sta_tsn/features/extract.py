@@ -6,6 +6,7 @@ import torch
 from pytorch_lightning import Callback, Trainer
 
 from sta_tsn.datasets import VideoRecord
+from sta_tsn.errors import UserError
 from sta_tsn.features.frame_classifiers import judge_videos
 from sta_tsn.features.store import FeatureStore
 from sta_tsn.tasks import SpatialAttentionBackbone
@@ -55,5 +56,5 @@ class _StoreWriter(Callback):
             if outputs["spatial_weights"] is not None:
                 tensors["spatial_weights"] = outputs["spatial_weights"][row].half()
             if not torch.isfinite(tensors["features"]).all():
-                raise FloatingPointError(f"{self.records[index].path}: features are not finite; the backbone diverged (lower lr)")
+                raise UserError(f"{self.records[index].path}: features are not finite; the backbone diverged. Lower model.lr.")
             self.store.write(self.records[index].id, **tensors)

@@ -100,8 +100,9 @@ class CNN(nn.Module):
 
 
 def build_cnn(backbone: str | dict, weights: str, num_channels: int) -> CNN:
-    """From a timm name, or from the `settings` of a CNN, which say how many channels it sees."""
-    return CNN(weights=weights, **({"name": backbone, "num_channels": num_channels} if isinstance(backbone, str) else backbone))
+    """From a timm name, or from the `settings` of a CNN, whose number of channels counts where they say it."""
+    named = {"name": backbone} if isinstance(backbone, str) else backbone
+    return CNN(weights=weights, **{"num_channels": num_channels, **named})
 
 
 @torch.no_grad()
@@ -200,5 +201,7 @@ def _read_state(path: str) -> dict[str, Tensor]:
             f"WEIGHTS={path} cannot be read as tensors alone ({type(error).__name__}): is it a safetensors or pth file?"
         ) from error
     for wrapper in ("state_dict", "model"):
-        state = state.get(wrapper, state)
+        state = state.get(wrapper, state) if isinstance(state, dict) else state
+    if not isinstance(state, dict):
+        raise ConfigError(f"WEIGHTS={path} holds a {type(state).__name__}, not tensors by name (a state dict).")
     return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}

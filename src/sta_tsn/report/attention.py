@@ -1,5 +1,8 @@
 """The paper's Figure 6: what the model looks at, and when."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -16,9 +19,9 @@ from sta_tsn.models import ActionOutput
 from sta_tsn.report.figures import save_figure
 from sta_tsn.report.flow_colour import colour_wheel, flow_to_colour
 from sta_tsn.tasks import TemporalAttentionTSN
-from sta_tsn.video import FlowStore, SegmentSampler, VideoReader, center_crop, dequantize_flow
+from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, dequantize_flow
 from sta_tsn.video.flow_extract import video_flow
-from sta_tsn.video.flow_store import FLOW_STACK, read_flow
+from sta_tsn.video.flow_store import FLOW_STACK
 
 
 class CenterClips(NamedTuple):
@@ -54,36 +57,32 @@ def center_clips(model: nn.Module, record: VideoRecord, flow: FlowStore | None =
         flow: where the flow is stored; a model of flow computes it where None, some tenths of a second a frame.
         pair_distance: of RGB, see `VideoDataModule`.
     """
-    if model.encoder.cnn.num_channels == 3:
-        indices = SegmentSampler(stack_length=1 + pair_distance)(record.num_frames)
-        offsets = (0, pair_distance) if pair_distance else (0,)
-        parts = [_center_crops(record, indices + offset, model.input_px) for offset in offsets]
-        clips, pictures, bound = np.concatenate(parts, -1), parts[0], None
-    else:
-        if record.num_frames < 2:
-            raise UserError(f"{record.path} has one frame, so it has no flow for this model to see.")
-        indices = SegmentSampler(stack_length=FLOW_STACK)(record.num_frames - 1)
-        clips = center_crop(_flow_stacks(record, flow, indices), model.input_px)
-        motion = dequantize_flow(torch.from_numpy(clips[..., :2])).numpy()
-        bound = max(1.0, float(np.percentile(np.hypot(motion[..., 0], motion[..., 1]), 99)))
-        pictures = np.stack([flow_to_colour(one, bound) for one in motion])
-    batch = torch.from_numpy(clips).permute(0, 3, 1, 2).unflatten(0, tuple(indices.shape))[None]
-    return CenterClips(batch, pictures, indices, bound)
+    sees_flow = model.encoder.cnn.num_channels != 3
+    if sees_flow and record.num_frames < 2:
+        raise UserError(f"{record.path} has one frame, so it has no flow for this model to see.")
+    sampler = SegmentSampler(stack_length=FLOW_STACK if sees_flow else 1 + pair_distance)
+    with _stored_flow(record, flow) if sees_flow else nullcontext() as store:
+        one = ClipDataset([replace(record, labels=())], 0, sampler, "center", model.input_px, flow=store, pair_distance=pair_distance)
+        clip = one[0, 0]
+    frames = clip["clips"].flatten(0, 2).permute(0, 2, 3, 1)  # (30, S, S, C)
+    if not sees_flow:
+        return CenterClips(clip["clips"], frames[..., :3].numpy(), clip["frame_indices"], None)
+    motion = dequantize_flow(frames[..., :2]).numpy()
+    bound = max(1.0, float(np.percentile(np.hypot(motion[..., 0], motion[..., 1]), 99)))
+    return CenterClips(clip["clips"], np.stack([flow_to_colour(one, bound) for one in motion]), clip["frame_indices"], bound)
 
 
-def _center_crops(record: VideoRecord, indices: Tensor, size_px: int) -> np.ndarray:
-    return center_crop(VideoReader(record.path).read(indices.clamp(max=record.num_frames - 1).flatten().tolist()), size_px)
-
-
-def _flow_stacks(record: VideoRecord, flow: FlowStore | None, indices: Tensor) -> np.ndarray:
-    starts = indices.flatten().tolist()
+@contextmanager
+def _stored_flow(record: VideoRecord, flow: FlowStore | None) -> Iterator[FlowStore]:
+    """`flow`, or a store that holds this video's alone for the time being."""
     if flow:
-        return read_flow(flow.path(record), starts, FLOW_STACK)
+        yield flow
+        return
     print(f"Computing the flow of {record.num_frames} frames ...", flush=True)
     with TemporaryDirectory() as folder:
         store = FlowStore(folder)
         store.write(record, video_flow(VideoReader(record.path), torch.device("cuda" if torch.cuda.is_available() else "cpu")))
-        return read_flow(store.path(record), starts, FLOW_STACK)
+        yield store
 
 
 def attention_figure(explained: Explained, title: str, path: Path) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sta_tsn.errors import UserError
-from sta_tsn.evaluation.statistics import accuracy_interval, paired_bootstrap
+from sta_tsn.evaluation.statistics import accuracy_interval, paired_difference
 from sta_tsn.report.runs import Runs
 
 
@@ -72,7 +72,7 @@ def accuracy_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences_table(runs: Runs) -> pd.DataFrame:
-    """Every two runs of one dataset on the videos that both were tested on: paired bootstrap over sources, points of accuracy."""
+    """Every two runs of one dataset on the videos that both were tested on: see `paired_difference`; points of accuracy."""
     labelled = runs.scores.dropna(subset="correct")
     answers = {name: part.droplevel("run") for name, part in labelled.groupby(level="run", sort=False)}
     names, dataset, lines = short_names(list(answers)), runs.config.get("dataset", pd.Series(dtype=str)), []
@@ -80,7 +80,7 @@ def differences_table(runs: Runs) -> pd.DataFrame:
         both = answers[first].join(answers[second]["correct"].rename("second"), how="inner")
         if both.empty or dataset.get(first) != dataset.get(second):
             continue
-        found = paired_bootstrap(both["correct"].to_numpy(), both["second"].to_numpy(), both["group"])
+        found = paired_difference(both["correct"].to_numpy(), both["second"].to_numpy(), both["group"])
         points = {"difference": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high}
         verdict = "yes" if found.significant else "no"
         lines.append({"from": names[first], "to": names[second], **points, "p": found.p, "significant": verdict, "videos": len(both)})

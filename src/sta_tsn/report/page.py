@@ -12,7 +12,8 @@ import pandas as pd
 from sta_tsn.artefacts import atomic, file_fingerprint, fingerprint, read_json, write_json
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
-from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, on_shared_videos
+from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, two_streams
+from sta_tsn.report.tables import minutes
 from sta_tsn.video import FlowStore
 
 if TYPE_CHECKING:
@@ -55,10 +56,7 @@ def named_tables(streams: dict[str, dict[str, ScoreTable]]) -> dict[str, ScoreTa
     for title in next(iter(streams.values())):
         parts = {modality: tables[title] for modality, tables in streams.items()}
         rows |= {f"{title}, {modality}": table for modality, table in parts.items()}
-        shared = on_shared_videos(list(parts.values()))
-        rows[f"{title}, two-stream"] = fuse(shared, [1] * len(parts))
-        if all(table.validation for table in shared):
-            rows[f"{title}, two-stream, learned"] = fuse_learned(shared)
+        rows |= {f"{title}, {name}": table for name, table in two_streams(list(parts.values())).items()}
     return rows
 
 
@@ -70,9 +68,8 @@ def evaluate(paths: list[str]) -> None:
 
 def row_of(table: ScoreTable) -> dict:
     """A row of Table 2: the measures, and what it cost (a fusion: all its streams)."""
-    runs = table.protocol.get("fused", [table.protocol])
-    minutes = sum(sum(run.get("seconds", {}).values()) for run in runs) / 60
-    return {**table.summary, "minutes": round(minutes, 1), "peak memory GB": max(run.get("peak_memory_gb", 0) for run in runs)}
+    memory = max(run.get("peak_memory_gb", 0) for run in table.protocol.get("fused", [table.protocol]))
+    return {**table.summary, "minutes": minutes(table.protocol), "peak memory GB": memory}
 
 
 def fuse_runs(paths: list[str], weights: list[float], out: str | None) -> None:

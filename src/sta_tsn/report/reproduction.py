@@ -52,9 +52,9 @@ def build_reproduction(
         "differences": (
             "Which differences are real",
             differences(runs, beside),
-            "Paired bootstrap (10,000 draws) over the sources of the test clips (the videos that they were cut from; at SBU the pairs of "
-            "actors), 95 % interval in brackets. A clip tested in several splits or seeds counts once, with its mean. p is for these "
-            "sources and for the networks as they were trained: another seed trains another network.",
+            "In brackets the 95 % interval of a paired bootstrap (10,000 draws) over the sources of the test clips (the videos that they "
+            "were cut from; at SBU the pairs of actors); p by exchanging the rows' answers source by source. A clip tested in several "
+            "splits or seeds counts once, with its mean. p is for the networks as they were trained: another seed trains another network.",
         ),
         "attention": ("Attention against ground truth", attention_table(runs), ATTENTION_TEXT),
     }

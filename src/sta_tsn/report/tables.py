@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, on_shared_videos
+from sta_tsn.evaluation import ScoreTable, two_streams
 from sta_tsn.evaluation.metrics import is_right
-from sta_tsn.evaluation.statistics import accuracy_interval, paired_bootstrap
+from sta_tsn.evaluation.statistics import accuracy_interval, paired_difference
 from sta_tsn.report import paper
 
 
@@ -31,10 +31,8 @@ def with_fusions(runs: list[TestedRun]) -> list[TestedRun]:
     for run in runs:
         other = flows.get((run.row, run.split, run.seed))
         if run.modality == "rgb" and other:
-            pair = on_shared_videos([run.table, other.table])
-            fused.append(run._replace(modality="two-stream", table=fuse(pair, [1, 1]), folder=None))
-            if all(table.validation for table in pair):
-                fused.append(run._replace(modality="two-stream, learned", table=fuse_learned(pair), folder=None))
+            joined = two_streams([run.table, other.table])
+            fused += [run._replace(modality=name, table=table, folder=None) for name, table in joined.items()]
     return [*runs, *fused]
 
 
@@ -43,14 +41,14 @@ def runs_table(runs: list[TestedRun]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "row": run.row, "modality": run.modality, "split": run.split, "seed": run.seed, **run.table.summary,
-            "minutes": _minutes(run.table.protocol),
+            "minutes": minutes(run.table.protocol),
             **_sampling(run.table.protocol), "missing": run.table.protocol["missing"], "commit": _commits(run.table.protocol),
         }
         for run in runs
     )  # fmt: skip
 
 
-def _minutes(protocol: dict) -> float:
+def minutes(protocol: dict) -> float:
     """A fusion took what its streams took."""
     return round(sum(sum(run.get("seconds", {}).values()) for run in protocol.get("fused", [protocol])) / 60, 1)
 
@@ -86,7 +84,7 @@ def table_3(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
         splits = {split: np.mean([_accuracy(run) for run in part]) for (split,), part in _grouped(group, "split").items()}
         said = {split: paper.accuracy_of(dataset, row, modality, split) for split in splits}
         line = {f"split {split}": _beside(value, said[split]) for split, value in sorted(splits.items())}
-        whole = paper.MEAN_OF_SPLITS.get((dataset, row)) if None in said.values() else np.mean(list(said.values()))
+        whole = paper.MEAN_OF_SPLITS.get((dataset, row, len(splits))) if None in said.values() else np.mean(list(said.values()))
         line[f"mean of {len(splits)}"] = _beside(np.mean(list(splits.values())), whole, _spread_over_seeds(group))
         lines[f"{row}, {modality}"] = line
     table = pd.DataFrame(lines).T.fillna("–")
@@ -127,7 +125,7 @@ def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> 
             both = both.agg({"group": "first", "right": "mean", "second": "mean"}).dropna()
             if both.empty:
                 continue
-            found = paired_bootstrap(both["right"].to_numpy(), both["second"].to_numpy(), both["group"])
+            found = paired_difference(both["right"].to_numpy(), both["second"].to_numpy(), both["group"])
             gain = f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
             verdict = f"not significant (p = {found.p:.2f})"
             if found.significant:

@@ -16,9 +16,10 @@ from sta_tsn.report.reproduction import ATTENTION_FILE
 from sta_tsn.running.folder import RunFolder
 from sta_tsn.running.occlusion import FRAMES_COVERED, SHARE_COVERED, covered_scores
 from sta_tsn.video import FlowStore, crop_masks
+from sta_tsn.video.flow_store import FLOW_STACK
 
 NUM_DROPPED = 3  # frames of each segment
-PROTOCOL = "centre crop; covered: most, least, random, middle"  # in the file; measured again where it is another
+PROTOCOL = "centre crop; covered: most, least, random, middle; flow: the stack's middle frame"  # measured again where another
 
 
 def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoRecord], flow: FlowStore | None = None) -> None:
@@ -48,13 +49,14 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
         for name, covered in covered_scores(model, record, flow, generator).items():
             scores[f"covered_{name}"].append(covered)
         labels.append(torch.zeros(len(dataset.classes)).index_fill(0, torch.tensor(record.labels, dtype=torch.long), 1))
+        shown = (indices + FLOW_STACK // 2).clamp(max=record.num_frames - 1) if flow else indices  # a stack's middle frame
         mask = dataset.actor_mask(record)
         if mask is not None and "spatial_weights" in stored:
-            seen = torch.from_numpy(crop_masks(mask, indices.flatten().tolist(), model.input_px))
+            seen = torch.from_numpy(crop_masks(mask, shown.flatten().tolist(), model.input_px))
             _add(spatial, spatial_scores(stored["spatial_weights"][0].float().flatten(0, 1), seen))
         key_frames = dataset.key_frames(record)
         if key_frames is not None:
-            _add(temporal, key_frame_scores(beta, torch.from_numpy(key_frames)[indices]))
+            _add(temporal, key_frame_scores(beta, torch.from_numpy(key_frames)[shown]))
     found = {name: _percent(values) for name, values in spatial.items() if not name.startswith("mass")}
     found |= {name: round(float(np.nanmean(np.concatenate(values))), 3) for name, values in spatial.items() if name.startswith("mass")}
     found |= {f"key_frame_{name}": _percent(values) for name, values in temporal.items()}

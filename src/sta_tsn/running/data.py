@@ -59,9 +59,11 @@ def _check_devices(devices: str) -> None:
     gpus = torch.cuda.device_count()
     if not gpus and not re.fullmatch(r"auto|0*[1-9]\d*", devices):
         raise ConfigError(f"DEVICES={devices}: there is no GPU here. Give auto, or the number of processes.")
-    highest = max(map(int, filter(None, devices.split(",")))) if "," in devices else int(devices) - 1 if devices.isdigit() else 0
-    if gpus and not 0 <= highest < gpus:
-        raise ConfigError(f"DEVICES={devices}: there are {gpus} GPUs here, 0 to {gpus - 1}.")
+    if gpus and devices not in ("auto", "-1"):
+        numbers = [int(one) for one in devices.split(",") if one]
+        highest = max(numbers) if "," in devices else numbers[0] - 1
+        if not 0 <= highest < gpus:
+            raise ConfigError(f"DEVICES={devices}: there are {gpus} GPUs here, 0 to {gpus - 1}.")
 
 
 def check_model(options: TrainOptions) -> None:

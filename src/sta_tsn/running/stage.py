@@ -181,5 +181,7 @@ def score_table(task, videos: list[dict], protocol: dict) -> ScoreTable:
         labels[row, video["labels"]] = True
     beta = torch.stack([output["temporal_weights"] for output in ordered]) if "temporal_weights" in ordered[0] else None
     scores = torch.stack([output["scores"] for output in ordered])
+    if not scores.isfinite().all():
+        raise UserError("The class scores are not finite: training diverged. Lower model.lr.")
     ids, groups = ([video[part] for video in videos] for part in ("id", "group"))
     return ScoreTable(ids, scores, labels, task.classes, protocol, beta, groups=groups)

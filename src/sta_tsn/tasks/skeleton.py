@@ -139,9 +139,6 @@ class SkeletonAttention(ActionRecognition):
         self.requires_grad_(False)
         for name in phase.trained:
             self.part(name).requires_grad_(True)
-        for name in ("spatial", "temporal"):
-            if name in phase.uses and name not in phase.trained:
-                self.part(name).eval()
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * (1 + math.cos(math.pi * epoch / phase.epochs)) / 2
         self.log("phase", float(number + 1))

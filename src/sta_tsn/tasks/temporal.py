@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 
+from sta_tsn.errors import ConfigError
 from sta_tsn.models import STATSN, temporal_attention_regularization
 from sta_tsn.tasks.recognition import ActionRecognition, classification_loss
 
@@ -50,7 +51,9 @@ class TemporalAttentionTSN(ActionRecognition):
         super().__init__(STATSN(hidden_dim=hidden_dim, dropout=dropout, **network), classes)
         if state:
             weights = {key.removeprefix("model."): value for key, value in state["state_dict"].items() if key.startswith("model.")}
-            self.model.load_state_dict(weights, strict=False)
+            missing, unexpected = self.model.load_state_dict(weights, strict=False)
+            if unexpected or any(not name.startswith("attention.") for name in missing):
+                raise ConfigError(f"model.backbone_checkpoint={backbone_checkpoint} is not of a CNN as in Table 2 (experiments/table2).")
         self.model.encoder.requires_grad_(False)
         self.lr, self.lr_step_iterations, self.weight_decay = lr, lr_step_iterations, weight_decay
         self.temporal_regularization = temporal_regularization

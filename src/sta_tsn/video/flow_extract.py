@@ -54,8 +54,9 @@ def extract_all(records: list[VideoRecord], root: Path, devices: str = "auto", n
     say(f"Flow in {root.resolve()}: {len(moving) - len(todo)} of {len(moving)} videos are done", flush=True)
     if todo:
         trainer = flow_trainer(devices, nodes, len(todo))
+        processes = nodes * (int(devices) if devices.isdigit() else os.cpu_count() or 1)
         num_pairs = sum(record.num_frames for record in moving)  # of all, so that a stopped command goes on as it began
-        trainer.predict(FlowExtraction(store, todo, num_pairs > trainer.world_size * PAIRS_WORTH_COMPILING), return_predictions=False)
+        trainer.predict(FlowExtraction(store, todo, num_pairs > processes * PAIRS_WORTH_COMPILING), return_predictions=False)
         trainer.strategy.barrier()  # else the first process to finish would end the command
     return store
 
