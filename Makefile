@@ -30,9 +30,11 @@ help: ## this list
 	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 MODALITY=rgb|flow|two-stream MODEL=sta_tsn|tsn|smnet|stin|sta_lstm|ablations"
 
 train: $(BIN)/.installed ## train and test the rows of the model's table, write the report
+	$(if $(filter command,$(origin SPLITS) $(origin SEEDS)),$(error make train takes one SPLIT and SEED; make reproduce takes several))
 	$(STA_TSN) train $(data_options) $(train_options) --seed $(SEED)
 
 reproduce: $(BIN)/.installed ## the paper's tables and figures with statistics: make reproduce SPLITS="1 2 3" SEEDS="0 1 2"
+	$(if $(filter command,$(origin SPLIT) $(origin SEED)),$(error make reproduce takes SPLITS="1 2 3" and SEEDS="0 1 2"))
 	$(STA_TSN) reproduce $(all_splits) $(train_options) --splits $(SPLITS) --seeds $(SEEDS)
 
 report: $(BIN)/.installed ## rebuild the report of reproduce from the score tables that are there

@@ -46,7 +46,12 @@ def test_help_is_quick():
         (["--devices", "x"], "DEVICES=x: auto, a number of devices"),
         (["--devices", "0"], "DEVICES=0: there "),  # is no GPU here, or are so many
         (["--devices", "0,99"], "DEVICES=0,99: there "),
-        (["--runs", "setup.cfg/runs"], "Not a directory. Give a folder where you may write"),
+        (["--nodes", "0"], "NODES=0: a number of machines"),
+        (["--seed", "-1"], "SEED=-1: from 0 to"),
+        (["--model", "smnet", "--backbone", "mobilenetv2_100"], "SMNet needs a ResNet's blocks"),
+        (["--model", "smnet", "--backbone", "hrnet_w18_small"], "SMNet needs a ResNet's blocks"),
+        (["--model", "sta_lstm", "--dataset", "sbu", "--modality", "flow"], "sees skeletons only"),
+        (["--runs", "setup.cfg/runs"], "setup.cfg/runs/demo: Not a directory. DATA must be readable, RUNS a folder to write to"),
         (["--experiments", "absent"], "run from the repository's root"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sta_tsn.errors import UserError
-from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, micro_accuracy
+from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, micro_accuracy, pooled
 
 
 def test_fusing_needs_the_same_videos():
@@ -26,6 +26,12 @@ def test_fusing_needs_the_same_videos():
         fuse([one, two], [1])
     with pytest.raises(UserError, match="none may be negative"):
         fuse([one, two], [1, -1])
+    with pytest.raises(UserError, match="none may be negative or without bound"):
+        fuse([one, two], [1, float("nan")])
+    with pytest.raises(UserError, match="not finite numbers: training diverged"):
+        replace(one, scores=one.scores / 0)
+    with pytest.raises(UserError, match="trained with different classes"):
+        pooled([one, replace(one, classes=["x", "y", "w"])])
 
 
 def stream(good_classes: list[int], num_videos: int, seed: int) -> ScoreTable:
@@ -77,6 +83,11 @@ def test_score_tables_by_any_name_and_what_is_none(tmp_path):
     assert ScoreTable.load(tmp_path / "run").ids == ["a"]
     (tmp_path / "metrics.csv").write_text("step\n")
     np.savez(tmp_path / "other.npz", ids=np.array(["a"]))
-    for name, complaint in (("metrics.csv", "is no score table"), ("other.npz", "classes, labels, protocol, scores missing")):
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "fused").read_bytes()[:-30])
+    for name, complaint in (
+        ("metrics.csv", "metrics.csv is no score table"),
+        ("cut.npz", "cut.npz is no score table"),
+        ("other.npz", "classes, labels, protocol, scores missing"),
+    ):
         with pytest.raises(UserError, match=complaint):
             ScoreTable.load(tmp_path / name)

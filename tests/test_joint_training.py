@@ -117,6 +117,11 @@ def test_a_checkpoint_alone_can_predict(trained):
     assert kept == {"centre": True, "scale": True, "smoothing_frames": 5}
 
 
+def test_phases_have_epochs():
+    with pytest.raises(ConfigError, match=r"model.main_epochs=-1: a number of epochs"):
+        SkeletonAttention(["a"], 30, main_epochs=-1)
+
+
 def test_two_devices_are_refused():
     task = SkeletonAttention(["a", "b"], 30)
     task._trainer = type("Two", (), {"world_size": 2})()

@@ -39,6 +39,9 @@ def test_the_epoch_that_validation_chose_is_tested_where_asked(trained, tmp_path
     assert run.tested_checkpoint == run.last
     run.note(select=True)
     assert run.tested_checkpoint == run.best and run.best.exists()
+    run.best.unlink()
+    with pytest.raises(UserError, match="select=true, but no epoch was validated"):
+        _ = run.tested_checkpoint
 
 
 def test_four_rows_are_tested_and_reported(trained):

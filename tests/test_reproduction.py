@@ -17,7 +17,7 @@ from tests_support import write_mini_experiments
 from sta_tsn.artefacts import read_json
 from sta_tsn.cli import main
 from sta_tsn.evaluation import ScoreTable
-from sta_tsn.report.figures import save_figure
+from sta_tsn.report.figures import per_class_chart, save_figure
 from sta_tsn.report.reproduction import build_reproduction, markdown
 from sta_tsn.report.tables import TestedRun, competitors, differences, runs_table, table_2, table_3, with_fusions
 from sta_tsn.running.attention import frames_to_keep
@@ -44,6 +44,12 @@ def test_table_2_has_mean_spread_interval_and_the_papers_number():
     assert found.loc["STA-TSN", "rgb"] == "55.0 ± 7.1 (45.2 to 64.4)"  # Wilson, 55 of 100
     assert found.loc["STA-TSN", "rgb, paper"] == "58.6" and found.loc["CNN", "rgb"].startswith("40.0 (")
     assert list(table_2([run("STA-TSN", 50)], "demo")) == ["rgb"]  # of which the paper has nothing
+
+
+def test_names_may_hold_dollars(tmp_path):
+    """Else what stands between two of them is read as a formula."""
+    per_class_chart(replace(table(50), classes=["$5_to_$10_", "b"]), "win_$5_to_$.avi", tmp_path / "chart.png")
+    assert (tmp_path / "chart.png").exists()
 
 
 def test_text_that_looks_like_a_number_is_left_alone():

@@ -50,6 +50,8 @@ def test_sbu_coordinates_are_metres(tmp_path):
         (sbu_line(1, 89) + ",x7", "line 1: 'x7' in column 91"),
         (sbu_line(1, 89) + ",inf", "'inf' in column 91"),
         (sbu_line(1, 89) + ",", "'' in column 91"),
+        (sbu_line(1, 89) + ",1e300", "'1e300' in column 91 is not a finite number"),
+        (sbu_line(7) + "\n" + sbu_line(9), "line 2: frame 9 after frame 7"),
         (",".join(["1", *["0"] * 45, *["0.5"] * 45]), "line 1: every joint of person 1 is 0"),
         (",".join(["1", *["0.5"] * 45, *["0"] * 45]), "every joint of person 2 is 0"),
     ],

@@ -133,7 +133,7 @@ def test_the_papers_schedule(temporal):
 
 def test_scores_of_a_diverged_run_are_no_result(temporal):
     temporal.test_outputs[0] = {"scores": torch.tensor([0.1, float("nan"), 0.2])}
-    with pytest.raises(UserError, match=r"not finite: training diverged. Lower model.lr"):
+    with pytest.raises(UserError, match=r"not finite numbers: training diverged. Lower model.lr"):
         score_table(temporal, [{"id": "a", "group": "a", "labels": [0]}], {})
 
 

@@ -1,6 +1,7 @@
 """The verbs of `sta-tsn`, and nothing else. Heavy imports wait until a verb needs them, so --help is quick."""
 
 import argparse
+import errno
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ constructor argument of the configured classes as --model.NAME, --data.NAME, or 
 --seed_everything=0, --test=false (end after training), --keep_features=true (of stage one, for stage two),
 --select=true (test the epoch with the least validation loss).
 `sta-tsn train` prints the command of every stage it runs."""
+
+FILE_TROUBLES = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,8 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"sta-tsn: {error}", file=sys.stderr)
         return 1
-    except (PermissionError, NotADirectoryError) as error:
-        print(f"sta-tsn: {error.filename}: {error.strerror}. Give a folder where you may write (RUNS=...).", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in FILE_TROUBLES:
+            raise
+        print(f"sta-tsn: {error.filename}: {error.strerror}. DATA must be readable, RUNS a folder to write to.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on where it was.", file=sys.stderr)

@@ -54,7 +54,10 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
         return {}
     types = {field.name: field.type for field in fields(ManifestRow)}
     with open(path, newline="", encoding="utf-8") as file:
-        rows = [ManifestRow(**{key: types[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
+        try:
+            rows = [ManifestRow(**{key: types[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
+        except (TypeError, KeyError, ValueError) as error:
+            raise DatasetError(f"{path} is damaged. Delete it: the frames are counted anew.") from error
     return {row.path: row for row in rows}
 
 

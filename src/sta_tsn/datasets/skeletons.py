@@ -59,13 +59,17 @@ def read_sbu_skeleton(path: Path) -> np.ndarray:
     Raises:
         DatasetError: other than 91 columns (one person only, other joints), no number, NaN, a frame of zeros, an empty file.
     """
-    frames = []
+    frames, numbers = [], []
     for place, line in read_lines(path):
         cells = line.split(",")
         if len(cells) != SBU_COLUMNS:
             held = f"{(len(cells) - 1) / 3:g} joints in place of 2 x 15"
             raise DatasetError(f"{place}: {len(cells)} columns, {SBU_COLUMNS} are expected ({held}); the last is {cells[-1]!r}")
-        frames.append(_joints([_number(cell, place, column) for column, cell in enumerate(cells, 1)][1:], place))
+        number, *values = (_number(cell, place, column) for column, cell in enumerate(cells, 1))
+        if numbers and number != numbers[-1] + 1:
+            raise DatasetError(f"{place}: frame {number:g} after frame {numbers[-1]:g}")
+        numbers.append(number)
+        frames.append(_joints(values, place))
     normalised = np.stack(frames).reshape(-1, 2, 15, 3)
     return (normalised - np.float32([0.5, 0.5, 0])) * np.float32([2.56, -1.92, 1.28])
 
@@ -136,6 +140,7 @@ def _count(lines: Iterator[tuple[str, str]], path: Path, what: str) -> int:
 def _number(cell: str, place: str, column: int) -> float:
     try:
         value = float(cell)
+        value = value if abs(value) <= np.finfo(np.float32).max else np.nan
     except ValueError:
         value = np.nan
     if not np.isfinite(value):

@@ -1,5 +1,6 @@
 """Score tables of several streams joined into one, with given weights or with weights learned on validation videos."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -25,8 +26,8 @@ def fuse(tables: Sequence[ScoreTable], weights: Sequence[float]) -> ScoreTable:
     """
     if len(tables) < 2 or len(tables) != len(weights):
         raise UserError(f"fusing takes two or more score tables and as many weights, not {len(tables)} and {len(weights)}")
-    if min(weights) < 0 or not sum(weights):
-        raise UserError(f"weights {list(weights)}: none may be negative, one must be positive")
+    if not all(0 <= weight < math.inf for weight in weights) or not sum(weights):
+        raise UserError(f"weights {list(weights)}: none may be negative or without bound, one must be positive")
     shares = torch.tensor(weights, dtype=tables[0].scores.dtype) / sum(weights)
     return _weighted(tables, shares[:, None], {"weights": list(weights)})
 

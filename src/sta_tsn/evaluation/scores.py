@@ -43,6 +43,8 @@ class ScoreTable:
             raise UserError("a score table names a video twice")
         if self.scores.shape != self.labels.shape or self.scores.shape != (len(self.ids), len(self.classes)):
             raise UserError(f"scores {tuple(self.scores.shape)}, labels {tuple(self.labels.shape)}, {len(self.ids)} ids do not fit")
+        if not self.scores.isfinite().all():
+            raise UserError("class scores that are not finite numbers: training diverged. Lower model.lr.")
         if len(self.groups) != len(self.ids):
             raise UserError(f"{len(self.groups)} groups for {len(self.ids)} ids")
 
@@ -69,11 +71,16 @@ class ScoreTable:
         path = Path(path, "scores.npz") if Path(path).is_dir() else Path(path)
         if not path.exists():
             raise UserError(f"No score table {path}: the run has not been tested (make train).")
-        if not zipfile.is_zipfile(path):
-            raise UserError(f"{path} is no score table: those are a run's scores.npz.")
+        try:
+            return cls._read(path)
+        except (ValueError, EOFError, zipfile.BadZipFile, UserError) as error:
+            raise UserError(f"{path} is no score table, which is a run's scores.npz: {error}") from error
+
+    @classmethod
+    def _read(cls, path: Path) -> "ScoreTable":
         with np.load(path, allow_pickle=False) as file:
             if missing := {"ids", "scores", "labels", "classes", "protocol"} - set(file):
-                raise UserError(f"{path} is no score table: {', '.join(sorted(missing))} missing. Those are a run's scores.npz.")
+                raise UserError(f"{', '.join(sorted(missing))} missing")
             beta = torch.from_numpy(file["temporal_weights"]) if "temporal_weights" in file else None
             about = {"classes": file["classes"].tolist(), "protocol": json.loads(str(file["protocol"]))}
             groups = file["groups"].tolist() if "groups" in file else []  # older tables have none
@@ -87,7 +94,13 @@ class ScoreTable:
 
 
 def pooled(tables: Sequence[ScoreTable]) -> ScoreTable:
-    """Tables of several splits of one dataset as one, for figures: (V1 + V2 + ..., K). A video of two splits is in it twice."""
+    """Tables of several splits of one dataset as one, for figures: (V1 + V2 + ..., K). A video of two splits is in it twice.
+
+    Raises:
+        UserError: the dataset's classes were others for one split than for another.
+    """
+    if len({tuple(table.classes) for table in tables}) > 1:
+        raise UserError("the splits were trained with different classes; train them anew on the same dataset")
     ids = [f"split {table.protocol['split']}: {name}" for table in tables for name in table.ids]
     scores, labels = (torch.cat([getattr(table, part) for table in tables]) for part in ("scores", "labels"))
     groups = [name for table in tables for name in table.groups]

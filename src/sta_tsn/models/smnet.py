@@ -87,7 +87,7 @@ class ClipEncoder(nn.Module):
         self.cnn, self.feature_dim = cnn, cnn.num_features
         stages = [stage for name, stage in cnn.net.named_children() if name.startswith("layer")]
         blocks = [block for stage in stages for block in (stage if all_blocks else stage[:1]) if hasattr(block, "conv1")]
-        if not blocks:
+        if len(blocks) < 4:
             raise ConfigError(f"SMNet needs a ResNet's blocks, which backbone {cnn.name!r} has not. Take resnet18, resnet50, ...")
         for block in blocks:
             block.conv1 = nn.Sequential(SMModule(block.conv1.in_channels), block.conv1)

@@ -11,6 +11,7 @@ from sta_tsn.evaluation.metrics import is_right
 from sta_tsn.evaluation.statistics import accuracy_interval
 
 plt.switch_backend("Agg")  # files only, no screen
+plt.rcParams["text.parse_math"] = False  # names of files and classes may hold a $
 
 
 def per_class_chart(table: ScoreTable, title: str, path: Path) -> None:

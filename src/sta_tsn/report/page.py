@@ -12,7 +12,7 @@ import pandas as pd
 from sta_tsn.artefacts import atomic, file_fingerprint, fingerprint, read_json, write_json
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
-from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, two_streams
+from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, on_shared_videos, two_streams
 from sta_tsn.report.tables import minutes
 from sta_tsn.video import FlowStore
 
@@ -80,12 +80,12 @@ def fuse_runs(paths: list[str], weights: list[float], out: str | None) -> None:
     """
     files = [Path(path, "scores.npz") if Path(path).is_dir() else Path(path) for path in paths]
     tables = {str(file): ScoreTable.load(file) for file in files}
-    if len(tables) != len(files):
+    if len({file.resolve() for file in files}) != len(files):
         raise UserError(f"the same run twice: {', '.join(map(str, files))}")
-    fused = fuse(list(tables.values()), weights)
-    tables[f"fused {':'.join(f'{weight:g}' for weight in weights)}"] = fused
-    if all(table.validation for table in tables.values() if table is not fused):
-        tables["fused, weights learned on validation"] = fuse_learned([table for table in tables.values() if table is not fused])
+    streams = list(tables.values())
+    tables[f"fused {':'.join(f'{weight:g}' for weight in weights)}"] = fused = fuse(streams, weights)
+    if all(table.validation for table in streams):
+        tables["fused, weights learned on validation"] = fuse_learned(on_shared_videos(streams))
     print_table(pd.DataFrame({path: row_of(table) for path, table in tables.items()}).T, protocol_line(tables))
     if out:
         fused.save(out)

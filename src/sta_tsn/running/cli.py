@@ -85,6 +85,7 @@ def silence_noise() -> None:
         "Checkpoint directory .* exists and is not empty",  # resuming
         "The number of training batches .* is smaller than the logging interval",  # epochs are logged in any case
         "The `srun` command is available",  # a note for SLURM users
+        "Total length of `DataLoader` across ranks is zero",  # no validation videos
         "The '.*dataloader' does not have many workers",  # two cores have not
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -40,9 +40,13 @@ def check_names(options: TrainOptions) -> None:
     if options.modality not in MODALITIES:
         raise unknown("modality", options.modality, MODALITIES)
     flow_recipe = Path(options.experiments, options.dataset, "flow.yaml")
-    if options.modality != "rgb" and not flow_recipe.exists():
+    if options.modality != "rgb" and not flow_recipe.exists() and not holds_skeletons(options):
         raise ConfigError(f"{options.dataset} has no recipe for flow: write {flow_recipe}, or train with MODALITY=rgb.")
     _check_devices(options.devices)
+    if options.nodes < 1:
+        raise ConfigError(f"NODES={options.nodes}: a number of machines, at least 1.")
+    if not 0 <= options.seed < 2**32:
+        raise ConfigError(f"SEED={options.seed}: from 0 to {2**32 - 1}.")
     if options.backbone:
         from sta_tsn.models.cnn import check_backbone_name
 
@@ -80,6 +84,10 @@ def check_model(options: TrainOptions) -> None:
             raise ConfigError(f"{name.upper()}={getattr(options, name)}: MODEL={options.model} has no CNN; leave it out.")
     if sees_skeletons and options.modality != "rgb":
         raise ConfigError(f"MODALITY={options.modality}: MODEL={options.model} sees skeletons only; leave it out.")
+    if options.model == "smnet" and options.backbone:
+        from sta_tsn.models import SMNet
+
+        SMNet(2, options.backbone)  # before the row that it is compared with has been trained
 
 
 def holds_skeletons(options: TrainOptions) -> bool:

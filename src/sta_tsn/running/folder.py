@@ -104,8 +104,15 @@ class RunFolder:
 
         Choosing by validation was tried: the 51 validation clips of JHMDB chose, by loss, the second of ten epochs
         for SA-CNN (44.4 % on test), before the learning rate had come down. `best.ckpt` is kept beside it.
+
+        Raises:
+            UserError: `select`, and no epoch was validated.
         """
-        return self.best if self.about.get("select") and self.best.exists() else self.last
+        if not self.about.get("select"):
+            return self.last
+        if not self.best.exists():
+            raise UserError(f"{self.path}: select=true, but no epoch was validated (data.val_share, trainer.check_val_every_n_epoch).")
+        return self.best
 
     def is_done(self, stamp: str) -> bool:
         """Tested (or trained, where no test was wanted) with these settings and inputs; the features for stage two are there."""

@@ -52,7 +52,7 @@ def report(options: TrainOptions) -> None:
     modalities = streams(replace(options, modality="two-stream"))
     runs = [run for row in ROWS[options.model] for modality in modalities for run in _tested(root, row, modality)]
     if not runs:
-        raise UserError(f"No tested run below {root.resolve()}: make reproduce DATASET={options.dataset} makes them.")
+        raise UserError(f"No tested run below {root.resolve()}: make reproduce MODEL={options.model} DATASET={options.dataset} makes them.")
     command = f"make report MODEL={options.model} DATASET={options.dataset}"
     drawn = sorted((root / "report" / options.model).glob("*/*/attention_*.png"))
     pictures = [path for path in drawn if path.parent == drawn[0].parent]

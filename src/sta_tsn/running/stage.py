@@ -156,9 +156,10 @@ def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
     try:
         with timed(folder, "fit", trainer.is_global_zero):
             trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
-    finally:
-        if trainer.interrupted and trainer.is_global_zero:
+    except (KeyboardInterrupt, SystemExit):  # Lightning makes the first the second
+        if trainer.is_global_zero:
             print("\nStopped; the last finished epoch is kept. The same command goes on from there.", flush=True)
+        raise
 
 
 def _scores_of_validation(trainer: Trainer, task, data: FeatureDataModule) -> ScoreTable | None:
@@ -181,7 +182,5 @@ def score_table(task, videos: list[dict], protocol: dict) -> ScoreTable:
         labels[row, video["labels"]] = True
     beta = torch.stack([output["temporal_weights"] for output in ordered]) if "temporal_weights" in ordered[0] else None
     scores = torch.stack([output["scores"] for output in ordered])
-    if not scores.isfinite().all():
-        raise UserError("The class scores are not finite: training diverged. Lower model.lr.")
     ids, groups = ([video[part] for video in videos] for part in ("id", "group"))
     return ScoreTable(ids, scores, labels, task.classes, protocol, beta, groups=groups)

@@ -94,6 +94,9 @@ class SkeletonAttention(ActionRecognition):
         frame_regularization: float = 1e-4,
         weight_regularization: float = 5e-4,
     ):
+        for name, epochs in (("subnet", subnet_epochs), ("main", main_epochs), ("finetune", finetune_epochs)):
+            if epochs < 1:
+                raise ConfigError(f"model.{name}_epochs={epochs}: a number of epochs, at least 1.")
         network = STALSTM(len(classes), num_joints, hidden_dim, num_layers, spatial_attention, temporal_attention, rescale_joints, dropout)
         super().__init__(network, classes)
         self.save_hyperparameters(logger=False)
@@ -122,6 +125,8 @@ class SkeletonAttention(ActionRecognition):
             raise ConfigError("STA-LSTM trains on one device: eight short sequences a step leave nothing to share. Use DEVICES=1.")
         total, loop = sum(phase.epochs for phase in self.phases), self.trainer.fit_loop
         loop.max_epochs = total if loop.max_epochs in (None, -1) else min(total, loop.max_epochs)
+        if loop.max_epochs < total and self.trainer.is_global_zero:
+            print(f"trainer.max_epochs={loop.max_epochs} of {total} epochs: the phases that train what is tested are cut short.")
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

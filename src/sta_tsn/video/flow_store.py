@@ -96,7 +96,8 @@ class FlowStore:
         abouts = [about for about in map(read_about, paths) if "settings" in about]
         if len(abouts) not in (0, len(paths)):
             raise UserError(
-                f"{self.root.resolve()} holds flow of make flow and of another tool, {len(abouts)} and {len(paths) - len(abouts)} videos."
+                f"{self.root.resolve()} holds flow of make flow and of another tool, {len(abouts)} and {len(paths) - len(abouts)} videos. "
+                "Complete the other tool's folders and delete the *.zip, or move the folders away and run make flow."
             )
         like = FlowStore(self.root, self.settings or (abouts[0]["settings"] if abouts else None))
         wrong = [f"  {path}: {text}" for path, record in zip(paths, records, strict=True) if (text := like._complaint(record))]
