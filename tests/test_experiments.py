@@ -26,7 +26,7 @@ STAGE_ONE_ROWS = ("cnn", "sa_cnn", "sa_cnn_tsn")
 
 def fit(row: str, dataset: str, stage: str, run: RunFolder, *options: str) -> ScoreTable:
     configs = [f"--config={EXPERIMENTS}/{name}.yaml" for name in (f"table2/{row}", f"{dataset}/{stage}")]
-    assert main(["fit", *configs, f"--run_dir={run.path}", "--trainer.max_steps=1", "--data.num_workers=0", *options]) == 0
+    assert main(["fit", *configs, f"--run_dir={run.path}", *options, "--trainer.max_epochs=1", "--data.num_workers=0"]) == 0
     return ScoreTable.load(run.scores)
 
 
