@@ -16,6 +16,7 @@ from sta_tsn.datasets.manifest import Manifest, ManifestRow
 from sta_tsn.datasets.records import VideoDataset, VideoRecord
 from sta_tsn.errors import DatasetError
 
+LARGEST = float(np.finfo(np.float32).max)
 SBU_COLUMNS = 1 + 2 * 15 * 3
 NTU_JOINTS, NTU_JOINT_COLUMNS, NTU_BODY_COLUMNS = 25, 12, 10
 
@@ -140,7 +141,7 @@ def _count(lines: Iterator[tuple[str, str]], path: Path, what: str) -> int:
 def _number(cell: str, place: str, column: int) -> float:
     try:
         value = float(cell)
-        value = value if abs(value) <= np.finfo(np.float32).max else np.nan
+        value = value if abs(value) <= LARGEST else np.nan
     except ValueError:
         value = np.nan
     if not np.isfinite(value):
