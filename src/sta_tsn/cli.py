@@ -14,6 +14,7 @@ constructor argument of the configured classes as --model.NAME, --data.NAME, or 
 --select=true (test the epoch with the least validation loss).
 `sta-tsn train` prints the command of every stage it runs."""
 
+# Of folders and files that a command names: no traceback helps there.
 FILE_TROUBLES = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 

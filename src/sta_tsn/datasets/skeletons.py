@@ -16,7 +16,7 @@ from sta_tsn.datasets.manifest import Manifest, ManifestRow
 from sta_tsn.datasets.records import VideoDataset, VideoRecord
 from sta_tsn.errors import DatasetError
 
-LARGEST = float(np.finfo(np.float32).max)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 SBU_COLUMNS = 1 + 2 * 15 * 3
 NTU_JOINTS, NTU_JOINT_COLUMNS, NTU_BODY_COLUMNS = 25, 12, 10
 
@@ -58,18 +58,20 @@ def read_sbu_skeleton(path: Path) -> np.ndarray:
         (T, 2, 15, 3), metres.
 
     Raises:
-        DatasetError: other than 91 columns (one person only, other joints), no number, NaN, a frame of zeros, an empty file.
+        DatasetError: other than 91 columns (one person only, other joints), no number, NaN, a frame of zeros, frames
+            that are not numbered one after the other, an empty file.
     """
-    frames, numbers = [], []
+    frames: list[np.ndarray] = []
+    before = None
     for place, line in read_lines(path):
         cells = line.split(",")
         if len(cells) != SBU_COLUMNS:
             held = f"{(len(cells) - 1) / 3:g} joints in place of 2 x 15"
             raise DatasetError(f"{place}: {len(cells)} columns, {SBU_COLUMNS} are expected ({held}); the last is {cells[-1]!r}")
         number, *values = (_number(cell, place, column) for column, cell in enumerate(cells, 1))
-        if numbers and number != numbers[-1] + 1:
-            raise DatasetError(f"{place}: frame {number:g} after frame {numbers[-1]:g}")
-        numbers.append(number)
+        if before is not None and number != before + 1:
+            raise DatasetError(f"{place}: frame {number:g} after frame {before:g}")
+        before = number
         frames.append(_joints(values, place))
     normalised = np.stack(frames).reshape(-1, 2, 15, 3)
     return (normalised - np.float32([0.5, 0.5, 0])) * np.float32([2.56, -1.92, 1.28])
@@ -141,10 +143,9 @@ def _count(lines: Iterator[tuple[str, str]], path: Path, what: str) -> int:
 def _number(cell: str, place: str, column: int) -> float:
     try:
         value = float(cell)
-        value = value if abs(value) <= LARGEST else np.nan
     except ValueError:
         value = np.nan
-    if not np.isfinite(value):
+    if not abs(value) <= FLOAT32_MAX:  # NaN and infinity, too
         raise DatasetError(f"{place}: {cell.strip()!r} in column {column} is not a finite number")
     return value
 

@@ -54,7 +54,9 @@ def effective_number(correct: np.ndarray, sources: Sequence) -> float:
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, sources: Sequence, num_draws: int = NUM_DRAWS, seed: int = 0) -> Difference:
-    """The interval by a bootstrap that draws source videos with all their clips, both models' answers together; p by
+    """How much better the second model is on the same videos.
+
+    The interval is a bootstrap's that draws source videos with all their clips, both models' answers together; p is of
     exchanging the models' answers source by source (exact up to 13 sources): a bootstrap's own p is far too small where
     only a few sources differ, and all in one direction. Of a single source nothing is known: -1 to 1, p = 1.
 
@@ -74,4 +76,5 @@ def paired_difference(first: np.ndarray, second: np.ndarray, sources: Sequence, 
 
 
 def _mean_gain(gained: np.ndarray, clips: np.ndarray, axis: int) -> np.ndarray:
+    """Of draws of sources: clips gained (..., S) and clips there (..., S), S sources along `axis`, to shares (...)."""
     return gained.sum(axis) / clips.sum(axis)

@@ -62,8 +62,8 @@ def center_clips(model: nn.Module, record: VideoRecord, flow: FlowStore | None =
         raise UserError(f"{record.path} has one frame, so it has no flow for this model to see.")
     sampler = SegmentSampler(stack_length=FLOW_STACK if sees_flow else 1 + pair_distance)
     with _stored_flow(record, flow) if sees_flow else nullcontext() as store:
-        one = ClipDataset([replace(record, labels=())], 0, sampler, "center", model.input_px, flow=store, pair_distance=pair_distance)
-        clip = one[0, 0]
+        alone = [replace(record, labels=())]  # what it shows plays no part
+        clip = ClipDataset(alone, 0, sampler, "center", model.input_px, flow=store, pair_distance=pair_distance)[0, 0]
     frames = clip["clips"].flatten(0, 2).permute(0, 2, 3, 1)  # (30, S, S, C)
     if not sees_flow:
         return CenterClips(clip["clips"], frames[..., :3].numpy(), clip["frame_indices"], None)

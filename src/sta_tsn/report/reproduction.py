@@ -104,8 +104,8 @@ ATTENTION_TEXT = (
     "of the outermost (of 7 x 7: random 49 %). Mass ratio: attention on the actor over the actor's share of the area (uniform 1), beside a "
     "Gaussian in the middle. Key-frame recall: of a segment's k key frames, the % among its k most attended, beside chance. Dropped "
     "frames: accuracy without the 3 most, 3 least attended and 3 random frames of each segment. Covered areas: accuracy on 3 frames a "
-    "segment, with the most attended, the least attended, a random and the middle quarter of the cells painted over. Columns are there "
-    "where the dataset has the ground truth."
+    "segment, with the most attended, the least attended, a random and the middle quarter of the cells painted over. A stack of "
+    "flow is held against its middle frame. Columns are there where the dataset has the ground truth."
 )
 
 

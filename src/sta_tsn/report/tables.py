@@ -49,7 +49,7 @@ def runs_table(runs: list[TestedRun]) -> pd.DataFrame:
 
 
 def minutes(protocol: dict) -> float:
-    """A fusion took what its streams took."""
+    """How long a run's training and testing took; a fusion's is its streams'."""
     return round(sum(sum(run.get("seconds", {}).values()) for run in protocol.get("fused", [protocol])) / 60, 1)
 
 

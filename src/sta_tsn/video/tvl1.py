@@ -5,7 +5,8 @@
 The scheme, its constants (but for the number of scales), its borders and its resizing are those of OpenCV's DualTVL1,
 which TSN's flow tool and the papers use: an image pyramid; at each scale a few warps of I1 by the flow so far; after
 each warp iterations that alternate a thresholding step (data term) with a step of Chambolle's dual projection
-(smoothness), with a median filter of the flow now and then, until the flow hardly changes, looked at after every second one as in OpenCV.
+(smoothness), with a median filter of the flow now and then, until the flow hardly changes, looked at after every second
+one as in OpenCV.
 """
 
 from collections.abc import Callable
