@@ -248,6 +248,29 @@ def test_augmentation_depends_on_the_seed_alone_and_is_off_in_testing(mini_sbu):
     assert torch.equal(test[(0, 1)]["joints"], test[(0, 2)]["joints"])
 
 
+def test_averaged_views_make_an_answer_that_mirror_and_order_of_persons_do_not_change(mini_sbu):
+    data = SkeletonDataModule(SBU(str(mini_sbu)), average_views=True)
+    data.setup()
+    loader = data.test_dataloader()
+    sequence, skeleton = loader.dataset.sequences[0], data.dataset.skeleton
+    assert data.views(sequence).shape[1] == data.protocol["views"] == 4
+    np.testing.assert_array_equal(data.views(sequence)[:, 0], sequence)
+    task = SkeletonAttention(data.classes, data.num_joints, hidden_dim=8).eval()
+
+    def answers() -> torch.Tensor:
+        task.on_test_epoch_start()
+        for batch in loader:
+            task.test_step(batch)
+        return torch.stack([task.test_outputs[index]["scores"] for index in range(len(loader.dataset))])
+
+    first = answers()
+    by_hand = [task.model(torch.from_numpy(view.copy()).flatten(1, 2)[None]).scores[0] for view in data.views(sequence).swapaxes(0, 1)]
+    torch.testing.assert_close(first[0], torch.stack(by_hand).mean(0), rtol=1e-4, atol=1e-5)
+    assert (by_hand[0] - by_hand[3]).abs().max() > 1e-3
+    loader.dataset.sequences = [swapped(mirrored(one, skeleton)) for one in loader.dataset.sequences]
+    torch.testing.assert_close(answers(), first, rtol=1e-4, atol=1e-5)
+
+
 def test_even_smoothing_windows_are_refused(mini_sbu):
     with pytest.raises(ConfigError, match="smoothing_frames=4"):
         SkeletonDataModule(SBU(str(mini_sbu)), smoothing_frames=4)

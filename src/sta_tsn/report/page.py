@@ -100,8 +100,10 @@ def protocol_line(tables: dict[str, ScoreTable]) -> str:
 
 def _protocol(table: ScoreTable) -> str:
     protocol = table.protocol
-    whole = "crops" not in protocol  # skeletons: nothing is sampled
-    seen = "whole sequences" if whole else f"{protocol['segments'] * protocol['frames_per_segment']} frames, {protocol['crops']} crops"
+    if "crops" in protocol:
+        seen = f"{protocol['segments'] * protocol['frames_per_segment']} frames, {protocol['crops']} crops"
+    else:  # skeletons: nothing is sampled
+        seen = f"whole sequences, views averaged: {protocol['views']}" if protocol.get("views", 1) > 1 else "whole sequences"
     missing = f" ({protocol['missing']} more are listed but MISSING)" if protocol["missing"] else ""
     return (
         f"{protocol['dataset']} split {protocol['split']}, {seen}, {len(table.ids)} test "

@@ -60,7 +60,7 @@ def _commits(protocol: dict) -> str:
 def _sampling(protocol: dict) -> dict[str, int]:
     """Of skeletons nothing is sampled."""
     if "crops" not in protocol:
-        return {}
+        return {"views": protocol.get("views", 1)}
     return {"frames": protocol["segments"] * protocol["frames_per_segment"], "crops": protocol["crops"]}
 
 

@@ -1,5 +1,7 @@
 """From a split of skeleton sequences to padded batches with their lengths."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
@@ -11,6 +13,8 @@ from sta_tsn.datasets import SkeletonDataset, VideoRecord, VideoSplit, prepare_s
 from sta_tsn.errors import ConfigError
 from sta_tsn.skeletons.augment import mirrored, normalised, swapped, turned
 from sta_tsn.video import SeededSampler, multi_hot
+
+View = Callable[[np.ndarray, int], np.ndarray]  # what a network sees of a normalised sequence (T, P, J, 3), drawn from a seed
 
 
 class SkeletonDataModule(LightningDataModule):
@@ -28,6 +32,8 @@ class SkeletonDataModule(LightningDataModule):
         mirror: mirror each training sequence left to right with probability 1/2.
         swap_persons: the persons in the other order with probability 1/2, in training.
         turn_degrees: turn each training sequence about the vertical, by as much as this either way.
+        average_views: average the scores of a test sequence's views, as ten crops of a video are: as it is, and what `mirror` and
+            `swap_persons` make of it (four with both). Off, one view is tested, as published.
         seed: of order and augmentation.
     """
 
@@ -44,6 +50,7 @@ class SkeletonDataModule(LightningDataModule):
         mirror: bool = True,
         swap_persons: bool = True,
         turn_degrees: float = 0.0,
+        average_views: bool = False,
         seed: int = 0,
     ):
         super().__init__()
@@ -51,7 +58,7 @@ class SkeletonDataModule(LightningDataModule):
             raise ConfigError(f"data.smoothing_frames={smoothing_frames}: must be odd and at least 3, or 0 for no smoothing.")
         self.dataset, self.split, self.batch_size = dataset, split, batch_size
         self.val_share, self.allow_missing, self.seed = val_share, allow_missing, seed
-        self.mirror, self.swap_persons, self.turn_degrees = mirror, swap_persons, turn_degrees
+        self.mirror, self.swap_persons, self.turn_degrees, self.average_views = mirror, swap_persons, turn_degrees, average_views
         self.save_hyperparameters("centre", "scale", "smoothing_frames", logger=False)  # to the checkpoint: needed to predict
         self.videos: VideoSplit | None = None
 
@@ -69,13 +76,13 @@ class SkeletonDataModule(LightningDataModule):
             self.videos = prepare_split(self.dataset, self.split, manifest, self.val_share, self.allow_missing)
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader(self.videos.train, self.batch_size, training=True)
+        return self._loader(self.videos.train, self.augmented, self.batch_size, training=True)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.videos.val)
+        return self._loader(self.videos.val, lambda sequence, seed: sequence)
 
     def test_dataloader(self) -> DataLoader:
-        return self._loader(self.videos.test)
+        return self._loader(self.videos.test, lambda sequence, seed: self.views(sequence))
 
     @property
     def test_videos(self) -> list[dict]:
@@ -83,7 +90,8 @@ class SkeletonDataModule(LightningDataModule):
 
     @property
     def protocol(self) -> dict:
-        return {"dataset": self.dataset.name, "split": self.split, "missing": self.videos.num_test_missing}
+        views = (1 + self.mirror) * (1 + self.swap_persons) if self.average_views else 1
+        return {"dataset": self.dataset.name, "split": self.split, "views": views, "missing": self.videos.num_test_missing}
 
     def augmented(self, sequence: np.ndarray, seed: int) -> np.ndarray:
         """A random view of a normalised training sequence (T, P, J, 3)."""
@@ -94,9 +102,18 @@ class SkeletonDataModule(LightningDataModule):
             sequence = swapped(sequence)
         return turned(sequence, (2 * turn - 1) * self.turn_degrees) if self.turn_degrees else sequence
 
-    def _loader(self, records: list[VideoRecord], batch_size: int = 64, training: bool = False) -> DataLoader:
+    def views(self, sequence: np.ndarray) -> np.ndarray:
+        """What is scored of a normalised test sequence (T, P, J, 3): (T, V, P, J, 3), itself first; V = 1 without `average_views`."""
+        views = [sequence]
+        if self.average_views and self.mirror:
+            views += [mirrored(view, self.dataset.skeleton) for view in views]
+        if self.average_views and self.swap_persons:
+            views += [swapped(view) for view in views]
+        return np.stack(views, 1)
+
+    def _loader(self, records: list[VideoRecord], view: View, batch_size: int = 64, training: bool = False) -> DataLoader:
         return DataLoader(
-            SkeletonSequences(self, records, training),
+            SkeletonSequences(self, records, view),
             batch_size=batch_size,
             sampler=SeededSampler(len(records), self.seed, len(records) if training else None),
             collate_fn=padded_batch,
@@ -104,10 +121,13 @@ class SkeletonDataModule(LightningDataModule):
 
 
 class SkeletonSequences(Dataset):
-    """Items by (index, seed): `joints` float (T, J, 3), J of all persons, `labels` float (K,), `index`."""
+    """Items by (index, seed): `joints` float (T, J, 3), J of all persons, in testing (T, V, J, 3); `labels` float (K,), `index`.
 
-    def __init__(self, data: SkeletonDataModule, records: list[VideoRecord], training: bool):
-        self.data, self.records, self.training = data, records, training
+    `view` gives (T, P, J, 3), in testing (T, V, P, J, 3).
+    """
+
+    def __init__(self, data: SkeletonDataModule, records: list[VideoRecord], view: View):
+        self.data, self.records, self.view = data, records, view
         self.sequences = [normalised(data.dataset.read(record.path), data.dataset.skeleton, **data.hparams) for record in records]
 
     def __len__(self) -> int:
@@ -115,13 +135,12 @@ class SkeletonSequences(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> dict:
         index, seed = item
-        sequence = self.data.augmented(self.sequences[index], seed) if self.training else self.sequences[index]
-        labels = multi_hot(self.records[index].labels, len(self.data.classes))
-        return {"joints": torch.from_numpy(sequence.copy()).flatten(1, 2), "labels": labels, "index": index}
+        joints = torch.from_numpy(self.view(self.sequences[index], seed).copy()).flatten(-3, -2)
+        return {"joints": joints, "labels": multi_hot(self.records[index].labels, len(self.data.classes)), "index": index}
 
 
 def padded_batch(items: list[dict]) -> dict[str, Tensor]:
-    """`joints` (B, T, J, 3), zeros after a sequence's end; `lengths` (B,), frames of each; `labels` (B, K); `index` (B,)."""
+    """`joints` (B, T, J, 3) or (B, T, V, J, 3), zeros after a sequence's end; `lengths` (B,), in frames; `labels` (B, K); `index` (B,)."""
     return {
         "joints": pad_sequence([item["joints"] for item in items], batch_first=True),
         "lengths": torch.tensor([len(item["joints"]) for item in items]),

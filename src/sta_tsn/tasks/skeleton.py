@@ -165,7 +165,8 @@ class SkeletonAttention(ActionRecognition):
         self.log_validation(self._attend(batch).scores, batch["labels"])
 
     def test_step(self, batch: dict) -> None:
-        scores = self.model(batch["joints"], batch["lengths"]).scores.float().cpu()
+        views = [self.model(view, batch["lengths"]).scores for view in batch["joints"].unbind(2)]
+        scores = torch.stack(views).mean(0).float().cpu()
         for row, index in enumerate(batch["index"].tolist()):
             self.test_outputs[index] = {"scores": scores[row]}
 
