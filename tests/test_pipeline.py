@@ -141,6 +141,18 @@ def test_features_of_a_run_that_kept_none(trained, tmp_path, capsys):
     assert main(["features", str(tmp_path / "absent")]) == 1 and "is no tested run" in capsys.readouterr().err
 
 
+def test_a_cut_off_checkpoint_is_named(trained, tmp_path, capsys):
+    _, runs, _ = trained
+    folder = RunFolder(shutil.copytree(runs / "mini" / "split1" / STAGES[3], tmp_path / "temporal"))
+    folder.scores.unlink()
+    folder.last.write_bytes(folder.last.read_bytes()[:-1000])
+    arguments = [argument for argument in folder.about["arguments"] if not argument.startswith("--run_dir=")]
+    assert main(["fit", *arguments, f"--run_dir={folder.path}"]) == 1
+    assert f"{folder.last} is damaged. Delete it" in capsys.readouterr().err
+    folder.last.unlink()
+    assert main(["fit", *arguments, f"--run_dir={folder.path}"]) == 0, capsys.readouterr().err
+
+
 def test_changed_settings_train_anew_and_keep_the_old_run(trained):
     experiments, runs, _ = trained
     config = experiments / "mini" / "temporal.yaml"

@@ -129,6 +129,18 @@ def test_wrong_files_are_refused(here, content, complaint):
         read_sweep(Path(write(content)))
 
 
+def test_a_metric_of_validation_needs_some(here):
+    """SBU's recipe learns from everything."""
+    configs = [f"--config={ROOT}/experiments/{file}" for file in ("table_sta_lstm/sta_lstm.yaml", "sbu/lstm.yaml")]
+    settings = {**GRID, "parameters": {"model.lr": {"values": [1, 2]}}}
+    with pytest.raises(ConfigError, match=r"val/loss needs validation, and data\.val_share is 0"):
+        read_sweep(Path(write({**settings, "command": [*COMMAND[:4], *configs, *COMMAND[5:]]})))
+    assert (
+        read_sweep(Path(write({**settings, "command": [*COMMAND[:4], *configs, "--data.val_share=0.2", *COMMAND[5:]]}))).metric
+        == "val/loss"
+    )
+
+
 @pytest.mark.parametrize(
     "settings, complaint",
     [

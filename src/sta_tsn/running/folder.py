@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from zipfile import is_zipfile
 
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -126,7 +127,11 @@ class RunFolder:
         write_json(self.path / "run.json", {**self.about, **facts})
 
     def claim(self, stamp: str, arguments: list[str]) -> None:
-        """Make this the folder of the run `stamp`; a run with other settings is moved aside, not lost."""
+        """Make this the folder of the run `stamp`; a run with other settings is moved aside, not lost.
+
+        Raises:
+            UserError: the checkpoint to go on from is cut off.
+        """
         about = self.about
         if about and about["fingerprint"] != stamp:
             aside = self.path.with_name(f"{self.path.name}.old-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -141,6 +146,8 @@ class RunFolder:
             write_json(self.path / "run.json", about)
         for half_written in self.checkpoints.glob(".*.ckpt"):  # by a process that was killed
             half_written.unlink()
+        if self.last.exists() and not is_zipfile(self.last):
+            raise UserError(f"{self.last} is damaged. Delete it, and the same command trains this run from its start.")
 
     def wait_for(self, stamp: Callable[[], str]) -> None:
         """Until the first process has claimed the folder for the run `stamp` (asked again each time: inputs may come late).

@@ -102,6 +102,11 @@ def read_sweep(path: Path) -> SweepFile:
     command = _command(content, place)
     task = _check_command(command, parameters, place)
     metric, sign, target = _metric(content["metric"], task, place)
+    if (
+        metric.startswith("val/")
+        and _val_share([*fit_arguments(command), *(f"--{one.name}={one.extremes[-1]}" for one in parameters)]) == 0
+    ):
+        raise ConfigError(f"{place}: {metric} needs validation, and data.val_share is 0. Add --data.val_share=0.2, say, to the command.")
     bands, eta = _bands(content["early_terminate"], place) if content.get("early_terminate") else ((), HYPERBAND_ETA)
     return SweepFile(Path(path), content["method"], metric, sign, target, parameters, command, run_cap, bands, eta)
 
@@ -135,6 +140,17 @@ def _check_command(command: tuple[str, ...], parameters: tuple[Parameter, ...], 
     if classes["model"] is None:
         raise ConfigError(f"{place}: no --config file of the command names model.class_path. experiments/table2/ has such files.")
     return classes["model"]
+
+
+def _val_share(arguments: list[str]) -> float | None:
+    """The last one that the arguments, or the files they name, set."""
+    share = None
+    for name, _, value in (argument.partition("=") for argument in arguments):
+        if name == "--config":
+            share = ((read_yaml(value).get("data") or {}).get("init_args") or {}).get("val_share", share)
+        elif name in ("--data.val_share", "--data.init_args.val_share"):
+            share = float(value)
+    return share
 
 
 def _metric(settings: Any, task: type, place: str) -> tuple[str, int, float | None]:
