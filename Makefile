@@ -9,7 +9,6 @@ DEVICES  ?= auto
 NODES    ?= 1
 RUNS     ?= runs
 SEED     ?= 0
-SPLITS   ?= 1
 SEEDS    ?= 0
 PYTHON   ?= python3
 BIN      ?= .venv/bin
@@ -35,7 +34,7 @@ train: $(BIN)/.installed ## train and test the rows of the model's table, write 
 
 reproduce: $(BIN)/.installed ## the paper's tables and figures with statistics: make reproduce SPLITS="1 2 3" SEEDS="0 1 2"
 	$(if $(filter command,$(origin SPLIT) $(origin SEED)),$(error make reproduce takes SPLITS="1 2 3" and SEEDS="0 1 2"))
-	$(STA_TSN) reproduce $(all_splits) $(train_options) --splits $(SPLITS) --seeds $(SEEDS)
+	$(STA_TSN) reproduce $(all_splits) $(train_options) $(if $(SPLITS),--splits $(SPLITS)) --seeds $(SEEDS)
 
 report: $(BIN)/.installed ## rebuild the report of reproduce from the score tables that are there
 	$(STA_TSN) report --dataset "$(DATASET)" --model "$(MODEL)" --runs "$(RUNS)"
@@ -54,6 +53,7 @@ features: $(BIN)/.installed ## features of the videos of its split by a trained 
 
 bench: $(BIN)/.installed ## the benchmarks, on real clips: make bench JHMDB=path UCF101=path
 	$(BIN)/python experiments/benchmarks/cost.py
+	$(BIN)/python experiments/benchmarks/sta_lstm.py
 	$(if $(UCF101),$(BIN)/python experiments/benchmarks/data.py DATA="$(UCF101)")
 	$(if $(JHMDB),$(BIN)/python experiments/benchmarks/flow.py DATA="$(JHMDB)" OUT="$(RUNS)/benchmarks/flow")
 

@@ -16,7 +16,7 @@ from sta_tsn.video import (
     ten_crops,
     training_augmentation,
 )
-from sta_tsn.video.augment import RGB_SCALES, MultiScaleCornerCrop, corner_offsets, crop_and_resize
+from sta_tsn.video.augment import RGB_SCALES, MultiScaleCornerCrop, corner_offsets, crop_and_resize, five_crops
 
 
 def gradient(height=256, width=340) -> np.ndarray:
@@ -82,6 +82,18 @@ def test_ten_crops_are_centre_and_corners_and_their_mirrors():
     assert (crops[0] == center_crop(frame[None], 224)).all()
     for crop, (x, y) in zip(crops[1:5, 0], [(0, 0), (116, 0), (0, 32), (116, 32)], strict=True):
         assert (crop == frame[y : y + 224, x : x + 224]).all()
+
+
+def test_without_mirror_nothing_is_flipped(index_video):
+    frames = np.stack([gradient(240, 320)] * 2)
+    augment = training_augmentation(224, mirror=False)
+    for seed in range(12):
+        augment.set_random_seed(seed)
+        seen = augment(images=frames)["images"]
+        assert seen[0, 112, 0, 0] < seen[0, 112, -1, 0]
+    assert (five_crops(frames, 224) == ten_crops(frames, 224)[:5]).all()
+    record = VideoRecord("a/b", index_video, (0,), "b", num_frames=50)
+    assert ClipDataset([record], 3, SegmentSampler(3, 2), "ten", 224, mirror=False)[(0, 0)]["clips"].shape[0] == 5
 
 
 def test_masks_are_cropped_as_the_frames_are():

@@ -20,6 +20,7 @@ from sta_tsn.evaluation import ScoreTable
 from sta_tsn.report.figures import per_class_chart, save_figure
 from sta_tsn.report.reproduction import build_reproduction, markdown
 from sta_tsn.report.tables import TestedRun, competitors, differences, runs_table, table_2, table_3, with_fusions
+from sta_tsn.running import reproduce as reproduction
 from sta_tsn.running.attention import frames_to_keep
 from sta_tsn.running.occlusion import cover
 
@@ -227,6 +228,21 @@ def test_report_without_runs_says_what_makes_them(tmp_path, capsys):
 def test_report_of_an_unknown_model(tmp_path, capsys):
     assert main(["report", "--dataset=mini", "--model=smnte", f"--runs={tmp_path}"]) == 1
     assert "Did you mean smnet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("dataset", "expected"), [("sbu", [1, 2, 3, 4, 5]), ("jhmdb_joints", [1])])
+def test_splits_that_nobody_named(dataset, expected, mini_sbu, tmp_path, monkeypatch):
+    """SBU's folds make one result; of others the first split is one."""
+    split_1 = tmp_path / "joints" / "splits"
+    split_1.mkdir(parents=True)
+    (split_1 / "clap_test_split1.txt").write_text("a.avi 1\n")
+    data = mini_sbu if dataset == "sbu" else tmp_path / "joints"
+    seen = []
+    monkeypatch.setattr(reproduction, "train", lambda options: seen.append(options.split))
+    monkeypatch.setattr(reproduction, "train_all", lambda options: seen.append(options.split))
+    monkeypatch.setattr(reproduction, "report", lambda options: None)
+    assert main(["reproduce", "--dataset", dataset, "--model=sta_lstm", "--data", str(data), f"--runs={tmp_path}"]) == 0
+    assert seen == expected
 
 
 def test_a_split_that_does_not_exist(reproduced):

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     reproduce = verbs.add_parser("reproduce", help="the paper's tables and figures: every row, split and seed, with statistics")
     _add_data_options(reproduce, one_split=False)
     _add_train_options(reproduce)
-    reproduce.add_argument("--splits", type=int, nargs="+", default=[1], help="official splits")
+    reproduce.add_argument("--splits", type=int, nargs="+", help="official splits (default: 1; of SBU all five folds)")
     reproduce.add_argument("--seeds", type=int, nargs="+", default=[0])
     reproduce.set_defaults(run=_reproduce)
 

@@ -3,9 +3,10 @@
 Six classes, ten groups each (a group is one scene), two clips a group, 320x240, 25 fps, 60 to 84 frames.
 An actor appears for a quarter to a third of the clip, in a small region; drifting grey shapes distract all
 the time. BallBounce and BallSwing show the same actor and differ in motion alone, so that flow has something
-to add; a single RGB frame cannot tell them apart beyond chance. Window and region of every clip are recorded
-in ground_truth.csv: id, first and last frame of the action (0-based, inclusive), region x, y, width, height
-in pixels.
+to add; a single RGB frame cannot tell them apart, unless the ball is nearer to an edge than the other class
+comes (every region lies inside the picture): over a whole clip that gives some four clips in ten away. Window
+and region of every clip are recorded in ground_truth.csv: id, first and last frame of the action (0-based,
+inclusive), region x, y, width, height in pixels.
 """
 
 import csv

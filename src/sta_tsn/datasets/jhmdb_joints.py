@@ -40,7 +40,7 @@ class JHMDBJoints(JHMDB, SkeletonDataset):
         """(T, 1, 15, 3), pixels, y up, z 0.
 
         Raises:
-            DatasetError: no joints can be read, another number of joints, or a value that is not finite.
+            DatasetError: no joints can be read, another number of joints, a value that is not finite, or a frame of zeros.
         """
         from scipy.io import loadmat
 
@@ -54,6 +54,8 @@ class JHMDBJoints(JHMDB, SkeletonDataset):
         if not np.isfinite(positions).all():
             frame, joint, _ = np.argwhere(~np.isfinite(positions.T))[0]
             raise DatasetError(f"{path}: {self.skeleton.joints[joint]} in frame {frame + 1} is {positions[:, joint, frame]}")
+        if len(empty := np.flatnonzero(~positions.any((0, 1)))):
+            raise DatasetError(f"{path}: every joint of frame {empty[0] + 1} is 0, so nobody was annotated")
         flat = np.zeros((positions.shape[2], 1, joints, 3), np.float32)
         flat[:, 0, :, :2] = positions.T * np.float32([1, -1])
         return flat

@@ -71,8 +71,9 @@ class VideoDataset(ABC):
     """A dataset on disk.
 
     Subclasses set `layout` (shown when something is missing) and `num_splits`; where they are published,
-    `published_classes`, `published_videos` (in all) and `published_splits` (train, test of each split); for `make data` the `archives`,
-    the dataset's web `page`, and `by_hand`: what cannot be fetched without a person, and where to put it.
+    `published_classes`, `published_videos` (in all) and `published_splits` (train, test of each split); `cross_validated` where a result
+    is the mean of all splits (folds) and nothing less; for `make data` the `archives`, the dataset's web `page`, and `by_hand`: what
+    cannot be fetched without a person, and where to put it.
 
     Args:
         root: folder in the layout that the official archives unpack to.
@@ -86,6 +87,7 @@ class VideoDataset(ABC):
     published_classes: int | None = None
     published_videos: int | None = None
     published_splits: tuple[tuple[int, int], ...] = ()
+    cross_validated: bool = False
     archives: tuple[Archive, ...] = ()
     page: str = ""
     by_hand: str = ""

@@ -33,6 +33,8 @@ class SBU(SkeletonDataset):
     num_splits = 5
     published_classes = 8
     published_videos = 282
+    published_splits = ((227, 55), (230, 52), (226, 56), (228, 54), (217, 65))
+    cross_validated = True
     page = "http://www3.cs.stonybrook.edu/~kyun/research/kinect_interaction"
     by_hand = "one archive per pair of actors (s01s02 and so on), unpacked side by side; of each take only skeleton_pos.txt is read"
     num_persons = 2

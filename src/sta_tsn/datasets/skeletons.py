@@ -135,7 +135,7 @@ def _cells(lines: Iterator[tuple[str, str]], path: Path, columns: int, what: str
 
 def _count(lines: Iterator[tuple[str, str]], path: Path, what: str) -> int:
     place, cells = _cells(lines, path, 1, f"the number of {what}")
-    if not cells[0].isdigit():
+    if not cells[0].isdecimal():
         raise DatasetError(f"{place}: {cells[0]!r} is not a number of {what}")
     return int(cells[0])
 

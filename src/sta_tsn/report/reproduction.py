@@ -137,7 +137,7 @@ def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path]
         with atomic(folder / picture.name) as path:
             shutil.copyfile(picture, path)
         drawn = picture.stem.removeprefix("attention_").replace("_", " ")
-        names[picture.name] = f"Fig 6: attention on a test video drawn at random, centre crop ({drawn})"
+        names[picture.name] = f"Fig 6: attention on a test video drawn at random, one view of it ({drawn})"
     return "## Figures\n\n" + "\n\n".join(f"{caption}\n\n![{caption}]({name})" for name, caption in names.items())
 
 

@@ -8,6 +8,7 @@ import torch
 from matplotlib.collections import LineCollection
 
 from sta_tsn.datasets import SkeletonDataset, VideoRecord
+from sta_tsn.evaluation import ScoreTable
 from sta_tsn.models import ActionOutput
 from sta_tsn.report.figures import save_figure
 from sta_tsn.skeletons import normalised
@@ -17,9 +18,13 @@ NUM_EXPLAINED, NUM_SHOWN = 4, 8
 
 
 def draw_skeleton_attention(
-    checkpoint: Path, dataset: SkeletonDataset, test_videos: list[VideoRecord], folder: Path
+    checkpoint: Path, scores: Path, dataset: SkeletonDataset, test_videos: list[VideoRecord], folder: Path
 ) -> list[tuple[str, str]]:
-    """Pictures of a few test sequences drawn at random, of different classes; returns (file name, caption) of each."""
+    """Pictures of a few test sequences drawn at random, of different classes; returns (file name, caption) of each.
+
+    Attention is that of the sequence as it is; what it was taken for is what the score table at `scores` says, of all views.
+    """
+    table = ScoreTable.load(scores)
     task = SkeletonAttention.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
     preparation = torch.load(checkpoint, map_location="cpu", weights_only=True)["datamodule_hyper_parameters"]
     figures, shown = [], set()
@@ -31,7 +36,7 @@ def draw_skeleton_attention(
         sequence = normalised(dataset.read(record.path), dataset.skeleton, **preparation)
         with torch.no_grad():
             output = task(torch.from_numpy(sequence.copy()).flatten(1, 2)[None])
-        true, said = task.classes[record.labels[0]], task.classes[int(output.scores.argmax())]
+        true, said = task.classes[record.labels[0]], table.classes[int(table.scores[table.ids.index(record.id)].argmax())]
         name = f"attention_skeleton_{len(shown)}.png"
         skeleton_figure(sequence, dataset.skeleton.bones, output, f"{record.id}: {true}, taken for {said}", folder / name)
         figures.append((name, f"Attention over {record.id}: joints by α (size and colour), frames by β (curve)"))

@@ -77,7 +77,7 @@ def check_model(options: TrainOptions) -> None:
     sees_skeletons = ROWS[options.model] == TABLE_STA_LSTM
     if sees_skeletons != holds_skeletons(options):
         held, wanted = ("skeletons", "videos") if holds_skeletons(options) else ("videos", "skeletons")
-        remedy = "MODEL=sta_lstm" if held == "skeletons" else "DATASET=sbu"
+        remedy = "MODEL=sta_lstm" if held == "skeletons" else "DATASET=sbu or jhmdb_joints"
         raise ConfigError(f"MODEL={options.model} learns from {wanted}, DATASET={options.dataset} holds {held}: use {remedy}.")
     for name in ("backbone", "weights") if sees_skeletons else ():
         if getattr(options, name):

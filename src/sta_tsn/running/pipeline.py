@@ -67,7 +67,8 @@ def _report(options: TrainOptions, test_videos: list[VideoRecord]) -> None:
     scores = {modality: {title: run.scores for title, run in rows.items()} for modality, rows in runs.items()}
     checkpoints = {modality: list(rows.values())[-1].tested_checkpoint for modality, rows in runs.items()}
     if ROWS[options.model] == TABLE_STA_LSTM:
-        attention = partial(draw_skeleton_attention, checkpoints[SKELETON], open_dataset(options), test_videos)
+        tested = list(scores[SKELETON].values())[-1]
+        attention = partial(draw_skeleton_attention, checkpoints[SKELETON], tested, open_dataset(options), test_videos)
         return build_report("STA-LSTM", scores, attention, report_folder(options))
     titles = {"sta_tsn": "Table 2", "ablations": "Ablations"}
     title = titles.get(options.model, ROWS[options.model][-1].title)

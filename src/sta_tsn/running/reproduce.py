@@ -18,14 +18,16 @@ from sta_tsn.running.rows import ROWS, TABLE_2, Row
 from sta_tsn.video import FlowStore
 
 
-def reproduce(options: TrainOptions, splits: Sequence[int], seeds: Sequence[int]) -> None:
+def reproduce(options: TrainOptions, splits: Sequence[int] | None, seeds: Sequence[int]) -> None:
     """Seeds beyond the first come last, so that the first whole table is there as early as possible.
 
     Args:
-        splits: official splits, 1-based. seeds: of everything random.
+        splits: official splits, 1-based. None: the first, or all of a dataset whose folds make one result.
+        seeds: of everything random.
     """
     check_names(options)
     dataset = open_dataset(options)
+    splits = splits or range(1, dataset.num_splits + 1 if dataset.cross_validated else 2)
     for split in splits:
         dataset.check_split(split)
     first = replace(options, split=splits[0], seed=seeds[0])

@@ -86,10 +86,10 @@ class FlowHorizontalFlip(A.HorizontalFlip):
         return negate_x(images[:, :, ::-1])
 
 
-def training_augmentation(size_px: int, scales: tuple[float, ...] = RGB_SCALES, flow: bool = False) -> A.Compose:
-    """Corner crop and mirror. Seed it per sample: forked workers would repeat one another's draws."""
+def training_augmentation(size_px: int, scales: tuple[float, ...] = RGB_SCALES, flow: bool = False, mirror: bool = True) -> A.Compose:
+    """Corner crop and, with `mirror`, a flip of every other clip. Seed it per sample: forked workers would repeat one another's draws."""
     flip = FlowHorizontalFlip(p=0.5) if flow else A.HorizontalFlip(p=0.5)
-    return A.Compose([MultiScaleCornerCrop(size_px, scales), flip])
+    return A.Compose([MultiScaleCornerCrop(size_px, scales), *([flip] if mirror else [])])
 
 
 def center_crop(frames: np.ndarray, size_px: int) -> np.ndarray:
@@ -98,12 +98,17 @@ def center_crop(frames: np.ndarray, size_px: int) -> np.ndarray:
     return np.stack([crop_and_resize(frame, box, size_px) for frame in frames])
 
 
-def ten_crops(frames: np.ndarray, size_px: int, flow: bool = False) -> np.ndarray:
-    """(n, H, W, C) -> (10, n, size, size, C): centre and four corners, then the same five mirrored."""
+def five_crops(frames: np.ndarray, size_px: int) -> np.ndarray:
+    """(n, H, W, C) -> (5, n, size, size, C): centre and four corners."""
     corners = [(2, 2), (0, 0), (4, 0), (0, 4), (4, 4)]
     x, y = (FRAME_WIDTH_PX - CROP_PX) / 4, (FRAME_HEIGHT_PX - CROP_PX) / 4
     boxes = [(i * x, j * y, CROP_PX, CROP_PX) for i, j in corners]
-    crops = np.stack([[crop_and_resize(frame, box, size_px) for frame in frames] for box in boxes])
+    return np.stack([[crop_and_resize(frame, box, size_px) for frame in frames] for box in boxes])
+
+
+def ten_crops(frames: np.ndarray, size_px: int, flow: bool = False) -> np.ndarray:
+    """(n, H, W, C) -> (10, n, size, size, C): centre and four corners, then the same five mirrored."""
+    crops = five_crops(frames, size_px)
     mirrored = crops[:, :, :, ::-1]
     return np.concatenate([crops, negate_x(mirrored) if flow else mirrored])
 

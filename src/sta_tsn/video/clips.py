@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sta_tsn.datasets import VideoRecord
-from sta_tsn.video.augment import RGB_SCALES, center_crop, ten_crops, training_augmentation
+from sta_tsn.video.augment import RGB_SCALES, center_crop, five_crops, ten_crops, training_augmentation
 from sta_tsn.video.flow_store import FlowStore, read_flow
 from sta_tsn.video.reader import VideoReader
 from sta_tsn.video.sampling import SegmentSampler
@@ -20,7 +20,7 @@ class ClipDataset(Dataset):
     """Videos as clips of sampled frames.
 
     An item is asked for by (index, seed) and holds `clips` uint8 (V, N, T, C, S, S) with V = 10 views for ten
-    crops and 1 otherwise, C = 3 for frames, 6 for pairs of them, 20 for stacks of flow; `labels` float (K,), 1 for
+    crops (5 without `mirror`) and 1 otherwise, C = 3 for frames, 6 for pairs of them, 20 for stacks of flow; `labels` float (K,), 1 for
     each of the video's classes; `index` (position in `records`) and `frame_indices` (N, T).
 
     Args:
@@ -32,6 +32,7 @@ class ClipDataset(Dataset):
         scales: of the augmentation.
         flow: where stacks of ten flows are read from; None for RGB.
         pair_distance: RGB frames come with the one so many frames later, its channels after their own; 0: alone.
+        mirror: whether there are mirrored views, in training and among the ten.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class ClipDataset(Dataset):
         scales: tuple[float, ...] = RGB_SCALES,
         flow: FlowStore | None = None,
         pair_distance: int = 0,
+        mirror: bool = True,
     ):
         self.records, self.num_classes, self.flow, self.pair_distance = records, num_classes, flow, pair_distance
-        self.sampler, self.crop, self.size_px = sampler, crop, size_px
-        self.augment = training_augmentation(size_px, scales, flow=flow is not None)
+        self.sampler, self.crop, self.size_px, self.mirror = sampler, crop, size_px, mirror
+        self.augment = training_augmentation(size_px, scales, flow is not None, mirror)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -72,7 +74,7 @@ class ClipDataset(Dataset):
 
     def _crop(self, frames: np.ndarray, seed: int) -> np.ndarray:
         if self.crop == "ten":
-            return ten_crops(frames, self.size_px, flow=self.flow is not None)
+            return ten_crops(frames, self.size_px, self.flow is not None) if self.mirror else five_crops(frames, self.size_px)
         if self.crop == "center":
             return center_crop(frames, self.size_px)[None]
         self.augment.set_random_seed(seed)

@@ -78,6 +78,8 @@ class VideoDataModule(LightningDataModule):
         allow_missing: go on without videos that are absent.
         flow: folder of the flow store (`make flow`); the clips are then stacks of ten flows. None: RGB.
         pair_distance: RGB frames come in pairs, so many frames apart (STIN); 0: alone. Without meaning for flow.
+        mirror: whether mirrored clips are learned from and tested. Without them, where left and right tell classes apart, a test
+            video has five crops.
         scales: of the corner crop, relative to the short side; None: TSN's for the modality.
         num_workers: processes that decode, per device.
         seed: of order, frames and crops.
@@ -99,6 +101,7 @@ class VideoDataModule(LightningDataModule):
         allow_missing: bool = False,
         flow: str | None = None,
         pair_distance: int = 0,
+        mirror: bool = True,
         scales: tuple[float, ...] | None = None,
         num_workers: int = 2,
         seed: int = 0,
@@ -115,7 +118,7 @@ class VideoDataModule(LightningDataModule):
         if pair_distance < 0:
             raise ConfigError(f"data.pair_distance={pair_distance}: frames from one to the other, at least 0.")
         self.flow, self.pair_distance = FlowStore(flow) if flow else None, 0 if flow else pair_distance
-        self.scales = scales or (FLOW_SCALES if flow else RGB_SCALES)
+        self.mirror, self.scales = mirror, scales or (FLOW_SCALES if flow else RGB_SCALES)
         self.num_workers, self.seed = num_workers, seed
         self.videos: VideoSplit | None = None
 
@@ -185,7 +188,7 @@ class VideoDataModule(LightningDataModule):
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         epoch, size_px = (next_epoch(trainer), trainer.lightning_module.model.input_px) if trainer else (0, 224)
         return DataLoader(
-            ClipDataset(records, len(self.classes), sampler, crop, size_px, self.scales, self.flow, self.pair_distance),
+            ClipDataset(records, len(self.classes), sampler, crop, size_px, self.scales, self.flow, self.pair_distance, self.mirror),
             batch_size=batch_size,
             sampler=SeededSampler(len(records), self.seed, num_draws, rank, world_size, epoch),
             num_workers=self.num_workers,
