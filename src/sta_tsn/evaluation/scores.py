@@ -83,6 +83,8 @@ class ScoreTable:
                 raise UserError(f"{', '.join(sorted(missing))} missing")
             beta = torch.from_numpy(file["temporal_weights"]) if "temporal_weights" in file else None
             about = {"classes": file["classes"].tolist(), "protocol": json.loads(str(file["protocol"]))}
+            if not isinstance(about["protocol"], dict):
+                raise UserError("its protocol names nothing")
             groups = file["groups"].tolist() if "groups" in file else []  # older tables have none
             test, val = (
                 {"ids": file[f"{part}ids"].tolist(), **{name: torch.from_numpy(file[part + name]) for name in ("scores", "labels")}}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from sta_tsn.artefacts import atomic, read_json
-from sta_tsn.evaluation import pooled
+from sta_tsn.evaluation import confusion_matrix, pooled
 from sta_tsn.report import paper
 from sta_tsn.report.figures import confusion_chart, per_class_chart, rows_chart
 from sta_tsn.report.tables import TestedRun, competitors, differences, runs_table, table_2, table_3, with_fusions
@@ -47,14 +47,16 @@ def build_reproduction(
         "table_3": (
             "Table 3: the splits",
             table_3(runs, dataset),
-            "Micro accuracy in %, mean over seeds (and the spread of their means); the paper's in brackets.",
+            "Micro accuracy in %, mean over seeds (and the spread of their means). Behind the mean of the splits the 95 % interval of one "
+            "seed, over the sources of all test clips; the paper's in brackets.",
         ),
         "differences": (
             "Which differences are real",
             differences(runs, beside),
-            "In brackets the 95 % interval of a paired bootstrap (10,000 draws) over the sources of the test clips (the videos that they "
-            "were cut from; at SBU the pairs of actors); p by exchanging the rows' answers source by source. A clip tested in several "
-            "splits or seeds counts once, with its mean. p is for the networks as they were trained: another seed trains another network.",
+            "Points, from low to high the 95 % interval of a paired bootstrap (10,000 draws) over the sources of the test clips (the "
+            "videos that they were cut from; at SBU the pairs of actors); p by exchanging the rows' answers source by source. A clip "
+            "tested in several splits or seeds counts once, with its mean. p is for the networks as they were trained: another seed "
+            "trains other ones, and so does another rounding.",
         ),
         "attention": ("Attention against ground truth", attention_table(runs), ATTENTION_TEXT),
     }
@@ -73,7 +75,7 @@ def build_reproduction(
     order = ("table_2", "table_3", "differences", "attention", "competitors", "runs")
     title = f"{dataset}: {last}{ablations} from our own runs"
     made = f"Made from score tables by `{command}`; what trained a run stands in its `run.json`."
-    parts = [f"# {title}", made + " The paper used ResNet-152 throughout." * (last in paper.ROWS)]
+    parts = [f"# {title}", made + _backbones(runs) + " The paper used ResNet-152 throughout." * (last in paper.ROWS)]
     for name in order:
         if name not in tables or tables[name][1].empty:
             continue
@@ -90,6 +92,15 @@ def markdown(table: pd.DataFrame) -> str:
     with_index = not isinstance(table.index, pd.RangeIndex)
     sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
     return table.to_markdown(index=with_index, disable_numparse=True, colalign=["left"] * with_index + sides)
+
+
+def _backbones(runs: list[TestedRun]) -> str:
+    """What BACKBONE= said; nothing where it said nothing."""
+    arguments = [argument for run in runs for argument in run.table.protocol.get("arguments", [])]
+    given = sorted({argument.partition("=")[2] for argument in arguments if argument.startswith("--model.backbone=")})
+    if len(given) > 1:
+        return f" **The runs' backbones differ: {', '.join(given)}.**"
+    return f" Backbone: {given[0]}." if given else ""
 
 
 def _tested_on(runs: list[TestedRun]) -> str:
@@ -126,12 +137,20 @@ def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path]
     seed = min(run.seed for run in of_modality)
     of_seed = [run for run in of_modality if run.seed == seed]
     shown = pooled([run.table for run in of_seed])
-    where = f"{_splits(of_seed)}, {len(shown.ids)} videos"
+    names = {name for run in of_seed for name in run.table.ids}
+    where = (
+        f"{_splits(of_seed)}, {len(shown.ids)} tests of {len(names)} videos"
+        if len(of_seed) > 1
+        else f"{_splits(of_seed)}, {len(names)} videos"
+    )
     title = f"{final[0].row}, {plain[-1].modality}, seed {seed}, {where}"
     for suffix in ("png", "svg"):
         all_rows = _rows_figure(runs, folder / f"rows.{suffix}")
         per_class_chart(shown, title, folder / f"per_class.{suffix}")
         confusion_chart(shown, title, folder / f"confusion.{suffix}")
+    counts = pd.DataFrame(confusion_matrix(shown.scores, shown.labels).numpy(), shown.classes, shown.classes)
+    with atomic(folder / "confusion.csv") as path:  # of Figures 4 and 5
+        counts.to_csv(path, index_label="true class, tests by predicted class")
     names = {"rows.png": all_rows, "per_class.png": f"Fig 4: {title}", "confusion.png": f"Fig 5: {title}"}
     for picture in pictures:
         with atomic(folder / picture.name) as path:

@@ -78,14 +78,13 @@ def table_2(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
 
 
 def table_3(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
-    """Each row and modality on each split, mean over seeds, and the mean of the splits that are there."""
+    """Each row and modality on each split, mean over seeds, and the mean of the splits that are there with its 95 % interval."""
     lines = {}
     for (row, modality), group in _grouped(runs, "row", "modality").items():
         splits = {split: np.mean([_accuracy(run) for run in part]) for (split,), part in _grouped(group, "split").items()}
-        said = {split: paper.accuracy_of(dataset, row, modality, split) for split in splits}
-        line = {f"split {split}": _beside(value, said[split]) for split, value in sorted(splits.items())}
-        whole = paper.MEAN_OF_SPLITS.get((dataset, row, len(splits))) if None in said.values() else np.mean(list(said.values()))
-        line[f"mean of {len(splits)}"] = _beside(np.mean(list(splits.values())), whole, _spread_over_seeds(group))
+        line = {f"split {k}": _beside(f"{value:.1f}", paper.accuracy_of(dataset, row, modality, k)) for k, value in sorted(splits.items())}
+        mean = f"{np.mean(list(splits.values())):.1f}{_spread_over_seeds(group)} ({_interval(group)})"
+        line[f"mean of {len(splits)}"] = _beside(mean, paper.mean_of(dataset, row, modality, list(splits)))
         lines[f"{row}, {modality}"] = line
     table = pd.DataFrame(lines).T.fillna("–")
     return table[sorted(table, key=lambda name: (name.startswith("mean"), name))]  # the rows may have different splits
@@ -98,10 +97,7 @@ def competitors(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
         of_splits = [np.mean([_accuracy(run) for run in one]) for one in _grouped(part, "split").values()]
         ours[modality], splits[modality] = np.mean(of_splits), len(of_splits)
     lines = {name: dict(zip(paper.MODALITIES, map(_plain, numbers), strict=True)) for name, numbers in paper.COMPETITORS[dataset].items()}
-    theirs = {
-        modality: _plain(round(np.mean(splits), 1)) for modality, splits in zip(paper.MODALITIES, paper.TABLE_3[dataset], strict=True)
-    }
-    lines["STA-TSN, the paper's (mean of 3 splits)"] = theirs
+    lines["STA-TSN, the paper's (mean of 3 splits)"] = dict(zip(paper.MODALITIES, map(_plain, paper.TABLE_3_MEAN[dataset]), strict=True))
     count = " / ".join(dict.fromkeys(str(number) for number in splits.values()))
     lines[f"STA-TSN, ours (mean of {count} split{'s' * (count != '1')})"] = {
         modality: _plain(ours.get(modality)) for modality in paper.MODALITIES
@@ -112,7 +108,7 @@ def competitors(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
 def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> pd.DataFrame:
     """Each row and the one above it that this modality has, or the one that `beside` names, on the same videos.
 
-    Each video counts once, with its mean over the splits and seeds that both rows have.
+    Each video counts once, with its mean over the splits and seeds that both rows have. Points, with the 95 % interval from low to high.
     """
     lines = []
     for modality in dict.fromkeys(run.modality for run in runs):
@@ -126,12 +122,11 @@ def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> 
             if both.empty:
                 continue
             found = paired_difference(both["right"].to_numpy(), both["second"].to_numpy(), both["group"])
-            gain = f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-            verdict = f"not significant (p = {found.p:.2f})"
-            if found.significant:
-                verdict = f"p = {found.p:.3f}" if found.p >= 0.001 else "p < 0.001"
+            points, low, high = (round(100 * value, 2) for value in (found.mean, found.low, found.high))
+            numbers = {"points": points, "low": low, "high": high, "p": round(found.p, 4)}
             counts = {"videos": len(both), "sources": both["group"].nunique()}
-            lines.append({"modality": modality, "from": first, "to": second, "difference, points": gain, "": verdict, **counts})
+            verdict = "significant" if found.significant else "not significant"
+            lines.append({"modality": modality, "from": first, "to": second, **numbers, "at 5 %": verdict, **counts})
     return pd.DataFrame(lines)
 
 
@@ -164,9 +159,14 @@ def _is_multi_label(table: ScoreTable) -> bool:
 
 
 def _cell(group: list[TestedRun]) -> str:
+    return f"{_mean_and_spread([_accuracy(run) for run in group])} ({_interval(group)})"
+
+
+def _interval(group: list[TestedRun]) -> str:
+    """95 % of one row and modality; each video counts once, with its mean over splits and seeds."""
     of_video = _answers(group).dropna().groupby("video").agg({"group": "first", "right": "mean"})
     low, high = accuracy_interval(of_video["right"].to_numpy(), of_video["group"])
-    return f"{_mean_and_spread([_accuracy(run) for run in group])} ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def _mean_and_spread(values: list[float]) -> str:
@@ -177,8 +177,8 @@ def _plain(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def _beside(ours: float, theirs: float | None, spread: str = "") -> str:
-    return f"{ours:.1f}{spread}" + ("" if theirs is None else f" (paper {theirs:.1f})")
+def _beside(ours: str, theirs: float | None) -> str:
+    return ours if theirs is None else f"{ours} (paper {theirs:.1f})"
 
 
 def _spread_over_seeds(runs: list[TestedRun]) -> str:

@@ -53,6 +53,8 @@ def report(options: TrainOptions) -> None:
         raise unknown("model", options.model, ROWS)
     modalities = streams(replace(options, modality="two-stream"))
     runs = [run for row in ROWS[options.model] for modality in modalities for run in _tested(root, row, modality)]
+    if not runs and not root.is_dir() and (others := [path.name for path in root.parent.glob("*") if any(path.glob("split*"))]):
+        raise unknown(f"dataset (in {root.parent})", options.dataset, others)
     if not runs:
         raise UserError(f"No tested run below {root.resolve()}: make reproduce MODEL={options.model} DATASET={options.dataset} makes them.")
     command = f"make report MODEL={options.model} DATASET={options.dataset}"
@@ -68,8 +70,12 @@ def report(options: TrainOptions) -> None:
 def _tested(root: Path, row: Row, modality: str) -> list[TestedRun]:
     found = []
     for path in sorted(root.glob(f"split*/{row.model}/{modality}/seed*/{row.stage}/scores.npz")):
-        if not run_identity(path.parent):  # a copy: seed0.bak
+        identity = run_identity(path.parent)
+        if not identity:  # a copy: seed0.bak
             continue
         table = ScoreTable.load(path)
+        told = {name: table.protocol.get(name) for name in ("split", "seed")}
+        if told != {name: identity[name] for name in told} or "missing" not in table.protocol:
+            raise UserError(f"{path} is of split {told['split']}, seed {told['seed']}: a copy, or no tested run. Move it away.")
         found.append(TestedRun(row.title, modality, int(table.protocol["split"]), int(table.protocol["seed"]), table, path.parent))
     return found
