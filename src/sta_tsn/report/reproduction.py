@@ -138,11 +138,8 @@ def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path]
     of_seed = [run for run in of_modality if run.seed == seed]
     shown = pooled([run.table for run in of_seed])
     names = {name for run in of_seed for name in run.table.ids}
-    where = (
-        f"{_splits(of_seed)}, {len(shown.ids)} tests of {len(names)} videos"
-        if len(of_seed) > 1
-        else f"{_splits(of_seed)}, {len(names)} videos"
-    )
+    tests = f"{len(shown.ids)} tests of " if len(shown.ids) > len(names) else ""
+    where = f"{_splits(of_seed)}, {tests}{len(names)} videos"
     title = f"{final[0].row}, {plain[-1].modality}, seed {seed}, {where}"
     for suffix in ("png", "svg"):
         all_rows = _rows_figure(runs, folder / f"rows.{suffix}")
