@@ -276,6 +276,24 @@ def test_folders_of_tsn_are_read(tmp_path):
     (folder / "flow_y_00004.jpg").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"flow_y_00004.jpg is missing or damaged"):
         read_flow(store.path(record), [2], 3)
+    (folder / "flow_y_00004.jpg").unlink()
+    with pytest.raises(UserError, match=r"flow_y_00004.jpg is missing; complete the folder, or move it away"):
+        store.check([record])
+
+
+def test_a_cut_off_file_is_not_taken_for_another_tools(tmp_path):
+    records = []
+    for name in ("a", "b"):
+        video = tmp_path / f"{name}.avi"
+        video.write_bytes(b"a video")
+        records.append(VideoRecord(name, video, (0,), name, num_frames=3))
+        FlowStore(tmp_path / "flow", {}).write(records[-1], [torch.zeros(2, 8, 8)] * 2)
+    store = FlowStore(tmp_path / "flow")
+    store.check(records)
+    cut = store.file(records[1])
+    cut.write_bytes(cut.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"run make flow again(.|\n)*b.zip: not a whole flow file"):
+        store.check(records)
 
 
 # --- flow as an input

@@ -93,10 +93,11 @@ class FlowStore:
         shared = [str(path) for path, count in Counter(paths).items() if count > 1]
         if shared:
             raise UserError(f"Videos of one file name share the flow in {', '.join(shared[:5])}: name the folders <video id> instead.")
-        abouts = [about for about in map(read_about, paths) if "settings" in about]
-        if len(abouts) not in (0, len(paths)):
+        whole = [about for about in map(read_about, paths) if "damaged" not in about]
+        abouts = [about for about in whole if "settings" in about]
+        if len(abouts) not in (0, len(whole)):
             raise UserError(
-                f"{self.root.resolve()} holds flow of make flow and of another tool, {len(abouts)} and {len(paths) - len(abouts)} videos. "
+                f"{self.root.resolve()} holds flow of make flow and of another tool, {len(abouts)} and {len(whole) - len(abouts)} videos. "
                 "Complete the other tool's folders and delete the *.zip, or move the folders away and run make flow."
             )
         like = FlowStore(self.root, self.settings or (abouts[0]["settings"] if abouts else None))
@@ -137,7 +138,12 @@ def is_source(about: dict, video: Path) -> bool:
 def read_about(path: Path) -> dict:
     """What made a video's flow; of another tool's folder the number of pairs and its time, of a damaged file what is wrong."""
     if path.is_dir():
-        return {"pairs": sum(1 for _ in path.glob("flow_x_*.jpg")), "modified_ns": path.stat().st_mtime_ns}
+        names = {picture.name for picture in path.glob("flow_*.jpg")}
+        pairs = sum(name.startswith("flow_x_") for name in names)
+        missing = {f"flow_{axis}_{number:05d}.jpg" for axis in "xy" for number in range(1, pairs + 1)} - names
+        if missing:
+            return {"damaged": f"{min(missing)} is missing; complete the folder, or move it away"}
+        return {"pairs": pairs, "modified_ns": path.stat().st_mtime_ns}
     try:
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read(ABOUT))
