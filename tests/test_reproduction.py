@@ -16,7 +16,9 @@ from tests_support import write_mini_experiments
 
 from sta_tsn.artefacts import read_json
 from sta_tsn.cli import main
+from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable
+from sta_tsn.report import reproduction as reproduction_report
 from sta_tsn.report.figures import per_class_chart, save_figure
 from sta_tsn.report.reproduction import build_reproduction, markdown
 from sta_tsn.report.tables import TestedRun, competitors, differences, runs_table, table_2, table_3, with_fusions
@@ -232,6 +234,23 @@ def test_a_copied_split_and_a_misspelt_dataset_are_named(reproduced, tmp_path, c
     assert main(["report", "--dataset=mimi", f"--runs={tmp_path}"]) == 1 and "Did you mean mini" in capsys.readouterr().err
 
 
+def test_a_table_whose_protocol_holds_nothing(tmp_path):
+    replace(run("CNN", 50).table, protocol=[]).save(tmp_path / "scores.npz")
+    with pytest.raises(UserError, match="its protocol names nothing"):
+        ScoreTable.load(tmp_path / "scores.npz")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [([], ""), (["resnet50"], " Backbone: resnet50."), (["resnet50", "a"], " **The runs' backbones differ: a, resnet50.**")],
+)
+def test_the_backbones_of_the_runs_are_named(given, said):
+    runs = [run("CNN", 50), *(run("SA-CNN", 50) for _ in given)]
+    for one, backbone in zip(runs[1:], given, strict=True):
+        one.table.protocol["arguments"] = ["--seed_everything=0", f"--model.backbone={backbone}"]
+    assert reproduction_report._backbones(runs) == said
+
+
 def test_report_without_runs_says_what_makes_them(tmp_path, capsys):
     assert main(["report", "--dataset=mini", f"--runs={tmp_path}"]) == 1
     assert "No tested run below" in capsys.readouterr().err
@@ -245,9 +264,9 @@ def test_report_of_an_unknown_model(tmp_path, capsys):
 @pytest.mark.parametrize(("dataset", "expected"), [("sbu", [1, 2, 3, 4, 5]), ("jhmdb_joints", [1])])
 def test_splits_that_nobody_named(dataset, expected, mini_sbu, tmp_path, monkeypatch):
     """SBU's folds make one result; of others the first split is one."""
-    split_1 = tmp_path / "joints" / "splits"
-    split_1.mkdir(parents=True)
-    (split_1 / "clap_test_split1.txt").write_text("a.avi 1\n")
+    lists = tmp_path / "joints" / "splits"
+    lists.mkdir(parents=True)
+    (lists / "clap_test_split1.txt").write_text("a.avi 1\n")
     data = mini_sbu if dataset == "sbu" else tmp_path / "joints"
     seen = []
     monkeypatch.setattr(reproduction, "train", lambda options: seen.append(options.split))

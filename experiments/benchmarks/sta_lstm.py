@@ -22,7 +22,7 @@ BATCH, NUM_JOINTS, NUM_CLASSES, ROUNDS = 8, 30, 8, 30
 
 
 def step(lstm: nn.LSTM, layer: int, frame: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """One cell of one layer, with the LSTM's own weights."""
+    """One cell of one layer with the LSTM's own weights: frame (B, inputs), state h and c (B, H), to the next state."""
     weights = [getattr(lstm, f"{kind}_l{layer}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
     return torch.lstm_cell(frame, state, *weights)
 
@@ -33,12 +33,12 @@ def stepped(model: STALSTM, joints: Tensor) -> Tensor:
     subnet, frames = {"spatial": (zeros, zeros), "temporal": (zeros, zeros)}, joints.flatten(2)
     main = [(zeros, zeros)] * model.main.lstm.num_layers
     total = joints.new_zeros(len(joints), NUM_CLASSES)
-    for now, frame in zip(joints.unbind(1), frames.unbind(1), strict=True):
+    for joints_t, frame in zip(joints.unbind(1), frames.unbind(1), strict=True):
         spatial, temporal = model.spatial, model.temporal
         alpha = spatial.score(torch.tanh(spatial.from_joints(frame) + spatial.from_hidden(subnet["spatial"][0]))).softmax(-1)
         beta = F.relu(temporal.from_joints(frame) + temporal.from_hidden(subnet["temporal"][0]))
         subnet = {name: step(getattr(model, name).lstm, 0, frame, state) for name, state in subnet.items()}
-        below = (alpha[..., None] * now).flatten(1)
+        below = (alpha[..., None] * joints_t).flatten(1)
         for layer in range(len(main)):
             main[layer] = step(model.main.lstm, layer, below, main[layer])
             below = main[layer][0]
@@ -47,6 +47,7 @@ def stepped(model: STALSTM, joints: Tensor) -> Tensor:
 
 
 def seconds(scores_of: Callable[[Tensor], Tensor], joints: Tensor, backward: bool) -> float:
+    """Of one pass over joints (B, T, J, 3), with the backward one where wanted."""
     start = time.perf_counter()
     with torch.set_grad_enabled(backward):
         scores = scores_of(joints)

@@ -57,13 +57,13 @@ def prepare_split(
     _check_labels(dataset, split, official)
     if dataset.published_classes not in (None, len(dataset.classes)):
         say(f"{dataset.name}: the lists name {len(dataset.classes)} classes, {dataset.published_classes} are published.")
-    found, published = (len(official.train), len(official.test)), dataset.published_splits and dataset.published_splits[split - 1]
-    if published and found != published:
-        say(
-            "{} split {}: {} training and {} test videos are listed, {} and {} are published.".format(
-                dataset.name, split, *found, *published
+    if dataset.published_splits:
+        train_published, test_published = dataset.published_splits[split - 1]
+        if (len(official.train), len(official.test)) != (train_published, test_published):
+            say(
+                f"{dataset.name} split {split}: {len(official.train)} training and {len(official.test)} test videos are listed, "
+                f"{train_published} and {test_published} are published."
             )
-        )
     train, train_lost = _usable(official.train, manifest)
     val, val_lost = _usable(official.val or [], manifest)
     test, test_lost = _usable(official.test, manifest)

@@ -20,7 +20,8 @@ from sta_tsn.evaluation.metrics import mean_average_precision, mean_class_accura
 class ScoreTable:
     """V test videos, K classes.
 
-    ids: V names. scores: (V, K) before the softmax, mean over frames, segments and crops. labels: bool (V, K).
+    ids: V names. scores: (V, K) before the softmax, mean over frames, segments and crops (of skeletons the softmax's logarithm).
+    labels: bool (V, K).
     classes: K names. protocol: frames, crops, split, seed, versions, ... temporal_weights: beta (V, N, T) of
     the centre crop, stage two only. validation: the same run's scores of its validation videos (centre crop), which weights of
     a fusion may be learned from; None where a run has none. groups: source video of each, from which several may have been

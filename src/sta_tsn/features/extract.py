@@ -16,7 +16,8 @@ from sta_tsn.video import VideoDataModule
 def extract_features(
     trainer: Trainer, task: SpatialAttentionBackbone, data: VideoDataModule, store: FeatureStore, made_by: str, parts: tuple[str, ...]
 ) -> None:
-    """Features of `parts` of the split: ten crops of test videos, the centre crop of validation videos, training videos' as `data` says.
+    """Features of `parts` of the split: ten crops of test videos (five without `data.mirror`), the centre crop of validation videos,
+    training videos' as `data` says.
 
     With `train` among the parts the frames are judged too (see `judge_videos`).
 

@@ -137,9 +137,9 @@ def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path]
     seed = min(run.seed for run in of_modality)
     of_seed = [run for run in of_modality if run.seed == seed]
     shown = pooled([run.table for run in of_seed])
-    names = {name for run in of_seed for name in run.table.ids}
-    tests = f"{len(shown.ids)} tests of " if len(shown.ids) > len(names) else ""
-    where = f"{_splits(of_seed)}, {tests}{len(names)} videos"
+    num_videos = len({video for run in of_seed for video in run.table.ids})  # splits may share some
+    tests = f"{len(shown.ids)} tests of " if len(shown.ids) > num_videos else ""
+    where = f"{_splits(of_seed)}, {tests}{num_videos} videos"
     title = f"{final[0].row}, {plain[-1].modality}, seed {seed}, {where}"
     for suffix in ("png", "svg"):
         all_rows = _rows_figure(runs, folder / f"rows.{suffix}")

@@ -68,6 +68,7 @@ def report(options: TrainOptions) -> None:
 
 
 def _tested(root: Path, row: Row, modality: str) -> list[TestedRun]:
+    """Raises UserError for a score table of another split or seed than its folder's."""
     found = []
     for path in sorted(root.glob(f"split*/{row.model}/{modality}/seed*/{row.stage}/scores.npz")):
         identity = run_identity(path.parent)
@@ -77,5 +78,5 @@ def _tested(root: Path, row: Row, modality: str) -> list[TestedRun]:
         told = {name: table.protocol.get(name) for name in ("split", "seed")}
         if told != {name: identity[name] for name in told} or "missing" not in table.protocol:
             raise UserError(f"{path} is of split {told['split']}, seed {told['seed']}: a copy, or no tested run. Move it away.")
-        found.append(TestedRun(row.title, modality, int(table.protocol["split"]), int(table.protocol["seed"]), table, path.parent))
+        found.append(TestedRun(row.title, modality, identity["split"], identity["seed"], table, path.parent))
     return found

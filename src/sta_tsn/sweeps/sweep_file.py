@@ -102,10 +102,8 @@ def read_sweep(path: Path) -> SweepFile:
     command = _command(content, place)
     task = _check_command(command, parameters, place)
     metric, sign, target = _metric(content["metric"], task, place)
-    if (
-        metric.startswith("val/")
-        and _val_share([*fit_arguments(command), *(f"--{one.name}={one.extremes[-1]}" for one in parameters)]) == 0
-    ):
+    tried = [f"--{parameter.name}={parameter.extremes[-1]}" for parameter in parameters]
+    if metric.startswith("val/") and _val_share([*fit_arguments(command), *tried]) == 0:
         raise ConfigError(f"{place}: {metric} needs validation, and data.val_share is 0. Add --data.val_share=0.2, say, to the command.")
     bands, eta = _bands(content["early_terminate"], place) if content.get("early_terminate") else ((), HYPERBAND_ETA)
     return SweepFile(Path(path), content["method"], metric, sign, target, parameters, command, run_cap, bands, eta)
@@ -143,7 +141,7 @@ def _check_command(command: tuple[str, ...], parameters: tuple[Parameter, ...], 
 
 
 def _val_share(arguments: list[str]) -> float | None:
-    """The last one that the arguments, or the files they name, set."""
+    """data.val_share as the arguments, or the files they name, set it last; None where none does."""
     share = None
     for name, _, value in (argument.partition("=") for argument in arguments):
         if name == "--config":

@@ -165,6 +165,7 @@ class SkeletonAttention(ActionRecognition):
         self.log_validation(self._attend(batch).scores, batch["labels"])
 
     def test_step(self, batch: dict) -> None:
+        """log p of each sequence, p = softmax of o averaged over its V views; joints (B, T, V, J, 3)."""
         views = [self.model(view, batch["lengths"]).scores for view in batch["joints"].unbind(2)]
         scores = torch.stack(views).mean(0).log_softmax(-1).float().cpu()  # o alone grows with a sequence's length; mAP compares sequences
         for row, index in enumerate(batch["index"].tolist()):

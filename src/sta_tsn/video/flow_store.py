@@ -136,7 +136,7 @@ def is_source(about: dict, video: Path) -> bool:
 
 
 def read_about(path: Path) -> dict:
-    """What made a video's flow; of another tool's folder the number of pairs and its time, of a damaged file what is wrong."""
+    """What made a video's flow; of another tool's folder the number of pairs and its time, of a damaged file or folder what is wrong."""
     if path.is_dir():
         names = {picture.name for picture in path.glob("flow_*.jpg")}
         pairs = sum(name.startswith("flow_x_") for name in names)
