@@ -26,7 +26,7 @@ train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES)
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 	@echo; echo "  Variables: DATASET=demo|ucf101|hmdb51|jhmdb|thumos14|kinetics400|something_v1|something_v2|folder|sbu|jhmdb_joints DATA=path SPLIT=1 BACKBONE=timm name WEIGHTS=imagenet|none|file"
-	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 MODALITY=rgb|flow|two-stream MODEL=sta_tsn|tsn|smnet|stin|sta_lstm|ablations"
+	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 MODALITY=rgb|flow|two-stream MODEL=sta_tsn|tsn|smnet|stin|sta_lstm|ablations PAIRS_AT_ONCE=64 (make flow)"
 
 train: $(BIN)/.installed ## train and test the rows of the model's table, write the report
 	$(if $(filter command,$(origin SPLITS) $(origin SEEDS)),$(error make train takes one SPLIT and SEED; make reproduce takes several))
@@ -46,7 +46,7 @@ data: $(BIN)/.installed ## download and unpack the archives of a dataset
 	$(STA_TSN) data $(one_dataset)
 
 flow: $(BIN)/.installed ## TV-L1 optical flow of the videos of SPLIT, stored once
-	$(STA_TSN) flow $(data_options) --devices $(DEVICES) --nodes $(NODES)
+	$(STA_TSN) flow $(data_options) --devices $(DEVICES) --nodes $(NODES) $(if $(PAIRS_AT_ONCE),--pairs-at-once $(PAIRS_AT_ONCE))
 
 features: $(BIN)/.installed ## features of the videos of its split by a trained backbone: make features RUN=runs/.../backbone
 	$(STA_TSN) features "$(or $(RUN),$(error give RUN=runs/<dataset>/split1/<model>/rgb/seed0/backbone))"

@@ -88,11 +88,18 @@ def test_settings_have_names():
         tvl1_flow(previous, following, lamda=0.1)
 
 
+@pytest.mark.parametrize("name, value", [("num_scales", 0), ("warps", -1), ("theta", 0.0), ("tau", float("nan")), ("scale_step", 1.5)])
+def test_settings_out_of_range(name, value):
+    with pytest.raises(ValueError, match=f"TV-L1: {name}={value}"):
+        tvl1_flow(torch.zeros(1, 20, 20), torch.zeros(1, 20, 20), **{name: value})
+
+
 @pytest.mark.parametrize(
     "previous, following, complaint",
     [
-        (torch.zeros(1, 20, 20), torch.zeros(1, 20, 21), "of one shape"),
-        (torch.zeros(20, 20), torch.zeros(20, 20), r"\(B, H, W\)"),
+        (torch.zeros(1, 20, 20), torch.zeros(1, 20, 21), "two alike"),
+        (torch.zeros(20, 20), torch.zeros(20, 20), r"\(B > 0, H, W\)"),
+        (torch.zeros(0, 20, 20), torch.zeros(0, 20, 20), r"not \(0, 20, 20\)"),
         (torch.zeros(1, 10, 20), torch.zeros(1, 10, 20), "at least 16 px"),
         (torch.zeros(1, 20, 20, dtype=torch.uint8), torch.zeros(1, 20, 20, dtype=torch.uint8), r"previous is torch.uint8.*float\(\)"),
         (torch.zeros(1, 20, 20), torch.full((1, 20, 20), torch.nan), "following holds values that are not finite"),
@@ -243,8 +250,9 @@ if store.is_current(record):
 
 def test_flow_of_other_settings_is_refused(videos, fast, tmp_path):
     extract_all(videos[:2], tmp_path / "flow", devices="1")
-    other = FlowStore(tmp_path / "flow", {**FlowSettings().as_dict(), "bound_px": 10.0})
-    with pytest.raises(UserError, match=r"make flow again(.|\n)*other settings \(bound_px\)"):
+    slower = {**FlowSettings().as_dict()["tvl1"], "warps": 6}
+    other = FlowStore(tmp_path / "flow", {**FlowSettings().as_dict(), "bound_px": 10.0, "tvl1": slower})
+    with pytest.raises(UserError, match=r"make flow again(.|\n)*other settings \(bound_px, warps\)"):
         other.check(videos[:2])
     with pytest.raises(UserError, match=r"No flow of .* run make flow"):
         FlowStore(tmp_path / "flow").check(videos)
@@ -264,16 +272,23 @@ def test_stored_flow_is_what_tvl1_says(videos, fast, tmp_path):
     assert (stacks[2, ..., 4:6] == stacks[2, ..., 8:10]).all()  # behind the end the last pair repeats
 
 
-def test_folders_of_tsn_are_read(tmp_path):
-    folder = tmp_path / "flow" / "clip"
+@pytest.mark.parametrize("name", ["clip", "a/clip", "a/clip.avi"])
+def test_folders_of_tsn_are_read(name, tmp_path):
+    folder = tmp_path / "flow" / name
     folder.mkdir(parents=True)
     for number in range(1, 13):
         for axis, offset in (("x", 0), ("y", 100)):
             cv2.imwrite(str(folder / f"flow_{axis}_{number:05d}.jpg"), np.full((256, 340), 10 * number + offset, np.uint8))
-    record = VideoRecord("a/clip", tmp_path / "clip.avi", (0,), "g", num_frames=13)
+    record = VideoRecord("a/clip.avi", tmp_path / "clip.avi", (0,), "g", num_frames=13)
     store = FlowStore(tmp_path / "flow")
-    store.check([record])
+    assert store.check([record]) == {}
     assert read_flow(store.path(record), [2], 3)[0, 0, 0].tolist() == [30, 130, 40, 140, 50, 150]
+    before = store.fingerprint([record])
+    cv2.imwrite(str(folder / "flow_x_00001.jpg"), np.zeros((256, 340), np.uint8))  # made again by the other tool
+    assert store.fingerprint([record]) != before
+    cv2.imwrite(str(folder / "flow_y_00004.jpg"), np.zeros((240, 320), np.uint8))
+    with pytest.raises(UserError, match=r"several sizes, \[\(240, 320\), \(256, 340\)\]"):
+        read_flow(store.path(record), [2], 3)
     (folder / "flow_y_00004.jpg").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"flow_y_00004.jpg is missing or damaged"):
         read_flow(store.path(record), [2], 3)
@@ -318,15 +333,15 @@ def test_clips_of_flow(videos, fast, tmp_path):
         assert sample["frame_indices"].max() + 10 <= videos[0].num_frames - 1
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "mobilenetv2_100", "test_convnext", "test_efficientnet"])
+@pytest.mark.parametrize("name", ["test_resnet", "mobilenetv2_100", "test_convnext", "test_efficientnet", "repvgg_a0", "fastvit_t8"])
 def test_cross_modality_initialisation_of_any_cnn(name):
     """Grey images, the same in every channel, give the same first map as RGB ones, scaled by the number of channels."""
     torch.manual_seed(0)
     rgb = CNN(name).eval()
     torch.manual_seed(0)
     flow = CNN(name, num_channels=20).eval()
-    kernel = rgb.first_convolution.weight
-    torch.testing.assert_close(flow.first_convolution.weight, kernel.mean(1, keepdim=True).expand(-1, 20, -1, -1))
+    for first, widened in zip(rgb.first_convolutions, flow.first_convolutions, strict=True):  # several in stems with branches
+        torch.testing.assert_close(widened.weight, first.weight.mean(1, keepdim=True).expand(-1, 20, -1, -1))
     assert flow(torch.zeros(1, 20, rgb.input_px, rgb.input_px, dtype=torch.uint8)).shape[1] == rgb.num_features
     again = CNN(**flow.settings)
-    assert again.first_convolution.weight.shape[1] == 20 and again.settings == flow.settings
+    assert again.first_convolutions[0].weight.shape[1] == 20 and again.settings == flow.settings

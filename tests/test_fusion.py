@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sta_tsn.errors import UserError
-from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, micro_accuracy, pooled
+from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, micro_accuracy, on_shared_videos, pooled
 
 
 def test_fusing_needs_the_same_videos():
@@ -59,6 +59,20 @@ def test_equal_streams_keep_equal_weights():
     one = replace(stream([0, 1, 2, 3], 40, 1), validation=stream([0, 1, 2, 3], 40, 2))
     weights = torch.tensor(fuse_learned([one, one]).protocol["weights"])
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-3, atol=1e-3)
+
+
+def test_runs_that_lack_each_others_videos():
+    """A video of one frame has no flow; runs of two splits are no two streams."""
+    one, two = (replace(stream([0, 1], 8, seed), protocol={"dataset": "d", "split": 1}) for seed in (1, 2))
+    assert [table.ids for table in on_shared_videos([one, shortened(two, 3)])] == [one.ids[3:]] * 2
+    with pytest.raises(UserError, match="are of d split 1 and d split 2"):
+        on_shared_videos([one, replace(two, protocol={"dataset": "d", "split": 2})])
+    with pytest.raises(UserError, match="no video is in all of the score tables"):
+        on_shared_videos([one, replace(two, ids=[f"w{row}" for row in range(8)])])
+
+
+def shortened(table: ScoreTable, start: int) -> ScoreTable:
+    return replace(table, ids=table.ids[start:], groups=table.groups[start:], scores=table.scores[start:], labels=table.labels[start:])
 
 
 def test_runs_without_validation_scores_cannot_be_learned_from(tmp_path):

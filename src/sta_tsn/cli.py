@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     flow = verbs.add_parser("flow", help="TV-L1 optical flow of every video of the split, stored once (resumable)")
     _add_data_options(flow)
     _add_device_options(flow)
+    flow.add_argument("--pairs-at-once", type=int, help="frame pairs a device works on together, which bounds its memory (CPU: 1, GPU: 64)")
     flow.set_defaults(run=_flow)
 
     features = verbs.add_parser("features", help="features of the videos of its split by a trained backbone, stored once (resumable)")
@@ -170,7 +171,7 @@ def _flow(options: argparse.Namespace) -> None:
     from sta_tsn.running.data import extract_flow
     from sta_tsn.running.options import TrainOptions
 
-    extract_flow(_as(TrainOptions, options))
+    extract_flow(_as(TrainOptions, options), options.pairs_at_once)
 
 
 def _features(options: argparse.Namespace) -> None:

@@ -24,10 +24,21 @@ class VideoSplit:
         return fingerprint([[(r.id, r.labels, r.num_frames, r.size_bytes) for r in side] for side in (self.train, self.val, self.test)])
 
 
-def moving_only(split: VideoSplit) -> VideoSplit:
-    """Without videos of a single frame, which have no optical flow; in testing they count as missing."""
-    train, val, test = ([record for record in side if record.num_frames > 1] for side in (split.train, split.val, split.test))
-    return VideoSplit(train, val, test, split.num_test_missing + len(split.test) - len(test))
+def moving_only(
+    dataset: VideoDataset, split: int, videos: VideoSplit, allow_missing: bool = False, say: Callable[[str], None] = print
+) -> VideoSplit:
+    """Without videos of a single frame, which have no optical flow; in testing they count as missing.
+
+    Args, Raises: as `prepare_split`, of what is left.
+    """
+    sides = (videos.train, videos.val, videos.test)
+    still = [record.id for side in sides for record in side if record.num_frames < 2]
+    if not still:
+        return videos
+    say(f"Left out, because a single frame has no optical flow: {len(still)} videos ({', '.join(still[:5])}{', ...' * (len(still) > 5)}).")
+    train, val, test = ([record for record in side if record.num_frames > 1] for side in sides)
+    _check_classes(dataset, split, train + val, test, allow_missing, say)
+    return VideoSplit(train, val, test, videos.num_test_missing + len(videos.test) - len(test))
 
 
 def prepare_split(

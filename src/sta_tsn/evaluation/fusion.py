@@ -63,8 +63,16 @@ def on_shared_videos(tables: Sequence[ScoreTable]) -> list[ScoreTable]:
     """The tables without test and validation videos that one of them lacks: a video of one frame has no flow.
 
     In each the videos left out count as missing.
+
+    Raises:
+        UserError: the tables are of several datasets or splits, or no video is in all of them.
     """
+    tested_on = sorted({f"{table.protocol.get('dataset')} split {table.protocol.get('split')}" for table in tables})
+    if len(tested_on) > 1:
+        raise UserError(f"the score tables are of {' and '.join(tested_on)}; fuse runs that were tested on one split")
     tested = set.intersection(*(set(table.ids) for table in tables))
+    if not tested:
+        raise UserError("no video is in all of the score tables; fuse runs that were tested on one split")
     judged = [set(table.validation.ids) for table in tables if table.validation]
     parts = [_only(table, tested) for table in tables]
     return [replace(part, validation=_only(part.validation, set.intersection(*judged))) if part.validation else part for part in parts]

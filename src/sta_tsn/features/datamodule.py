@@ -82,6 +82,11 @@ class FeatureDataModule(LightningDataModule):
         shown = {"crops": crops, "segments": segments, "frames_per_segment": frames, "missing": missing}
         return {**shown, "dataset": about["dataset"], "split": about["split"]}
 
+    def state_dict(self) -> dict:
+        """Of the checkpoint: what made the flow that stage one saw, for `make explain`."""
+        about = self.store.about
+        return {"flow": about["flow"]} if "flow" in about else {}
+
     def train_dataloader(self) -> DataLoader:
         dataset = FeatureDataset(self.store, "train", read_judgement(self.store))
         batch_size = min(self.batch_size, len(dataset))

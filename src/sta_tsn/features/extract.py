@@ -26,7 +26,7 @@ def extract_features(
     """
     if trainer.is_global_zero:
         source = {"made_by": made_by, "dataset": data.dataset.name, "split": data.split, "train_crop": data.train_crop}
-        source |= {"frames": [data.test_segments, data.test_frames_per_segment]}
+        source |= {"frames": [data.test_segments, data.test_frames_per_segment], **data.state_dict()}
         store.open_for_writing(source, task.classes, data.videos, parts)
     trainer.strategy.barrier()
     crops = {"train": data.train_crop, "val": "center", "test": "ten"}

@@ -59,14 +59,10 @@ class CNN(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.num_features = self._check_map(name)
         self.loaded = load_weights(self.net, weights) if _is_file(weights) else f"{name}: {weights} weights"
+        self.first_convolutions = [module for module in self.net.modules() if isinstance(module, nn.Conv2d) and module.in_channels == 3]
         if num_channels != 3:
-            repeat_input_channels(self.first_convolution, num_channels)
+            repeat_input_channels(self.first_convolutions, num_channels)
         self.to(memory_format=torch.channels_last)
-
-    @property
-    def first_convolution(self) -> nn.Conv2d:
-        """The convolution that sees the images."""
-        return next(module for module in self.net.modules() if isinstance(module, nn.Conv2d))
 
     @property
     def settings(self) -> dict:
@@ -106,14 +102,18 @@ def build_cnn(backbone: str | dict, weights: str, num_channels: int) -> CNN:
 
 
 @torch.no_grad()
-def repeat_input_channels(convolution: nn.Conv2d, num_channels: int) -> None:
-    """Make a convolution of RGB one of `num_channels`, each with the mean of the three kernels."""
-    if convolution.in_channels != 3:
-        raise ConfigError(
-            f"This backbone's first convolution sees {convolution.in_channels} channels, not an RGB image: it cannot take flow."
-        )
-    kernel = convolution.weight.mean(1, keepdim=True).repeat(1, num_channels, 1, 1)
-    convolution.weight, convolution.in_channels = nn.Parameter(kernel), num_channels
+def repeat_input_channels(convolutions: list[nn.Conv2d], num_channels: int) -> None:
+    """Make the convolutions that see RGB (several where a stem has branches: RepVGG) see `num_channels`, each with the mean of the three
+    kernels.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not convolutions:
+        raise ConfigError("No convolution of this backbone sees the RGB image itself: it cannot take flow. Choose another BACKBONE.")
+    for convolution in convolutions:
+        kernel = convolution.weight.mean(1, keepdim=True).repeat(1, num_channels, 1, 1)
+        convolution.weight, convolution.in_channels = nn.Parameter(kernel), num_channels
 
 
 def check_backbone_name(name: str) -> None:

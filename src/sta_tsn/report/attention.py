@@ -20,8 +20,8 @@ from sta_tsn.report.figures import save_figure
 from sta_tsn.report.flow_colour import colour_wheel, flow_to_colour
 from sta_tsn.tasks import TemporalAttentionTSN
 from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, dequantize_flow
-from sta_tsn.video.flow_extract import video_flow
-from sta_tsn.video.flow_store import FLOW_STACK
+from sta_tsn.video.flow_extract import FlowSettings, video_flow
+from sta_tsn.video.flow_store import FLOW_STACK, NO_MOTION, differing
 
 
 class CenterClips(NamedTuple):
@@ -67,7 +67,7 @@ def center_clips(model: nn.Module, record: VideoRecord, flow: FlowStore | None =
     frames = clip["clips"].flatten(0, 2).permute(0, 2, 3, 1)  # (30, S, S, C)
     if not sees_flow:
         return CenterClips(clip["clips"], frames[..., :3].numpy(), clip["frame_indices"], None)
-    motion = dequantize_flow(frames[..., :2]).numpy()
+    motion = (dequantize_flow(frames[..., :2]) * (frames[..., :2] != NO_MOTION)).numpy()
     bound = max(1.0, float(np.percentile(np.hypot(motion[..., 0], motion[..., 1]), 99)))
     return CenterClips(clip["clips"], np.stack([flow_to_colour(one, bound) for one in motion]), clip["frame_indices"], bound)
 
@@ -167,10 +167,19 @@ def load_sta_tsn(checkpoint: Path) -> TemporalAttentionTSN:
         ) from error
 
 
+def _flow_made_otherwise(checkpoint: Path) -> str:
+    """Names of the settings in which the flow that stage two's network learned from differs from what `video_flow` computes."""
+    ours = FlowSettings().as_dict()
+    learned_from = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True).get("FeatureDataModule", {})
+    return differing(learned_from.get("flow", ours), ours)
+
+
 def explain(video: Path, checkpoint: Path, picture: Path) -> None:
     """`make explain`: classify any video with a stage-two checkpoint and draw what it looked at."""
     task = load_sta_tsn(checkpoint)
     reader = VideoReader(video)
+    if names := _flow_made_otherwise(checkpoint):
+        print(f"The network learned from flow of other settings than are computed here ({names}): its judgement may suffer.")
     explained = explain_video(task.model, VideoRecord(video.stem, video, (), video.stem, len(reader)))
     if reader.fault:
         print(f"{video}: {reader.fault}. Only those are looked at.")

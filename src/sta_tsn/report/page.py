@@ -82,10 +82,14 @@ def fuse_runs(paths: list[str], weights: list[float], out: str | None) -> None:
     tables = {str(file): ScoreTable.load(file) for file in files}
     if len({file.resolve() for file in files}) != len(files):
         raise UserError(f"the same run twice: {', '.join(map(str, files))}")
-    streams = list(tables.values())
+    streams = on_shared_videos(list(tables.values()))
+    for path, table, shared in zip(files, list(tables.values()), streams, strict=True):
+        if left_out := sorted(set(table.ids) - set(shared.ids)):
+            more = f", ... ({len(left_out)} in all)" if len(left_out) > 5 else ""
+            print(f"Left out of the fusion, because not every run has them: {', '.join(left_out[:5])}{more} (of {path})")
     tables[f"fused {':'.join(f'{weight:g}' for weight in weights)}"] = fused = fuse(streams, weights)
     if all(table.validation for table in streams):
-        tables["fused, weights learned on validation"] = fuse_learned(on_shared_videos(streams))
+        tables["fused, weights learned on validation"] = fuse_learned(streams)
     print_table(pd.DataFrame({path: row_of(table) for path, table in tables.items()}).T, protocol_line(tables))
     if out:
         fused.save(out)

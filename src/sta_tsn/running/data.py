@@ -15,6 +15,7 @@ from sta_tsn.datasets import (
     VideoSplit,
     build_manifest,
     check_dataset,
+    moving_only,
     prepare_split,
     skeleton_manifest,
 )
@@ -148,8 +149,11 @@ def check_data(options: TrainOptions) -> None:
         print(f"Frame counts: {(folder / 'manifest.csv').resolve()}")
 
 
-def extract_flow(options: TrainOptions) -> None:
-    """`make flow`: TV-L1 flow of every video of the split into runs/<dataset>/flow; what is current there is kept."""
+def extract_flow(options: TrainOptions, pairs_at_once: int | None = None) -> None:
+    """`make flow`: TV-L1 flow of every video of the split into runs/<dataset>/flow; what is current there is kept.
+
+    pairs_at_once: see `video.flow_extract.extract_all`.
+    """
     from pytorch_lightning.utilities import rank_zero_only
 
     from sta_tsn.running.cli import silence_noise
@@ -157,12 +161,17 @@ def extract_flow(options: TrainOptions) -> None:
 
     silence_noise()
     check_names(options)
+    if pairs_at_once is not None and pairs_at_once < 1:
+        raise ConfigError(f"PAIRS_AT_ONCE={pairs_at_once}: pairs of frames, at least 1.")
     if holds_skeletons(options):
         raise ConfigError(f"DATASET={options.dataset} holds skeletons: there is no flow to extract.")
     dataset = open_dataset(options)
     manifest = build_manifest(dataset.records(options.split).videos, Path(options.runs, options.dataset, "manifest.csv"))
-    videos = prepare_split(dataset, options.split, manifest, allow_missing=options.allow_missing, say=rank_zero_only(print))
-    extract_all([*videos.train, *videos.val, *videos.test], Path(options.runs, options.dataset, "flow"), options.devices, options.nodes)
+    say = rank_zero_only(print)
+    videos = prepare_split(dataset, options.split, manifest, allow_missing=options.allow_missing, say=say)
+    videos = moving_only(dataset, options.split, videos, options.allow_missing, say)
+    root = Path(options.runs, options.dataset, "flow")
+    extract_all([*videos.train, *videos.val, *videos.test], root, options.devices, options.nodes, pairs_at_once)
 
 
 def download_data(options: TrainOptions) -> None:

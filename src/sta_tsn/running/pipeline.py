@@ -41,9 +41,14 @@ def train_all(options: TrainOptions) -> VideoSplit:
     videos, classes = prepare_videos(options, manifest)
     sides = f"{len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos"
     print(f"{options.dataset} split {options.split}: {sides}, {len(classes)} classes", flush=True)
-    for modality in streams(options):
-        _train_rows(replace(options, modality=modality), manifest, videos, classes)
+    seen = {modality: _seen_videos(options, modality, videos) for modality in streams(options)}
+    for modality in seen:
+        _train_rows(replace(options, modality=modality), manifest, seen[modality], classes)
     return videos
+
+
+def _seen_videos(options: TrainOptions, modality: str, videos: VideoSplit) -> VideoSplit:
+    return moving_only(open_dataset(options), options.split, videos, options.allow_missing) if modality == "flow" else videos
 
 
 def check_recipes(options: TrainOptions) -> None:
@@ -97,9 +102,8 @@ def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit, class
         raise UserError("The flow is not complete. The same command goes on where it stopped.")
     inputs = fingerprint([videos.fingerprint, classes])
     if options.modality == "flow":
-        shown = moving_only(videos)
         flow = FlowStore(Path(options.runs, options.dataset, "flow"))
-        inputs = fingerprint([inputs, flow.fingerprint([*shown.train, *shown.val, *shown.test])])
+        inputs = fingerprint([inputs, flow.fingerprint([*videos.train, *videos.val, *videos.test])])
     if options.modality == SKELETON:
         everything = [*videos.train, *videos.val, *videos.test]
         inputs = fingerprint([inputs, [file_fingerprint(record.path) for record in everything]])

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sta_tsn.datasets import SkeletonDataset, VideoDataset, VideoSplit, build_manifest, prepare_split
+from sta_tsn.datasets import SkeletonDataset, VideoDataset, VideoSplit, build_manifest, moving_only, prepare_split
 from sta_tsn.errors import ConfigError
 from sta_tsn.report.run_names import run_identity
 from sta_tsn.running.configuration import check_keys, parameters, read_yaml, resolve_class
@@ -35,7 +35,8 @@ def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, V
     dataset = kind(**arguments)
     manifest = run.path.parents[4] / "manifest.csv" if run_identity(run.path) else settings["manifest"]
     counted = build_manifest(dataset.records(settings["split"]).videos, manifest)
-    return dataset, prepare_split(dataset, settings["split"], counted, settings["val_share"], settings["allow_missing"])
+    videos = prepare_split(dataset, settings["split"], counted, settings["val_share"], settings["allow_missing"])
+    return dataset, moving_only(dataset, settings["split"], videos, settings["allow_missing"]) if settings.get("flow") else videos
 
 
 def _data_settings(run: RunFolder) -> dict:

@@ -66,7 +66,7 @@ def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
             folder.note(tested=False)
         return
     tested_data = data
-    load_tested(task, folder)
+    load_tested(task, data, folder)
     if isinstance(data, VideoDataModule):
         _extract(trainer, task, data, folder, PARTS if cli.config.keep_features else ("val", "test"))
         tested_data = FeatureDataModule(str(folder.features), num_workers=data.num_workers)
@@ -103,11 +103,11 @@ def _write_features(folder: RunFolder) -> None:
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     if not isinstance(data, VideoDataModule):
         raise UserError(f"{folder.path} did not learn from frames: give a stage-one run, .../backbone.")
-    load_tested(task, folder)
     data.trainer = trainer  # as trainer.fit would
     trainer.strategy.connect(task)
     data.prepare_data()
     data.setup()
+    load_tested(task, data, folder)
     _extract(trainer, task, data, folder, PARTS)
     if trainer.is_global_zero:
         folder.note(keeps_features=True)
@@ -128,9 +128,11 @@ def plain_user_errors() -> Iterator[None]:
         raise
 
 
-def load_tested(task, folder: RunFolder) -> None:
-    """The weights that are tested."""
-    task.load_state_dict(torch.load(folder.tested_checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+def load_tested(task, data, folder: RunFolder) -> None:
+    """The weights that are tested, on data like that which they learned from (flow: see `VideoDataModule.load_state_dict`)."""
+    checkpoint = torch.load(folder.tested_checkpoint, map_location="cpu", weights_only=True)
+    task.load_state_dict(checkpoint["state_dict"])
+    data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
 
 
 def _extract(trainer: Trainer, task, data: VideoDataModule, folder: RunFolder, parts: tuple[str, ...]) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 
-from sta_tsn.datasets import moving_only
 from sta_tsn.evaluation import ScoreTable, per_class_accuracy
 from sta_tsn.report.run_names import flat_settings, run_identity, run_name
 from sta_tsn.running.configuration import read_yaml
@@ -86,7 +85,7 @@ def attention_figures(task: LightningModule, folder: RunFolder) -> dict:
     _, videos = run_videos(folder)
     flow = FlowStore(folder.path.parents[4] / "flow") if identity["modality"] == "flow" else None
     figures = {}
-    for record in np.random.default_rng(0).permutation(np.array(moving_only(videos).test, dtype=object))[:NUM_PICTURES]:
+    for record in np.random.default_rng(0).permutation(np.array(videos.test, dtype=object))[:NUM_PICTURES]:
         explained = explain_video(task.model, record, flow, task.hparams.get("pair_distance", 0))
         if explained.output.spatial_weights is None:
             return {}

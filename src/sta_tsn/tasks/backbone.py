@@ -188,7 +188,7 @@ def tsn_parameter_groups(model: nn.Module, lr: float, scales: dict[str, float], 
         scales: of the rate, for `first` and `head`.
     """
     backbone = {id(parameter) for parameter in model.encoder.cnn.parameters()} - new_parameters(model)
-    first = {id(parameter) for parameter in model.encoder.cnn.first_convolution.parameters()}
+    first = {id(parameter) for convolution in model.encoder.cnn.first_convolutions for parameter in convolution.parameters()}
     norms = {id(p) for module in model.modules() if isinstance(module, nn.BatchNorm2d) for p in module.parameters()}
     groups: dict[tuple, list] = {}
     for name, parameter in model.named_parameters():

@@ -10,10 +10,10 @@ from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Sampler
 
 from sta_tsn.datasets import VideoDataset, VideoRecord, VideoSplit, build_manifest, moving_only, prepare_split, read_manifest
-from sta_tsn.errors import ConfigError
+from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.video.augment import FLOW_SCALES, RGB_SCALES
 from sta_tsn.video.clips import ClipDataset, Crop
-from sta_tsn.video.flow_store import FLOW_STACK, FlowStore
+from sta_tsn.video.flow_store import FLOW_STACK, FlowStore, differing
 from sta_tsn.video.sampling import SegmentSampler
 
 
@@ -121,6 +121,7 @@ class VideoDataModule(LightningDataModule):
         self.mirror, self.scales = mirror, scales or (FLOW_SCALES if flow else RGB_SCALES)
         self.num_workers, self.seed = num_workers, seed
         self.videos: VideoSplit | None = None
+        self.flow_settings: dict = {}  # what made the flow, known after `setup`
 
     @property
     def classes(self) -> list[str]:
@@ -134,8 +135,20 @@ class VideoDataModule(LightningDataModule):
             manifest = read_manifest(self.manifest)
             self.videos = prepare_split(self.dataset, self.split, manifest, self.val_share, self.allow_missing, self._say)
             if self.flow:
-                self.videos = moving_only(self.videos)
-                self.flow.check([*self.videos.train, *self.videos.val, *self.videos.test])
+                self.videos = moving_only(self.dataset, self.split, self.videos, self.allow_missing, self._say)
+                self.flow_settings = self.flow.check([*self.videos.train, *self.videos.val, *self.videos.test])
+
+    def state_dict(self) -> dict:
+        """Of the checkpoint, in which Lightning keeps it."""
+        return {"flow": self.flow_settings} if self.flow else {}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Raises UserError where the checkpoint's network learned from flow that was made otherwise than this."""
+        if names := differing(state_dict.get("flow", self.flow_settings), self.flow_settings):
+            raise UserError(
+                f"The network learned from flow of other settings than that in {self.flow.root.resolve()} ({names}). "
+                "Bring the former flow back, or train anew (another --run_dir)."
+            )
 
     def _say(self, text: str) -> None:
         if self.trainer is None or self.trainer.is_global_zero:

@@ -18,12 +18,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sta_tsn.datasets import VideoRecord
+from sta_tsn.errors import UserError
 from sta_tsn.video.augment import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
 from sta_tsn.video.flow_store import BOUND_PX, JPEG_QUALITY, FlowStore
 from sta_tsn.video.reader import VideoReader
 from sta_tsn.video.tvl1 import TVL1Settings, tvl1_flow
 
-PAIRS_AT_ONCE = {"cpu": 1, "cuda": 64}  # one pair stays in a CPU's cache; 64 take about 2 GB of a GPU
+PAIRS_AT_ONCE = {"cpu": 1, "cuda": 64}  # by default: one pair stays in a CPU's cache; 64 take about 2 GB of a GPU
 PAIRS_WORTH_COMPILING = 1000  # on a CPU, of one process; a tenth of a second is saved on each
 
 
@@ -41,22 +42,25 @@ class FlowSettings:
         return asdict(self)
 
 
-def extract_all(records: list[VideoRecord], root: Path, devices: str = "auto", nodes: int = 1) -> FlowStore:
-    """Flow of every record into the store at `root`; returns when all processes are done.
+def extract_all(
+    records: list[VideoRecord], root: Path, devices: str = "auto", nodes: int = 1, pairs_at_once: int | None = None
+) -> FlowStore:
+    """Flow of every record (of two frames or more) into the store at `root`; returns when all processes are done.
 
     Args:
         devices: as Lightning takes them; `auto` is every GPU, or one process a core where there is none.
+        pairs_at_once: of frames that a device works on together, which bounds its memory; None: PAIRS_AT_ONCE.
     """
     say = rank_zero_only(print)  # Lightning starts this program anew for every process
     store = FlowStore(root, FlowSettings().as_dict())
-    moving = [record for record in records if record.num_frames != 1]
-    todo = [record for record in moving if not store.is_current(record)]
-    say(f"Flow in {root.resolve()}: {len(moving) - len(todo)} of {len(moving)} videos are done", flush=True)
+    todo = [record for record in records if not store.is_current(record)]
+    say(f"Flow in {root.resolve()}: {len(records) - len(todo)} of {len(records)} videos are done", flush=True)
     if todo:
         trainer = flow_trainer(devices, nodes, len(todo))
         processes = nodes * (int(devices) if devices.isdigit() else os.cpu_count() or 1)
-        num_pairs = sum(record.num_frames for record in moving)  # of all, so that a stopped command goes on as it began
-        trainer.predict(FlowExtraction(store, todo, num_pairs > processes * PAIRS_WORTH_COMPILING), return_predictions=False)
+        num_pairs = sum(record.num_frames for record in records)  # of all, so that a stopped command goes on as it began
+        compiled = num_pairs > processes * PAIRS_WORTH_COMPILING
+        trainer.predict(FlowExtraction(store, todo, compiled, pairs_at_once), return_predictions=False)
         trainer.strategy.barrier()  # else the first process to finish would end the command
     return store
 
@@ -82,28 +86,32 @@ class FlowExtraction(LightningModule):
         store: to write to.
         records: videos whose flow is not there yet.
         compiled: whether to compile on a CPU too.
+        pairs_at_once: see `extract_all`.
     """
 
-    def __init__(self, store: FlowStore, records: list[VideoRecord], compiled: bool):
+    def __init__(self, store: FlowStore, records: list[VideoRecord], compiled: bool, pairs_at_once: int | None = None):
         super().__init__()
-        self.store, self.records, self.fused = store, records, compiled or None
+        self.store, self.records, self.fused, self.pairs_at_once = store, records, compiled or None, pairs_at_once
+        self.parent = os.getppid()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer videos left than processes
 
     def predict_dataloader(self) -> DataLoader:
         return DataLoader(range(self.trainer.global_rank, len(self.records), self.trainer.world_size), batch_size=None)
 
     def predict_step(self, index: int) -> int:
+        if self.local_rank and os.getppid() != self.parent:
+            raise UserError("The process that started this one is gone.")  # killed; repeated, the command would do the same videos
         record = self.records[index]
-        self.store.write(record, video_flow(VideoReader(record.path), self.device, self.fused))
+        self.store.write(record, video_flow(VideoReader(record.path), self.device, self.fused, self.pairs_at_once))
         return index
 
 
-def video_flow(reader: VideoReader, device: torch.device, fused: bool | None = None) -> Iterator[Tensor]:
-    """Flow (2, 256, 340) of each pair of neighbouring frames; a few frames are in memory at a time. fused: see `tvl1_flow`."""
+def video_flow(reader: VideoReader, device: torch.device, fused: bool | None = None, pairs_at_once: int | None = None) -> Iterator[Tensor]:
+    """Flow (2, 256, 340) of each pair of neighbouring frames; as many frames are in memory. fused: see `tvl1_flow`."""
     frames = (torch.from_numpy(grey(frame)) for frame in reader.frames())
     chunk = list(islice(frames, 1))
     while True:
-        chunk = [*chunk[-1:], *islice(frames, PAIRS_AT_ONCE[device.type])]
+        chunk = [*chunk[-1:], *islice(frames, pairs_at_once or PAIRS_AT_ONCE[device.type])]
         if len(chunk) < 2:
             return
         images = torch.stack(chunk).to(device).float()

@@ -24,21 +24,23 @@ from sta_tsn.errors import UserError
 FLOW_STACK = 10  # consecutive flows that make one input of the network
 BOUND_PX = 20.0
 JPEG_QUALITY = 95
+NO_MOTION = 128  # as stored
 ABOUT = "about.json"
 
 
 def quantize_flow(flow: Tensor, bound: float = BOUND_PX) -> Tensor:
-    """Pixels -> uint8, 0 for -bound and 255 for +bound, clipped, halves rounded to even. No motion is 128."""
+    """Pixels -> uint8, 0 for -bound and 255 for +bound, clipped, halves rounded to even. No motion is NO_MOTION."""
     return ((flow.clamp(-bound, bound) + bound) * (255 / (2 * bound))).round().to(torch.uint8)
 
 
 def dequantize_flow(stored: Tensor, bound: float = BOUND_PX) -> Tensor:
-    """uint8 -> pixels, to within bound / 255."""
+    """uint8 -> pixels, to within bound / 255 (0.08 px), which is what NO_MOTION reads as."""
     return stored.float() * (2 * bound / 255) - bound
 
 
 class FlowStore:
-    """Flows of a dataset's videos below `root`: `<video id>.zip`, or TSN's folders `<video id>/` or `<file name>/`.
+    """Flows of a dataset's videos below `root`: `<video id>.zip`, or TSN's folders `<video id>/` or, of the file's name without its
+    ending, `<class>/<name>/` or `<name>/`.
 
     Args:
         root: folder of the store.
@@ -53,7 +55,8 @@ class FlowStore:
 
     def path(self, record: VideoRecord) -> Path:
         """The file, or TSN's folder, of a video."""
-        for path in (self.file(record), self.root / record.id, self.root / record.path.stem):
+        named = self.root / record.id
+        for path in (self.file(record), named, named.with_name(record.path.stem), self.root / record.path.stem):
             if path.is_file() or (path / "flow_x_00001.jpg").exists():
                 return path
         raise UserError(f"No flow of {record.id} in {self.root.resolve()}: run make flow with the same DATASET and DATA first.")
@@ -83,8 +86,11 @@ class FlowStore:
                     archive.writestr(f"flow_{axis}_{number:05d}.jpg", picture.tobytes())
             archive.writestr(ABOUT, json.dumps({"pairs": number, "settings": self.settings, "source": source_of(record.path)}))
 
-    def check(self, records: Sequence[VideoRecord]) -> None:
+    def check(self, records: Sequence[VideoRecord]) -> dict:
         """Every video has flow of its own, all made alike, from the files as they are now.
+
+        Returns:
+            The settings that made it; {} for another tool's, of which no more is known.
 
         Raises:
             UserError: naming the first videos that do not, and what to do.
@@ -105,6 +111,7 @@ class FlowStore:
         if wrong:
             more = f"\n  ... and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise UserError("Flow does not fit; run make flow again, it redoes what changed:\n" + "\n".join(wrong[:5]) + more)
+        return like.settings or {}
 
     def _complaint(self, record: VideoRecord) -> str | None:
         about = read_about(self.path(record))
@@ -114,10 +121,17 @@ class FlowStore:
             return f"{about['pairs']} pairs for {record.num_frames} frames"
         if "settings" not in about:
             return None  # TSN's folder, of which no more is known
-        if self.settings and about["settings"] != self.settings:
-            keys = sorted(key for key in self.settings | about["settings"] if self.settings.get(key) != about["settings"].get(key))
-            return f"made with other settings ({', '.join(keys)})"
+        if self.settings and (names := differing(self.settings, about["settings"])):
+            return f"made with other settings ({names})"
         return None if is_source(about["source"], record.path) else "the video changed since"
+
+
+def differing(one: dict, other: dict) -> str:
+    """The settings of flow that are not the same in both, by name; "" where all are. {}: of another tool, see `FlowStore.check`."""
+    if not (one and other):
+        return "" if one == other else "another tool's"
+    one, other = ({**settings, **settings.get("tvl1", {}), "tvl1": None} for settings in (one, other))
+    return ", ".join(sorted(key for key in one | other if one.get(key) != other.get(key)))
 
 
 def source_of(video: Path) -> dict:
@@ -136,14 +150,15 @@ def is_source(about: dict, video: Path) -> bool:
 
 
 def read_about(path: Path) -> dict:
-    """What made a video's flow; of another tool's folder the number of pairs and its time, of a damaged file or folder what is wrong."""
+    """What made a video's flow; of another tool's folder the number of pairs and when, of a damaged file or folder what is wrong."""
     if path.is_dir():
         names = {picture.name for picture in path.glob("flow_*.jpg")}
         pairs = sum(name.startswith("flow_x_") for name in names)
         missing = {f"flow_{axis}_{number:05d}.jpg" for axis in "xy" for number in range(1, pairs + 1)} - names
         if missing:
             return {"damaged": f"{min(missing)} is missing; complete the folder, or move it away"}
-        return {"pairs": pairs, "modified_ns": path.stat().st_mtime_ns}
+        times = [path.stat().st_mtime_ns, (path / "flow_x_00001.jpg").stat().st_mtime_ns]  # a picture written over leaves its folder's time
+        return {"pairs": pairs, "modified_ns": max(times)}
     try:
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read(ABOUT))
@@ -183,4 +198,6 @@ def _stacks(read, num_pairs: int, starts: Sequence[int], length: int, path: Path
             if plane is None:
                 raise UserError(f"{path}: {name} is missing or damaged; delete {path.name} and run make flow again")
             planes[index, axis] = plane
+    if len(sizes := {plane.shape for plane in planes.values()}) > 1:
+        raise UserError(f"{path}: pictures of several sizes, {sorted(sizes)} (height, width); make the flow of this video again")
     return np.stack([np.stack([planes[index, axis] for index in stack for axis in "xy"], -1) for stack in wanted])

@@ -47,6 +47,12 @@ class TVL1Settings:
     epsilon: float = 0.01
     median_filter: bool = True
 
+    def __post_init__(self):
+        wrong = [name for name in ("num_scales", "warps", "outer_iterations", "inner_iterations") if getattr(self, name) < 1]
+        wrong += [name for name in ("scale_step", "tau", "lambda_", "theta") if not getattr(self, name) > 0]
+        if wrong := wrong + ["scale_step"] * (self.scale_step >= 1):
+            raise ValueError(f"TV-L1: {wrong[0]}={getattr(self, wrong[0])} (counts: at least 1; factors: above 0, scale_step below 1)")
+
 
 def tvl1_flow(previous: Tensor, following: Tensor, fused: bool | None = None, **settings) -> Tensor:
     """Flow that carries `previous` onto `following`: previous(x) = following(x + flow(x)).
@@ -62,7 +68,7 @@ def tvl1_flow(previous: Tensor, following: Tensor, fused: bool | None = None, **
         (B, 2, H, W) in pixels, x then y. Zero where nothing can be told (constant frames).
 
     Raises:
-        ValueError: shapes differ or are not (B, H, W), a side is under 16 px, values are not finite floats.
+        ValueError: shapes differ or are not (B, H, W), no pair, a side is under 16 px, values are not finite floats.
     """
     check_frames(previous, following)
     options = replace(TVL1Settings(), **settings)
@@ -78,8 +84,8 @@ def tvl1_flow(previous: Tensor, following: Tensor, fused: bool | None = None, **
 
 
 def check_frames(previous: Tensor, following: Tensor) -> None:
-    if previous.ndim != 3 or previous.shape != following.shape:
-        raise ValueError(f"tvl1_flow takes two (B, H, W) tensors of one shape, not {tuple(previous.shape)} and {tuple(following.shape)}")
+    if previous.ndim != 3 or previous.shape != following.shape or not len(previous):
+        raise ValueError(f"tvl1_flow takes two alike (B > 0, H, W) tensors, not {tuple(previous.shape)} and {tuple(following.shape)}")
     if min(previous.shape[1:]) < SMALLEST_SIDE_PX:
         raise ValueError(f"frames of {tuple(previous.shape[1:])} px: both sides must be at least {SMALLEST_SIDE_PX} px")
     for name, frames in (("previous", previous), ("following", following)):
