@@ -148,7 +148,8 @@ def test_runs_of_a_row_that_were_tested_on_different_videos():
 def test_the_model_itself_is_the_last_row_whatever_is_fused(tmp_path):
     runs = [run("CNN", 50), run("CNN", 60, "flow"), run("STA-TSN", 55)]
     build_reproduction(runs, "demo", "make report", [], tmp_path, {})
-    assert (tmp_path / "report.md").read_text().startswith("# demo: STA-TSN")
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# demo: STA-TSN") and "Not here: attention scored and pictures of attention (Fig 6)" in text
     build_reproduction([*runs, run("no regularization", 52)], "demo", "make report", [], tmp_path, {}, "STA-TSN")
     assert (tmp_path / "report.md").read_text().startswith("# demo: STA-TSN and ablations")
 

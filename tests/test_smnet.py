@@ -79,5 +79,5 @@ def test_every_parameter_learns_and_blocks_are_counted(all_blocks, count):
 
 
 def test_backbones_without_such_blocks_are_refused():
-    with pytest.raises(ConfigError, match="which backbone 'mobilenetv2_100' has not"):
+    with pytest.raises(ConfigError, match=r"which backbone 'mobilenetv2_100' has not\. These have them: .*resnet18.*seresnext50"):
         SMNet(3, "mobilenetv2_100")

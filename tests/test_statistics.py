@@ -1,11 +1,15 @@
 """Intervals, paired differences and attention scores against cases worked out by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from sta_tsn.datasets import VideoRecord
 from sta_tsn.evaluation.localisation import centre_bias, key_frame_scores, spatial_scores
 from sta_tsn.evaluation.statistics import accuracy_interval, effective_number, paired_difference
+from sta_tsn.running.attention import summary
 
 
 def test_wilsons_interval():
@@ -78,6 +82,24 @@ def test_attention_that_knows_nothing_scores_as_chance():
     key = torch.tensor([[True, True, False, False]])
     assert key_frame_scores(torch.full((1, 4), 0.25), key)["recall"] == pytest.approx(0.5)
     assert key_frame_scores(torch.tensor([[0.1, 0.3, 0.3, 0.3]]), key)["recall"] == pytest.approx(1 / 3)  # 2 of 3 places, for 1 of 2
+
+
+def test_attention_over_its_baseline_is_judged_by_sources():
+    """Videos of six sources point better than the middle in 3 of 4 frames, one shows nobody; those of one source tell nothing."""
+    nobody = np.array([np.nan, np.nan])
+    measured = {video(f"g{number // 2}", number): {"hit": np.array([1.0, 0.5]), "middle": np.zeros(2)} for number in range(12)}
+    measured[video("g9", 12)] = {"hit": nobody, "middle": nobody}
+    found = summary(measured, "hit", "middle")
+    assert found["hit"] == 75 and found["middle"] == 0
+    assert (found["hit_over_baseline"], found["hit_over_low"], found["hit_over_high"]) == (75, 75, 75)
+    assert found["hit_p"] == pytest.approx(2 / 2**6, abs=1e-4)  # all six sources in one direction
+    alone = summary({video("g", number): {"hit": np.ones(1), "middle": np.zeros(1)} for number in range(5)}, "hit", "middle")
+    assert (alone["hit_over_low"], alone["hit_over_high"], alone["hit_p"]) == (-100, 100, 1)
+    assert summary({}, "hit", "middle") == {}
+
+
+def video(source: str, number: int) -> VideoRecord:
+    return VideoRecord(f"v{number}", Path("v.avi"), (0,), source)
 
 
 def test_centre_bias():

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from sta_tsn.errors import ConfigError, UserError
-from sta_tsn.running.stage import score_table
+from sta_tsn.running.stage import score_table, warn_of_frozen_noise
 from sta_tsn.tasks import MotionBackbone, SpatialAttentionBackbone, TemporalAttentionTSN
 from sta_tsn.tasks.backbone import tsn_parameter_groups
 
@@ -86,6 +88,20 @@ def test_stage_two_refuses_a_network_without_spatial_attention(tmp_path):
     torch.save({"state_dict": smnet.state_dict(), "hyper_parameters": dict(smnet.hparams)}, tmp_path / "smnet.ckpt")
     with pytest.raises(ConfigError, match=r"smnet.ckpt is not of a CNN as in Table 2"):
         TemporalAttentionTSN(CLASSES, str(tmp_path / "smnet.ckpt"), hidden_dim=8)
+
+
+@pytest.mark.parametrize(
+    ("weights", "norms", "share", "said"),
+    [
+        ("none", "none", 0.5, "trained_batch_norms=none and model.frozen_share=0.5 keeps"),
+        ("none", "all", 0.0, ""),
+        ("imagenet", "none", 0.5, ""),
+    ],
+)
+def test_layers_frozen_at_random_weights_are_warned_of(weights, norms, share, said, capsys):
+    warn_of_frozen_noise(SimpleNamespace(weights=weights), {"trained_batch_norms": norms, "frozen_share": share})
+    out = capsys.readouterr().out
+    assert said in out and bool(said) == bool(out)
 
 
 def test_a_backbone_with_options_takes_flow():

@@ -6,6 +6,7 @@ Equations are not public to us; all of this is a reading. B clips of T frames, m
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -88,7 +89,8 @@ class ClipEncoder(nn.Module):
         stages = [stage for name, stage in cnn.net.named_children() if name.startswith("layer")]
         blocks = [block for stage in stages for block in (stage if all_blocks else stage[:1]) if hasattr(block, "conv1")]
         if len(blocks) < 4:
-            raise ConfigError(f"SMNet needs a ResNet's blocks, which backbone {cnn.name!r} has not. Take resnet18, resnet50, ...")
+            having = ", ".join(timm.list_models(module="resnet"))
+            raise ConfigError(f"SMNet needs a ResNet's blocks, which backbone {cnn.name!r} has not. These have them: {having}.")
         for block in blocks:
             block.conv1 = nn.Sequential(SMModule(block.conv1.in_channels), block.conv1)
         self.inserted = [block.conv1[0] for block in blocks]

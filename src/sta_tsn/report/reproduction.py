@@ -84,6 +84,9 @@ def build_reproduction(
             table.to_csv(path)
         parts.append(f"## {heading}\n\n{text}\n\n{markdown(table)}")
     parts.append(_figures(runs, final, pictures, folder))
+    missing = ["attention scored"] * tables["attention"][1].empty + ["pictures of attention (Fig 6)"] * (not pictures)
+    if last == "STA-TSN" and missing:
+        parts.append(f"Not here: {' and '.join(missing)}. `make reproduce` makes them, from the runs' checkpoints.")
     return _write("\n\n".join(parts) + "\n", title, folder)
 
 
@@ -113,7 +116,8 @@ ATTENTION_TEXT = (
     "All on the centre crop of the test videos. Pointing: in how many % of the frames that show the actor the middle of the most attended "
     "cell is on it; beside it a model that always points at the middle, and a random cell. Peak at border: in how many % that cell is one "
     "of the outermost (of 7 x 7: random 49 %). Mass ratio: attention on the actor over the actor's share of the area (uniform 1), beside a "
-    "Gaussian in the middle. Key-frame recall: of a segment's k key frames, the % among its k most attended, beside chance. Dropped "
+    "Gaussian in the middle. Key-frame recall: of a segment's k key frames, the % among its k most attended, beside chance. Over baseline: "
+    "points that pointing has over the middle, and recall over chance, mean over videos; 95 % interval and p over their sources. Dropped "
     "frames: accuracy without the 3 most, 3 least attended and 3 random frames of each segment. Covered areas: accuracy on 3 frames a "
     "segment, with the most attended, the least attended, a random and the middle quarter of the cells painted over. A stack of "
     "flow is held against its middle frame. Columns are there where the dataset has the ground truth."

@@ -10,6 +10,7 @@ from sta_tsn.artefacts import file_fingerprint, fingerprint, read_json, write_js
 from sta_tsn.datasets import VideoDataset, VideoRecord
 from sta_tsn.evaluation.localisation import key_frame_scores, spatial_scores
 from sta_tsn.evaluation.metrics import micro_accuracy
+from sta_tsn.evaluation.statistics import paired_difference
 from sta_tsn.features.store import FeatureStore
 from sta_tsn.report.attention import load_sta_tsn
 from sta_tsn.report.reproduction import ATTENTION_FILE
@@ -19,7 +20,9 @@ from sta_tsn.video import FlowStore, crop_masks
 from sta_tsn.video.flow_store import FLOW_STACK
 
 NUM_DROPPED = 3  # frames of each segment
-PROTOCOL = "centre crop; covered: most, least, random, middle; flow: the stack's middle frame"  # measured again where another
+PROTOCOL = (
+    "centre crop; covered: most, least, random, middle; flow: the stack's middle frame; over baseline"  # measured again where another
+)
 
 
 def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoRecord], flow: FlowStore | None = None) -> None:
@@ -37,7 +40,7 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
         videos = [record for record in videos if record.num_frames > 1]
     store = FeatureStore(run.features_read)
     model = load_sta_tsn(run.tested_checkpoint).model.eval()
-    spatial, temporal, scores, labels = defaultdict(list), defaultdict(list), defaultdict(list), []
+    spatial, temporal, scores, labels = {}, {}, defaultdict(list), []  # the first two by video
     generator = np.random.default_rng(0)
     for record in track(videos, description="Scoring attention"):
         stored = store.read(record.id)
@@ -53,13 +56,12 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
         mask = dataset.actor_mask(record)
         if mask is not None and "spatial_weights" in stored:
             seen = torch.from_numpy(crop_masks(mask, shown.flatten().tolist(), model.input_px))
-            _add(spatial, spatial_scores(stored["spatial_weights"][0].float().flatten(0, 1), seen))
+            spatial[record] = spatial_scores(stored["spatial_weights"][0].float().flatten(0, 1), seen)
         key_frames = dataset.key_frames(record)
         if key_frames is not None:
-            _add(temporal, key_frame_scores(beta, torch.from_numpy(key_frames)[shown]))
-    found = {name: _percent(values) for name, values in spatial.items() if not name.startswith("mass")}
-    found |= {name: round(float(np.nanmean(np.concatenate(values))), 3) for name, values in spatial.items() if name.startswith("mass")}
-    found |= {f"key_frame_{name}": _percent(values) for name, values in temporal.items()}
+            temporal[record] = key_frame_scores(beta, torch.from_numpy(key_frames)[shown])
+    found = summary(spatial, "pointing", "pointing_centre")
+    found |= {f"key_frame_{name}": value for name, value in summary(temporal, "recall", "recall_uniform").items()}
     truth = torch.stack(labels)
     found |= {name: round(100 * micro_accuracy(torch.stack(one), truth), 1) for name, one in scores.items()}
     write_json(file, {"made_by": made_by, **found})
@@ -78,10 +80,20 @@ def _choose(features: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     return features.gather(1, frames[..., None].expand(-1, -1, features.shape[-1]))  # (N, T, D) -> (N, kept, D)
 
 
-def _add(lists: dict[str, list], found: dict[str, np.ndarray]) -> None:
-    for name, values in found.items():
-        lists[name].append(values)
+def summary(measured: dict[VideoRecord, dict[str, np.ndarray]], score: str, baseline: str) -> dict[str, float]:
+    """Mean of every measure over all frames (segments), NaN left out, in % but for ratios; and how far `score` lies over `baseline`.
 
-
-def _percent(values: list[np.ndarray]) -> float:
-    return round(100 * float(np.nanmean(np.concatenate(values))), 1)
+    The latter in points, as mean over videos, with its 95 % interval and p, both over the videos' sources.
+    """
+    videos = list(measured)
+    found = {}
+    for name in measured[videos[0]] if videos else ():
+        mean = float(np.nanmean(np.concatenate([measured[video][name] for video in videos])))
+        found[name] = round(mean, 3) if name.startswith("mass") else round(100 * mean, 1)
+    videos = [video for video in videos if not np.isnan(measured[video][score]).all()]
+    if videos:
+        first, second = (np.array([np.nanmean(measured[video][name]) for video in videos]) for name in (baseline, score))
+        mean, low, high, p = paired_difference(first, second, [video.group for video in videos])
+        found |= {f"{score}_over_{name}": round(100 * value, 1) for name, value in (("baseline", mean), ("low", low), ("high", high))}
+        found[f"{score}_p"] = round(p, 4)
+    return found

@@ -56,6 +56,7 @@ def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
         log_settings(trainer, folder)
         if isinstance(data, VideoDataModule):
             print(f"Backbone: {task.model.encoder.cnn.loaded}", flush=True)
+            warn_of_frozen_noise(cli.config.model.init_args, task.hparams)
             if not folder.last.exists():  # a first start may write the manifest, which the second start's stamp will hold
                 data.prepare_data()
                 stamp = stage_fingerprint(arguments)
@@ -112,6 +113,14 @@ def _write_features(folder: RunFolder) -> None:
     if trainer.is_global_zero:
         folder.note(keeps_features=True)
         print(f"Features: {folder.features}", flush=True)
+
+
+def warn_of_frozen_noise(given, recipe) -> None:
+    """Recipes of small datasets keep ImageNet's first layers; without its weights that keeps random ones."""
+    kept = [] if recipe["trained_batch_norms"] == "all" else [f"trained_batch_norms={recipe['trained_batch_norms']}"]
+    kept += [f"frozen_share={recipe['frozen_share']}"] if recipe["frozen_share"] else []
+    if given.weights == "none" and kept:
+        print(f"Random weights, and model.{' and model.'.join(kept)} keeps part of them as they are: little can be learned so.", flush=True)
 
 
 @contextmanager

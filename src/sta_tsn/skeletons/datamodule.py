@@ -30,7 +30,7 @@ class SkeletonDataModule(LightningDataModule):
         scale: unit is the sequence's mean bone length.
         smoothing_frames: width of the smoothing over time, odd; 0 for none.
         mirror: mirror each training sequence left to right with probability 1/2.
-        swap_persons: the persons in the other order with probability 1/2, in training.
+        swap_persons: the persons in the other order with probability 1/2, in training; of one person nothing.
         turn_degrees: turn each training sequence about the vertical, by as much as this either way.
         average_views: average the scores of a test sequence's views, as ten crops of a video are: as it is, and what `mirror` and
             `swap_persons` make of it (four with both). Off, one view is tested, as published.
@@ -56,6 +56,9 @@ class SkeletonDataModule(LightningDataModule):
         super().__init__()
         if smoothing_frames and (smoothing_frames < 3 or smoothing_frames % 2 == 0):
             raise ConfigError(f"data.smoothing_frames={smoothing_frames}: must be odd and at least 3, or 0 for no smoothing.")
+        swap_persons = swap_persons and dataset.num_persons > 1
+        if average_views and not (mirror or swap_persons):
+            raise ConfigError("data.average_views: there is one view only without data.mirror and data.swap_persons (of two persons).")
         self.dataset, self.split, self.batch_size = dataset, split, batch_size
         self.val_share, self.allow_missing, self.seed = val_share, allow_missing, seed
         self.mirror, self.swap_persons, self.turn_degrees, self.average_views = mirror, swap_persons, turn_degrees, average_views
