@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sta_tsn.report.flow_colour import flow_to_colour
+from sta_tsn.report.flow_colour import colour_wheel, flow_to_colour
 from sta_tsn.video import VideoReader, tvl1_flow
 from sta_tsn.video.flow_extract import grey
 
@@ -122,7 +122,7 @@ def beside(table: pd.DataFrame, mine: str, theirs: str) -> str:
 
 
 def picture(pairs: dict, flows: dict, path: Path) -> None:
-    """Three pairs: frame, our flow, OpenCV's, both coloured alike."""
+    """Three pairs: frame, our flow, OpenCV's, both coloured alike; in the corner of each frame the wheel that says where to."""
     largest = sorted(flows, key=lambda name: -np.hypot(*flows[name][1].transpose(2, 0, 1)).mean())
     chosen = [largest[len(largest) // 8], largest[len(largest) // 4], largest[len(largest) // 2]]
     figure, axes = plt.subplots(3, 3, figsize=(10.5, 8.4), layout="constrained")
@@ -130,6 +130,9 @@ def picture(pairs: dict, flows: dict, path: Path) -> None:
         bound = float(np.percentile(np.hypot(*flows[name][1].transpose(2, 0, 1)), 99))
         frame_axis.imshow(pairs[name][0], cmap="gray")
         frame_axis.set_title(name.partition("/")[0], fontsize=10)
+        wheel = frame_axis.inset_axes((0.8, 0, 0.2, 0.2 * 340 / 256))
+        wheel.imshow(colour_wheel(128))
+        wheel.axis("off")
         for axis, flow, title in ((our_axis, flows[name][0], "here"), (their_axis, flows[name][1], "OpenCV")):
             axis.imshow(flow_to_colour(flow, bound))
             axis.set_title(f"{title}, full colour = {bound:.1f} px", fontsize=10)
