@@ -221,6 +221,10 @@ def test_make_flow_goes_on_and_redoes_what_changed(videos, fast, tmp_path, capsy
     assert store.is_current(videos[0]) and store.fingerprint(videos) == before
     with open(videos[0].path, "ab") as file:
         file.write(b"0")  # the video changed
+    killed, working = (store.file(videos[0]).with_name(f".{name}.zip") for name in ("killed", "working"))
+    killed.touch()
+    working.touch()
+    os.utime(killed, (0, 0))
     whole = store.file(videos[1]).read_bytes()
     store.file(videos[1]).write_bytes(whole[: len(whole) // 2])  # not written by us: ours appear whole
     with pytest.raises((UserError, zipfile.BadZipFile)):
@@ -228,6 +232,7 @@ def test_make_flow_goes_on_and_redoes_what_changed(videos, fast, tmp_path, capsy
     assert [store.is_current(video) for video in videos] == [False, False, True]
     extract_all(videos, tmp_path / "flow", devices="1")
     store.check(videos)
+    assert working.exists() and not killed.exists()
 
 
 def test_fewer_videos_than_processes(videos, tmp_path):

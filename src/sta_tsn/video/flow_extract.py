@@ -53,6 +53,7 @@ def extract_all(
     """
     say = rank_zero_only(print)  # Lightning starts this program anew for every process
     store = FlowStore(root, FlowSettings().as_dict())
+    store.clear_half_written()
     todo = [record for record in records if not store.is_current(record)]
     say(f"Flow in {root.resolve()}: {len(records) - len(todo)} of {len(records)} videos are done", flush=True)
     if todo:

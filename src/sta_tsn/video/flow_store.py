@@ -7,9 +7,11 @@ Folders with TSN's pictures, as other tools write them, are read as they are.
 """
 
 import json
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -26,6 +28,7 @@ BOUND_PX = 20.0
 JPEG_QUALITY = 95
 NO_MOTION = 128  # as stored
 ABOUT = "about.json"
+SECONDS_ABANDONED = 3600
 
 
 def quantize_flow(flow: Tensor, bound: float = BOUND_PX) -> Tensor:
@@ -85,6 +88,13 @@ class FlowStore:
                     _, picture = cv2.imencode(".jpg", plane, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
                     archive.writestr(f"flow_{axis}_{number:05d}.jpg", picture.tobytes())
             archive.writestr(ABOUT, json.dumps({"pairs": number, "settings": self.settings, "source": source_of(record.path)}))
+
+    def clear_half_written(self) -> None:
+        """Remove what processes left that were killed; another command may be writing beside this one, a video takes minutes."""
+        for path in self.root.rglob(".*.zip"):
+            with suppress(FileNotFoundError):  # it has just been finished
+                if time.time() - path.stat().st_mtime > SECONDS_ABANDONED:
+                    path.unlink()
 
     def check(self, records: Sequence[VideoRecord]) -> dict:
         """Every video has flow of its own, all made alike, from the files as they are now.
