@@ -9,11 +9,13 @@ import torch
 from tests_support import write_mini_experiments
 
 from sta_tsn.cli import main
-from sta_tsn.datasets import UCF101, VideoSplit, moving_only
+from sta_tsn.datasets import UCF101, VideoRecord, VideoSplit, moving_only
 from sta_tsn.errors import DatasetError
+from sta_tsn.report.attention import stored_flow
 from sta_tsn.running.folder import RunFolder
-from sta_tsn.video import FlowStore
-from sta_tsn.video.flow_extract import FlowSettings
+from sta_tsn.video import FlowStore, SegmentSampler, VideoReader, quantize_flow, tvl1_flow
+from sta_tsn.video.flow_extract import FlowSettings, video_flow
+from sta_tsn.video.flow_store import read_flow
 
 FIVE_SCALES = {**FlowSettings().as_dict(), "tvl1": {**FlowSettings().as_dict()["tvl1"], "num_scales": 5}}
 
@@ -55,6 +57,20 @@ def test_a_network_is_not_tested_on_flow_of_other_settings(mini_ucf101, tmp_path
     video = next(mini_ucf101.glob("UCF-101/*/*.avi"))
     assert main(["explain", str(video), str(tmp_path / "temporal/checkpoints/last.ckpt"), f"--out={tmp_path / 'a.png'}"]) == 0
     assert "learned from flow of other settings than are computed here (num_scales)" in capsys.readouterr().out
+
+
+def test_explaining_a_video_computes_no_flow_but_what_is_seen(mini_ucf101, monkeypatch):
+    path = next(mini_ucf101.glob("UCF-101/*/*.avi"))
+    record, sampler = VideoRecord("a", path, (), "a", len(VideoReader(path))), SegmentSampler(1, 2, stack_length=3)
+    whole = torch.stack(list(video_flow(VideoReader(path), torch.device("cpu"))))  # 13 pairs, of which 2 to 4 and 8 to 10 are seen
+    computed = []
+    monkeypatch.setattr("sta_tsn.report.attention.tvl1_flow", lambda *images: computed.append(images) or tvl1_flow(*images))
+    with stored_flow(record, None, sampler) as store:
+        starts = sampler(13).flatten().tolist()
+        stacks = torch.from_numpy(read_flow(store.path(record), starts, 3))
+    assert starts == [2, 8] and len(computed) == 6
+    expected = torch.stack([whole[start : start + 3].flatten(0, 1).permute(1, 2, 0) for start in starts])
+    assert (stacks.float() - quantize_flow(expected).float()).abs().mean() < 1  # JPEG
 
 
 def test_videos_of_one_frame_are_named_and_their_class_is_missed(mini_ucf101, capsys):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,8 +20,8 @@ from sta_tsn.models import ActionOutput
 from sta_tsn.report.figures import save_figure
 from sta_tsn.report.flow_colour import colour_wheel, flow_to_colour
 from sta_tsn.tasks import TemporalAttentionTSN
-from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, dequantize_flow
-from sta_tsn.video.flow_extract import FlowSettings, video_flow
+from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, dequantize_flow, tvl1_flow
+from sta_tsn.video.flow_extract import FlowSettings, grey
 from sta_tsn.video.flow_store import FLOW_STACK, NO_MOTION, differing
 
 
@@ -54,14 +55,14 @@ def center_clips(model: nn.Module, record: VideoRecord, flow: FlowStore | None =
     """One video's 3 x 10 centre-cropped test frames, or stacks of flow where the model was trained on those.
 
     Args:
-        flow: where the flow is stored; a model of flow computes it where None, some tenths of a second a frame.
+        flow: where the flow is stored; a model of flow computes what it sees of it where None, at most 300 pairs of frames.
         pair_distance: of RGB, see `VideoDataModule`.
     """
     sees_flow = model.encoder.cnn.num_channels != 3
     if sees_flow and record.num_frames < 2:
         raise UserError(f"{record.path} has one frame, so it has no flow for this model to see.")
     sampler = SegmentSampler(stack_length=FLOW_STACK if sees_flow else 1 + pair_distance)
-    with _stored_flow(record, flow) if sees_flow else nullcontext() as store:
+    with stored_flow(record, flow, sampler) if sees_flow else nullcontext() as store:
         alone = [replace(record, labels=())]  # what it shows plays no part
         clip = ClipDataset(alone, 0, sampler, "center", model.input_px, flow=store, pair_distance=pair_distance)[0, 0]
     frames = clip["clips"].flatten(0, 2).permute(0, 2, 3, 1)  # (30, S, S, C)
@@ -73,16 +74,27 @@ def center_clips(model: nn.Module, record: VideoRecord, flow: FlowStore | None =
 
 
 @contextmanager
-def _stored_flow(record: VideoRecord, flow: FlowStore | None) -> Iterator[FlowStore]:
-    """`flow`, or a store that holds this video's alone for the time being."""
+def stored_flow(record: VideoRecord, flow: FlowStore | None, sampler: SegmentSampler) -> Iterator[FlowStore]:
+    """`flow`, or a store that for the time being holds this video's alone, as far as stacks at `sampler`'s starts show it."""
     if flow:
         yield flow
         return
-    print(f"Computing the flow of {record.num_frames} frames ...", flush=True)
+    starts = sampler(record.num_frames - 1)
+    seen = set((starts[..., None] + torch.arange(sampler.stack_length)).clamp(max=record.num_frames - 2).flatten().tolist())
     with TemporaryDirectory() as folder:
         store = FlowStore(folder)
-        store.write(record, video_flow(VideoReader(record.path), torch.device("cuda" if torch.cuda.is_available() else "cpu")))
+        store.write(record, _flow_of(record, seen))
         yield store
+
+
+def _flow_of(record: VideoRecord, pairs: set[int]) -> Iterator[Tensor]:
+    """Flow (2, 256, 340) of the video's `pairs`, which are counted from 0; of all others, in between, zeros."""
+    device, images = torch.device("cuda" if torch.cuda.is_available() else "cpu"), []
+    progress = track(VideoReader(record.path).frames(), "Computing optical flow", total=record.num_frames)
+    for number, frame in enumerate(progress):
+        images = [*images[-1:], torch.from_numpy(grey(frame)).to(device).float()[None]]
+        if number:
+            yield tvl1_flow(*images)[0] if number - 1 in pairs else torch.zeros(2, *images[0].shape[1:])
 
 
 def attention_figure(explained: Explained, title: str, path: Path) -> None:
