@@ -1,6 +1,7 @@
 """TV-L1, its storage, and flow as an input: known motions, bad input, half-written and outdated files."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from sta_tsn.datasets import Folder, VideoRecord, build_manifest, prepare_split
 from sta_tsn.errors import UserError
@@ -19,7 +21,7 @@ from sta_tsn.models.cnn import CNN
 from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, dequantize_flow, quantize_flow, ten_crops, tvl1, tvl1_flow
 from sta_tsn.video.augment import FlowHorizontalFlip, negate_x
 from sta_tsn.video.flow_extract import FlowSettings, extract_all, video_flow
-from sta_tsn.video.flow_store import read_flow
+from sta_tsn.video.flow_files import read_flow
 from sta_tsn.video.median import median_5x5, median_network
 from sta_tsn.video.warp import warp, warp_by_grid_sample
 
@@ -88,7 +90,9 @@ def test_settings_have_names():
         tvl1_flow(previous, following, lamda=0.1)
 
 
-@pytest.mark.parametrize("name, value", [("num_scales", 0), ("warps", -1), ("theta", 0.0), ("tau", float("nan")), ("scale_step", 1.5)])
+@pytest.mark.parametrize(
+    "name, value", [("num_scales", 0), ("warps", 1.5), ("theta", math.inf), ("tau", math.nan), ("scale_step", 1.5), ("epsilon", math.nan)]
+)
 def test_settings_out_of_range(name, value):
     with pytest.raises(ValueError, match=f"TV-L1: {name}={value}"):
         tvl1_flow(torch.zeros(1, 20, 20), torch.zeros(1, 20, 20), **{name: value})
@@ -298,8 +302,30 @@ def test_folders_of_tsn_are_read(name, tmp_path):
     with pytest.raises(UserError, match=r"flow_y_00004.jpg is missing or damaged"):
         read_flow(store.path(record), [2], 3)
     (folder / "flow_y_00004.jpg").unlink()
-    with pytest.raises(UserError, match=r"flow_y_00004.jpg is missing; complete the folder, or move it away"):
+    with pytest.raises(UserError, match=r"of another tool, which is not whole(.|\n)*flow_y_00004.jpg is missing"):
         store.check([record])
+
+
+def test_folders_of_tsn_that_are_not_whole_stop_make_flow(videos, tmp_path):
+    """Before anything is computed: flow of two makers would lie side by side."""
+    folders = {video.id: tmp_path / "flow" / video.id for video in videos}
+    for video in videos:
+        folders[video.id].mkdir(parents=True)
+        for number in range(1, video.num_frames):
+            for axis in "xy":
+                cv2.imwrite(str(folders[video.id] / f"flow_{axis}_{number:05d}.jpg"), np.zeros((256, 340), np.uint8))
+    extract_all(videos, tmp_path / "flow", devices="1")
+    last = [folders[videos[0].id] / f"flow_{axis}_{videos[0].num_frames - 1:05d}.jpg" for axis in "xy"]
+    last[1].unlink()
+    with pytest.raises(UserError, match=rf"not whole(.|\n)*{videos[0].id}: {last[1].name} is missing\nComplete it with that tool"):
+        extract_all(videos, tmp_path / "flow", devices="1")
+    last[0].unlink()
+    with pytest.raises(UserError, match="12 pairs for 14 frames"):
+        extract_all(videos, tmp_path / "flow", devices="1")
+    shutil.rmtree(folders[videos[0].id])
+    with pytest.raises(UserError, match=f"{videos[0].id}: no folder of pictures"):
+        extract_all(videos, tmp_path / "flow", devices="1")
+    assert not list((tmp_path / "flow").rglob("*.zip"))
 
 
 def test_a_cut_off_file_is_not_taken_for_another_tools(tmp_path):
@@ -336,6 +362,16 @@ def test_clips_of_flow(videos, fast, tmp_path):
         assert sample["clips"].shape == (views, 3, 2, 20, 32, 32) and sample["clips"].dtype == torch.uint8
         assert sample["clips"].float().std() > 0.1
         assert sample["frame_indices"].max() + 10 <= videos[0].num_frames - 1
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_damaged_file_is_named_in_one_sentence_by_a_loaders_worker_too(num_workers, videos, fast, tmp_path):
+    store = extract_all(videos[:1], tmp_path / "flow", devices="1")
+    store.file(videos[0]).write_bytes(b"cut off")
+    clips = ClipDataset(videos[:1], 3, SegmentSampler(1, 1, stack_length=10), "center", 32, flow=store)
+    with pytest.raises(UserError) as caught:
+        next(iter(DataLoader(clips, sampler=[(0, 1)], num_workers=num_workers)))
+    assert str(caught.value).startswith(f"{store.file(videos[0])}: not a whole flow file")
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "mobilenetv2_100", "test_convnext", "test_efficientnet", "repvgg_a0", "fastvit_t8"])

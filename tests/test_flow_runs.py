@@ -15,7 +15,7 @@ from sta_tsn.report.attention import stored_flow
 from sta_tsn.running.folder import RunFolder
 from sta_tsn.video import FlowStore, SegmentSampler, VideoReader, quantize_flow, tvl1_flow
 from sta_tsn.video.flow_extract import FlowSettings, video_flow
-from sta_tsn.video.flow_store import read_flow
+from sta_tsn.video.flow_files import read_flow
 
 FIVE_SCALES = {**FlowSettings().as_dict(), "tvl1": {**FlowSettings().as_dict()["tvl1"], "num_scales": 5}}
 

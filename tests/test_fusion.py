@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sta_tsn.cli import main
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, micro_accuracy, on_shared_videos, pooled
 
@@ -65,6 +66,10 @@ def test_runs_that_lack_each_others_videos():
     """A video of one frame has no flow; runs of two splits are no two streams."""
     one, two = (replace(stream([0, 1], 8, seed), protocol={"dataset": "d", "split": 1}) for seed in (1, 2))
     assert [table.ids for table in on_shared_videos([one, shortened(two, 3)])] == [one.ids[3:]] * 2
+    validated = [replace(table, validation=part) for table, part in ((one, shortened(one, 4)), (two, shortened(two, 2)))]
+    assert [table.validation.ids for table in on_shared_videos(validated)] == [one.ids[4:]] * 2
+    apart = replace(two, validation=replace(two, ids=[f"w{row}" for row in range(8)]))
+    assert [table.validation for table in on_shared_videos([validated[0], apart])] == [None, None]
     with pytest.raises(UserError, match="are of d split 1 and d split 2"):
         on_shared_videos([one, replace(two, protocol={"dataset": "d", "split": 2})])
     with pytest.raises(UserError, match="no video is in all of the score tables"):
@@ -88,7 +93,7 @@ def test_validation_scores_are_kept_in_the_table(tmp_path):
     assert torch.equal(again.scores, table.scores) and again.validation.validation is None
 
 
-def test_score_tables_by_any_name_and_what_is_none(tmp_path):
+def test_score_tables_by_any_name_and_what_is_none(tmp_path, capsys):
     table = ScoreTable(["a"], torch.ones(1, 1), torch.ones(1, 1, dtype=torch.bool), ["x"], {})
     table.save(tmp_path / "fused")
     assert ScoreTable.load(tmp_path / "fused").ids == ["a"] and [path.name for path in tmp_path.iterdir()] == ["fused"]
@@ -98,6 +103,8 @@ def test_score_tables_by_any_name_and_what_is_none(tmp_path):
     (tmp_path / "metrics.csv").write_text("step\n")
     np.savez(tmp_path / "other.npz", ids=np.array(["a"]))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "fused").read_bytes()[:-30])
+    replace(stream([0], 8, 1), protocol={}).save(tmp_path / "bare")
+    assert main(["evaluate", str(tmp_path / "bare")]) == 0 and "unknown dataset split ?" in capsys.readouterr().out
     for name, complaint in (
         ("metrics.csv", "metrics.csv is no score table"),
         ("cut.npz", "cut.npz is no score table"),

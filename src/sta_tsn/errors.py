@@ -1,11 +1,18 @@
 """Errors a user can act on. `cli.py` prints them without a traceback."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# what torch puts before the message of an error in a data loader's worker: a traceback of the worker's
+OF_A_WORKER = re.compile(r"^Caught \w+ in DataLoader worker.*^sta_tsn\.errors\.\w+: ", re.DOTALL | re.MULTILINE)
 
 
 class UserError(Exception):
     """Something outside the code is wrong; the message names the value, the place and the remedy."""
+
+    def __str__(self) -> str:
+        return OF_A_WORKER.sub("", super().__str__())
 
 
 class DatasetError(UserError):

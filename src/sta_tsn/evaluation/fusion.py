@@ -62,7 +62,7 @@ def fuse_learned(tables: Sequence[ScoreTable]) -> ScoreTable:
 def on_shared_videos(tables: Sequence[ScoreTable]) -> list[ScoreTable]:
     """The tables without test and validation videos that one of them lacks: a video of one frame has no flow.
 
-    In each the videos left out count as missing.
+    In each the videos left out count as missing. Where no validation video is in all, none has any.
 
     Raises:
         UserError: the tables are of several datasets or splits, or no video is in all of them.
@@ -74,8 +74,9 @@ def on_shared_videos(tables: Sequence[ScoreTable]) -> list[ScoreTable]:
     if not tested:
         raise UserError("no video is in all of the score tables; fuse runs that were tested on one split")
     judged = [set(table.validation.ids) for table in tables if table.validation]
+    shared = set.intersection(*judged) if judged else set()
     parts = [_only(table, tested) for table in tables]
-    return [replace(part, validation=_only(part.validation, set.intersection(*judged))) if part.validation else part for part in parts]
+    return [replace(part, validation=_only(part.validation, shared) if part.validation and shared else None) for part in parts]
 
 
 def _only(table: ScoreTable, names: set[str]) -> ScoreTable:

@@ -22,7 +22,8 @@ from sta_tsn.report.flow_colour import colour_wheel, flow_to_colour
 from sta_tsn.tasks import TemporalAttentionTSN
 from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, dequantize_flow, tvl1_flow
 from sta_tsn.video.flow_extract import FlowSettings, grey
-from sta_tsn.video.flow_store import FLOW_STACK, NO_MOTION, differing
+from sta_tsn.video.flow_files import NO_MOTION
+from sta_tsn.video.flow_store import FLOW_STACK, differing
 
 
 class CenterClips(NamedTuple):

@@ -103,7 +103,7 @@ def protocol_line(tables: dict[str, ScoreTable]) -> str:
 
 
 def _protocol(table: ScoreTable) -> str:
-    protocol = table.protocol
+    protocol = {"dataset": "unknown dataset", "split": "?", "missing": 0, "seed": "?", "commit": "unknown"} | table.protocol
     if "crops" in protocol:
         seen = f"{protocol['segments'] * protocol['frames_per_segment']} frames, {protocol['crops']} crops"
     else:  # skeletons: nothing is sampled

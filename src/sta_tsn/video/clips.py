@@ -9,7 +9,8 @@ from torch.utils.data import Dataset
 
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.video.augment import RGB_SCALES, center_crop, five_crops, ten_crops, training_augmentation
-from sta_tsn.video.flow_store import FlowStore, read_flow
+from sta_tsn.video.flow_files import read_flow
+from sta_tsn.video.flow_store import FlowStore
 from sta_tsn.video.reader import VideoReader
 from sta_tsn.video.sampling import SegmentSampler
 

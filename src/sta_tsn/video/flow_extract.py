@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
 from sta_tsn.video.augment import FRAME_HEIGHT_PX, FRAME_WIDTH_PX
-from sta_tsn.video.flow_store import BOUND_PX, JPEG_QUALITY, FlowStore
+from sta_tsn.video.flow_files import BOUND_PX, JPEG_QUALITY
+from sta_tsn.video.flow_store import FlowStore
 from sta_tsn.video.reader import VideoReader
 from sta_tsn.video.tvl1 import TVL1Settings, tvl1_flow
 
@@ -54,6 +55,7 @@ def extract_all(
     say = rank_zero_only(print)  # Lightning starts this program anew for every process
     store = FlowStore(root, FlowSettings().as_dict())
     store.clear_half_written()
+    store.check_folders(records)
     todo = [record for record in records if not store.is_current(record)]
     say(f"Flow in {root.resolve()}: {len(records) - len(todo)} of {len(records)} videos are done", flush=True)
     if todo:

@@ -5,8 +5,7 @@
 The scheme, its constants (but for the number of scales), its borders and its resizing are those of OpenCV's DualTVL1,
 which TSN's flow tool and the papers use: an image pyramid; at each scale a few warps of I1 by the flow so far; after
 each warp iterations that alternate a thresholding step (data term) with a step of Chambolle's dual projection
-(smoothness), with a median filter of the flow now and then, until the flow hardly changes, looked at after every second
-one as in OpenCV.
+(smoothness), with a median filter of the flow now and then, until the flow hardly changes, looked at after every second one as in OpenCV.
 """
 
 from collections.abc import Callable
@@ -48,10 +47,11 @@ class TVL1Settings:
     median_filter: bool = True
 
     def __post_init__(self):
-        wrong = [name for name in ("num_scales", "warps", "outer_iterations", "inner_iterations") if getattr(self, name) < 1]
-        wrong += [name for name in ("scale_step", "tau", "lambda_", "theta") if not getattr(self, name) > 0]
-        if wrong := wrong + ["scale_step"] * (self.scale_step >= 1):
-            raise ValueError(f"TV-L1: {wrong[0]}={getattr(self, wrong[0])} (counts: at least 1; factors: above 0, scale_step below 1)")
+        counts = ("num_scales", "warps", "outer_iterations", "inner_iterations")
+        wrong = [name for name in counts if getattr(self, name) not in range(1, 10**6)]
+        wrong += [name for name in ("scale_step", "tau", "lambda_", "theta") if not 0 < getattr(self, name) < float("inf")]
+        if wrong := wrong + ["scale_step"] * (self.scale_step >= 1) + ["epsilon"] * (not self.epsilon >= 0):
+            raise ValueError(f"TV-L1: {wrong[0]}={getattr(self, wrong[0])} (counts from 1, factors above 0, scale_step below 1)")
 
 
 def tvl1_flow(previous: Tensor, following: Tensor, fused: bool | None = None, **settings) -> Tensor:
