@@ -30,6 +30,7 @@ help: ## this list
 
 train: $(BIN)/.installed ## train and test the rows of the model's table, write the report
 	$(if $(filter command,$(origin SPLITS) $(origin SEEDS)),$(error make train takes one SPLIT and SEED; make reproduce takes several))
+	$(if $(filter command,$(origin PAIRS_AT_ONCE)),$(error make flow takes PAIRS_AT_ONCE; run it first))
 	$(STA_TSN) train $(data_options) $(train_options) --seed $(SEED)
 
 reproduce: $(BIN)/.installed ## the paper's tables and figures with statistics: make reproduce SPLITS="1 2 3" SEEDS="0 1 2"

@@ -20,7 +20,7 @@ from sta_tsn.errors import UserError
 from sta_tsn.models.cnn import CNN
 from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, dequantize_flow, quantize_flow, ten_crops, tvl1, tvl1_flow
 from sta_tsn.video.augment import FlowHorizontalFlip, negate_x
-from sta_tsn.video.flow_extract import FlowSettings, extract_all, video_flow
+from sta_tsn.video.flow_extract import FlowExtraction, FlowSettings, extract_all, video_flow
 from sta_tsn.video.flow_files import read_flow
 from sta_tsn.video.median import median_5x5, median_network
 from sta_tsn.video.warp import warp, warp_by_grid_sample
@@ -91,7 +91,7 @@ def test_settings_have_names():
 
 
 @pytest.mark.parametrize(
-    "name, value", [("num_scales", 0), ("warps", 1.5), ("theta", math.inf), ("tau", math.nan), ("scale_step", 1.5), ("epsilon", math.nan)]
+    "name, value", [("num_scales", 0), ("warps", 2.0), ("theta", math.inf), ("tau", math.nan), ("scale_step", 1.5), ("epsilon", math.nan)]
 )
 def test_settings_out_of_range(name, value):
     with pytest.raises(ValueError, match=f"TV-L1: {name}={value}"):
@@ -257,6 +257,16 @@ if store.is_current(record):
     assert done.returncode == 0 and len(list(tmp_path.glob("complete-*"))) == 2, done.stdout + done.stderr
 
 
+def test_a_process_whose_starter_was_killed_ends(videos, tmp_path, monkeypatch):
+    """Else it would go on beside the repeated command."""
+    extraction = FlowExtraction(FlowStore(tmp_path / "flow"), videos, False)
+    monkeypatch.setattr(FlowExtraction, "local_rank", 1)
+    monkeypatch.setattr("os.getppid", lambda: 1)
+    with pytest.raises(UserError, match="The process that started this one is gone"):
+        extraction.predict_step(0)
+    assert not (tmp_path / "flow").exists()
+
+
 def test_flow_of_other_settings_is_refused(videos, fast, tmp_path):
     extract_all(videos[:2], tmp_path / "flow", devices="1")
     slower = {**FlowSettings().as_dict()["tvl1"], "warps": 6}
@@ -293,7 +303,7 @@ def test_folders_of_tsn_are_read(name, tmp_path):
     assert store.check([record]) == {}
     assert read_flow(store.path(record), [2], 3)[0, 0, 0].tolist() == [30, 130, 40, 140, 50, 150]
     before = store.fingerprint([record])
-    cv2.imwrite(str(folder / "flow_x_00001.jpg"), np.zeros((256, 340), np.uint8))  # made again by the other tool
+    os.utime(folder / "flow_x_00001.jpg", (2e9, 2e9))  # made again by the other tool
     assert store.fingerprint([record]) != before
     cv2.imwrite(str(folder / "flow_y_00004.jpg"), np.zeros((240, 320), np.uint8))
     with pytest.raises(UserError, match=r"several sizes, \[\(240, 320\), \(256, 340\)\]"):
@@ -323,7 +333,7 @@ def test_folders_of_tsn_that_are_not_whole_stop_make_flow(videos, tmp_path):
     with pytest.raises(UserError, match="12 pairs for 14 frames"):
         extract_all(videos, tmp_path / "flow", devices="1")
     shutil.rmtree(folders[videos[0].id])
-    with pytest.raises(UserError, match=f"{videos[0].id}: no folder of pictures"):
+    with pytest.raises(UserError, match=f"{videos[0].id}: a .zip, or no folder of pictures"):
         extract_all(videos, tmp_path / "flow", devices="1")
     assert not list((tmp_path / "flow").rglob("*.zip"))
 
@@ -371,7 +381,9 @@ def test_a_damaged_file_is_named_in_one_sentence_by_a_loaders_worker_too(num_wor
     clips = ClipDataset(videos[:1], 3, SegmentSampler(1, 1, stack_length=10), "center", 32, flow=store)
     with pytest.raises(UserError) as caught:
         next(iter(DataLoader(clips, sampler=[(0, 1)], num_workers=num_workers)))
-    assert str(caught.value).startswith(f"{store.file(videos[0])}: not a whole flow file")
+    assert (
+        str(caught.value) == f"{store.file(videos[0])}: not a whole flow file (File is not a zip file); delete it and run make flow again"
+    )
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "mobilenetv2_100", "test_convnext", "test_efficientnet", "repvgg_a0", "fastvit_t8"])

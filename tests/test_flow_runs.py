@@ -88,5 +88,8 @@ def test_videos_of_one_frame_are_named_and_their_class_is_missed(mini_ucf101, ca
     with pytest.raises(DatasetError, match="1 of 3 classes have no training clip: Run"):
         moving_only(dataset, 1, still)
     assert len(moving_only(dataset, 1, still, allow_missing=True).train) == 10
+    official = replace(still, val=[replace(video, num_frames=14) for video in still.train])  # a list of its own
+    with pytest.raises(DatasetError, match="1 of 3 classes have no training clip: Run"):
+        moving_only(dataset, 1, official)
     with pytest.raises(DatasetError, match="no training video is left"):
         moving_only(dataset, 1, replace(moving, train=[replace(video, num_frames=1) for video in moving.train]))

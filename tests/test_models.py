@@ -166,7 +166,7 @@ def test_any_timm_cnn(name):
 def test_wrong_backbones_are_named():
     with pytest.raises(ConfigError, match="resnet152"):
         CNN("resnet125")
-    with pytest.raises(ConfigError, match=r"cannot end in a map \(Cannot disable pooling"):
+    with pytest.raises(ConfigError, match=r"cannot be built with {'global_pool': ''} \(Cannot disable pooling"):
         CNN("efficientvit_b0")
     with pytest.raises(ConfigError, match="not in a map"):
         CNN("test_vit")

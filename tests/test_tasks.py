@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
@@ -91,15 +89,19 @@ def test_stage_two_refuses_a_network_without_spatial_attention(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("weights", "norms", "share", "said"),
+    ("backbone", "norms", "share", "said"),
     [
-        ("none", "none", 0.5, "trained_batch_norms=none and model.frozen_share=0.5 keeps"),
-        ("none", "all", 0.0, ""),
-        ("imagenet", "none", 0.5, ""),
+        ("test_resnet", "none", 0.0, "model.frozen_share=0.0 and model.trained_batch_norms=none keep part"),
+        ("test_resnet", "all", 0.5, "model.frozen_share=0.5 and model.trained_batch_norms=all keep part"),
+        ("test_resnet", "all", 0.0, ""),
+        ("test_convnext", "none", 0.0, ""),  # it has no batch norms
     ],
 )
-def test_layers_frozen_at_random_weights_are_warned_of(weights, norms, share, said, capsys):
-    warn_of_frozen_noise(SimpleNamespace(weights=weights), {"trained_batch_norms": norms, "frozen_share": share})
+def test_layers_frozen_at_random_weights_are_warned_of(backbone, norms, share, said, capsys):
+    task = SpatialAttentionBackbone(CLASSES, backbone, weights="none", trained_batch_norms=norms, frozen_share=share)
+    warn_of_frozen_noise("imagenet", task)
+    assert not capsys.readouterr().out
+    warn_of_frozen_noise("none", task)
     out = capsys.readouterr().out
     assert said in out and bool(said) == bool(out)
 

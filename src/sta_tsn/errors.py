@@ -12,7 +12,7 @@ class UserError(Exception):
     """Something outside the code is wrong; the message names the value, the place and the remedy."""
 
     def __str__(self) -> str:
-        return OF_A_WORKER.sub("", super().__str__())
+        return OF_A_WORKER.sub("", super().__str__()).rstrip("\n")
 
 
 class DatasetError(UserError):

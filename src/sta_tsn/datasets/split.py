@@ -37,7 +37,7 @@ def moving_only(
         return videos
     say(f"Left out, because a single frame has no optical flow: {len(still)} videos ({', '.join(still[:5])}{', ...' * (len(still) > 5)}).")
     train, val, test = ([record for record in side if record.num_frames > 1] for side in sides)
-    _check_classes(dataset, split, train + val, test, allow_missing, say)
+    _check_classes(dataset, split, train, test, allow_missing, say)
     return VideoSplit(train, val, test, videos.num_test_missing + len(videos.test) - len(test))
 
 

@@ -67,7 +67,8 @@ def on_shared_videos(tables: Sequence[ScoreTable]) -> list[ScoreTable]:
     Raises:
         UserError: the tables are of several datasets or splits, or no video is in all of them.
     """
-    tested_on = sorted({f"{table.protocol.get('dataset')} split {table.protocol.get('split')}" for table in tables})
+    protocols = [table.protocol for table in tables if "dataset" in table.protocol]
+    tested_on = sorted({f"{protocol['dataset']} split {protocol.get('split')}" for protocol in protocols})
     if len(tested_on) > 1:
         raise UserError(f"the score tables are of {' and '.join(tested_on)}; fuse runs that were tested on one split")
     tested = set.intersection(*(set(table.ids) for table in tables))

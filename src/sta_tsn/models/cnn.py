@@ -135,7 +135,8 @@ def _create(name: str, pretrained: bool, options: dict) -> nn.Module:
     except TypeError as error:
         raise ConfigError(f"Backbone {name!r} does not take the options {options}: {error}") from error
     except AssertionError as error:
-        raise ConfigError(f"Backbone {name!r} cannot end in a map ({error}). Take a CNN: resnet50, ...") from error
+        options = {"global_pool": "", **options}
+        raise ConfigError(f"Backbone {name!r} cannot be built with {options} ({error}). Take a CNN: resnet50, ...") from error
     except Exception as error:  # the hub client raises many kinds when there is no network
         if not pretrained:
             raise

@@ -21,7 +21,7 @@ from sta_tsn.report.figures import save_figure
 from sta_tsn.report.flow_colour import colour_wheel, flow_to_colour
 from sta_tsn.tasks import TemporalAttentionTSN
 from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, dequantize_flow, tvl1_flow
-from sta_tsn.video.flow_extract import FlowSettings, grey
+from sta_tsn.video.flow_extract import PAIRS_AT_ONCE, FlowSettings, grey
 from sta_tsn.video.flow_files import NO_MOTION
 from sta_tsn.video.flow_store import FLOW_STACK, differing
 
@@ -90,12 +90,15 @@ def stored_flow(record: VideoRecord, flow: FlowStore | None, sampler: SegmentSam
 
 def _flow_of(record: VideoRecord, pairs: set[int]) -> Iterator[Tensor]:
     """Flow (2, 256, 340) of the video's `pairs`, which are counted from 0; of all others, in between, zeros."""
-    device, images = torch.device("cuda" if torch.cuda.is_available() else "cpu"), []
-    progress = track(VideoReader(record.path).frames(), "Computing optical flow", total=record.num_frames)
-    for number, frame in enumerate(progress):
-        images = [*images[-1:], torch.from_numpy(grey(frame)).to(device).float()[None]]
-        if number:
-            yield tvl1_flow(*images)[0] if number - 1 in pairs else torch.zeros(2, *images[0].shape[1:])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    frames = enumerate(VideoReader(record.path).frames())
+    seen = {number: grey(frame) for number, frame in frames if number in pairs or number - 1 in pairs}
+    flows, wanted, at_once = {}, sorted(pairs), PAIRS_AT_ONCE[device.type]
+    for start in track(range(0, len(wanted), at_once), "Computing optical flow"):
+        chunk = wanted[start : start + at_once]
+        images = (torch.from_numpy(np.stack([seen[number + step] for number in chunk])).to(device).float() for step in (0, 1))
+        flows |= zip(chunk, tvl1_flow(*images).cpu(), strict=True)
+    return (flows.get(number, torch.zeros_like(flows[wanted[0]])) for number in range(record.num_frames - 1))
 
 
 def attention_figure(explained: Explained, title: str, path: Path) -> None:

@@ -90,6 +90,8 @@ def fuse_runs(paths: list[str], weights: list[float], out: str | None) -> None:
     tables[f"fused {':'.join(f'{weight:g}' for weight in weights)}"] = fused = fuse(streams, weights)
     if all(table.validation for table in streams):
         tables["fused, weights learned on validation"] = fuse_learned(streams)
+    else:
+        print("No weights are learned: no validation video was scored by every run.")
     print_table(pd.DataFrame({path: row_of(table) for path, table in tables.items()}).T, protocol_line(tables))
     if out:
         fused.save(out)

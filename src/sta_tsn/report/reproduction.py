@@ -85,7 +85,7 @@ def build_reproduction(
         parts.append(f"## {heading}\n\n{text}\n\n{markdown(table)}")
     parts.append(_figures(runs, final, pictures, folder))
     missing = ["attention scored"] * tables["attention"][1].empty + ["pictures of attention (Fig 6)"] * (not pictures)
-    if last == "STA-TSN" and missing:
+    if last == "STA-TSN" and missing and not ablations:
         parts.append(f"Not here: {' and '.join(missing)}. `make reproduce` makes them, from the runs' checkpoints.")
     return _write("\n\n".join(parts) + "\n", title, folder)
 

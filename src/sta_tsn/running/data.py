@@ -168,7 +168,7 @@ def extract_flow(options: TrainOptions, pairs_at_once: int | None = None) -> Non
     dataset = open_dataset(options)
     manifest = build_manifest(dataset.records(options.split).videos, Path(options.runs, options.dataset, "manifest.csv"))
     say = rank_zero_only(print)
-    videos = prepare_split(dataset, options.split, manifest, allow_missing=options.allow_missing, say=say)
+    videos = prepare_split(dataset, options.split, manifest, 0.0, options.allow_missing, say)  # whoever learns from it holds out
     videos = moving_only(dataset, options.split, videos, options.allow_missing, say)
     root = Path(options.runs, options.dataset, "flow")
     extract_all([*videos.train, *videos.val, *videos.test], root, options.devices, options.nodes, pairs_at_once)

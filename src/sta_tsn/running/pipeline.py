@@ -98,8 +98,8 @@ def _draw_attention(options: TrainOptions, checkpoints: dict[str, Path], test_vi
 
 
 def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit, classes: list[str]) -> None:
-    if options.modality == "flow" and _run(flow_arguments(options)):
-        raise UserError("The flow is not complete. The same command goes on where it stopped.")
+    if options.modality == "flow":
+        _finish("The flow", flow_arguments(options))
     inputs = fingerprint([videos.fingerprint, classes])
     if options.modality == "flow":
         flow = FlowStore(Path(options.runs, options.dataset, "flow"))
@@ -114,11 +114,16 @@ def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit, class
             print(f"{row.title}: done already ({folder.path})", flush=True)
             continue
         print(f"\n=== {row.title}, {options.modality}\n{shlex.join(['sta-tsn', 'fit', *arguments])}", flush=True)
-        status = _run(["fit", *arguments])
-        if status in (1, 2):
-            raise UserError(f"{row.title} failed; the lines above say why.")
-        if status:
-            raise UserError(f"{row.title} did not finish. The same command goes on where it stopped.")
+        _finish(row.title, ["fit", *arguments])
+
+
+def _finish(what: str, arguments: list[str]) -> None:
+    """Raises UserError where the command failed or was killed."""
+    status = _run(arguments)
+    if status in (1, 2):
+        raise UserError(f"{what} failed; the lines above say why.")
+    if status:
+        raise UserError(f"{what} did not finish. The same command goes on where it stopped.")
 
 
 def _run(arguments: list[str]) -> int:

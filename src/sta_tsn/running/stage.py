@@ -56,7 +56,7 @@ def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
         log_settings(trainer, folder)
         if isinstance(data, VideoDataModule):
             print(f"Backbone: {task.model.encoder.cnn.loaded}", flush=True)
-            warn_of_frozen_noise(cli.config.model.init_args, task.hparams)
+            warn_of_frozen_noise(cli.config.model.init_args.weights, task)
             if not folder.last.exists():  # a first start may write the manifest, which the second start's stamp will hold
                 data.prepare_data()
                 stamp = stage_fingerprint(arguments)
@@ -115,12 +115,11 @@ def _write_features(folder: RunFolder) -> None:
         print(f"Features: {folder.features}", flush=True)
 
 
-def warn_of_frozen_noise(given, recipe) -> None:
+def warn_of_frozen_noise(weights: str, task) -> None:
     """Recipes of small datasets keep ImageNet's first layers; without its weights that keeps random ones."""
-    kept = [] if recipe["trained_batch_norms"] == "all" else [f"trained_batch_norms={recipe['trained_batch_norms']}"]
-    kept += [f"frozen_share={recipe['frozen_share']}"] if recipe["frozen_share"] else []
-    if given.weights == "none" and kept:
-        print(f"Random weights, and model.{' and model.'.join(kept)} keeps part of them as they are: little can be learned so.", flush=True)
+    if weights == "none" and not all(parameter.requires_grad for parameter in task.model.encoder.cnn.parameters()):
+        recipe = " and ".join(f"model.{name}={task.hparams[name]}" for name in ("frozen_share", "trained_batch_norms"))
+        print(f"Random weights, and {recipe} keep part of them as they are: little can be learned so.", flush=True)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class FlowExtraction(LightningModule):
 
 
 def video_flow(reader: VideoReader, device: torch.device, fused: bool | None = None, pairs_at_once: int | None = None) -> Iterator[Tensor]:
-    """Flow (2, 256, 340) of each pair of neighbouring frames; as many frames are in memory. fused: see `tvl1_flow`."""
+    """Flow (2, 256, 340) of each pair of neighbouring frames; `pairs_at_once` + 1 frames are in memory. fused: see `tvl1_flow`."""
     frames = (torch.from_numpy(grey(frame)) for frame in reader.frames())
     chunk = list(islice(frames, 1))
     while True:

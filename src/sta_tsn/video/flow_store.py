@@ -79,32 +79,38 @@ class FlowStore:
         Raises:
             UserError: naming the first videos that do not, and what to do.
         """
-        self.check_folders(records)
+        folders = self.check_folders(records)
         paths = [self.path(record) for record in records]
         shared = [str(path) for path, count in Counter(paths).items() if count > 1]
         if shared:
             raise UserError(f"Videos of one file name share the flow in {', '.join(shared[:5])}: name the folders <video id> instead.")
-        abouts = [about for about in map(read_about, paths) if "settings" in about]
-        like = FlowStore(self.root, self.settings or (abouts[0]["settings"] if abouts else None))
+        if folders:
+            return {}
+        made = (about["settings"] for about in map(read_about, paths) if "settings" in about)
+        like = FlowStore(self.root, self.settings or next(made, None))
         wrong = [f"  {path}: {text}" for path, record in zip(paths, records, strict=True) if (text := like._complaint(record))]
         if wrong:
             raise UserError(f"Flow does not fit; run make flow again, it redoes what changed:\n{_first(wrong)}")
         return like.settings or {}
 
-    def check_folders(self, records: Sequence[VideoRecord]) -> None:
+    def check_folders(self, records: Sequence[VideoRecord]) -> bool:
         """Where one video's flow is a folder of TSN's pictures, so is every other's, whole: flow of two makers does not mix.
+
+        Returns:
+            Whether it is folders.
 
         Raises:
             UserError: naming the first that are not so.
         """
         found = {record.id: path for record in records if (path := self._find(record)) and path.is_dir()}
         wrong = [f"  {found[r.id]}: {text}" for r in records if r.id in found and (text := self._complaint(r))]
-        wrong += [f"  {record.id}: no folder of pictures" for record in records if record.id not in found]
+        wrong += [f"  {record.id}: a .zip, or no folder of pictures" for record in records if record.id not in found]
         if found and wrong:
             raise UserError(
                 f"{self.root.resolve()} holds flow_x_00001.jpg, ... of another tool, which is not whole:\n{_first(wrong)}\n"
                 "Complete it with that tool and delete any *.zip there, or move its folders away and run make flow."
             )
+        return bool(found)
 
     def _complaint(self, record: VideoRecord) -> str | None:
         about = read_about(self.path(record))

@@ -48,7 +48,7 @@ class TVL1Settings:
 
     def __post_init__(self):
         counts = ("num_scales", "warps", "outer_iterations", "inner_iterations")
-        wrong = [name for name in counts if getattr(self, name) not in range(1, 10**6)]
+        wrong = [name for name in counts if not isinstance(getattr(self, name), int) or getattr(self, name) < 1]
         wrong += [name for name in ("scale_step", "tau", "lambda_", "theta") if not 0 < getattr(self, name) < float("inf")]
         if wrong := wrong + ["scale_step"] * (self.scale_step >= 1) + ["epsilon"] * (not self.epsilon >= 0):
             raise ValueError(f"TV-L1: {wrong[0]}={getattr(self, wrong[0])} (counts from 1, factors above 0, scale_step below 1)")
