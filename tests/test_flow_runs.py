@@ -64,7 +64,7 @@ def test_explaining_a_video_computes_no_flow_but_what_is_seen(mini_ucf101, monke
     record, sampler = VideoRecord("a", path, (), "a", len(VideoReader(path))), SegmentSampler(1, 2, stack_length=3)
     whole = torch.stack(list(video_flow(VideoReader(path), torch.device("cpu"))))  # 13 pairs, of which 2 to 4 and 8 to 10 are seen
     computed = []
-    monkeypatch.setattr("sta_tsn.report.attention.tvl1_flow", lambda *images: computed.append(images) or tvl1_flow(*images))
+    monkeypatch.setattr("sta_tsn.video.flow_extract.tvl1_flow", lambda *images: computed.append(images) or tvl1_flow(*images))
     with stored_flow(record, None, sampler) as store:
         starts = sampler(13).flatten().tolist()
         stacks = torch.from_numpy(read_flow(store.path(record), starts, 3))

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,8 +19,8 @@ from sta_tsn.models import ActionOutput
 from sta_tsn.report.figures import save_figure
 from sta_tsn.report.flow_colour import colour_wheel, flow_to_colour
 from sta_tsn.tasks import TemporalAttentionTSN
-from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, dequantize_flow, tvl1_flow
-from sta_tsn.video.flow_extract import PAIRS_AT_ONCE, FlowSettings, grey
+from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, dequantize_flow
+from sta_tsn.video.flow_extract import FlowSettings, flow_of_pairs
 from sta_tsn.video.flow_files import NO_MOTION
 from sta_tsn.video.flow_store import FLOW_STACK, differing
 
@@ -84,21 +83,8 @@ def stored_flow(record: VideoRecord, flow: FlowStore | None, sampler: SegmentSam
     seen = set((starts[..., None] + torch.arange(sampler.stack_length)).clamp(max=record.num_frames - 2).flatten().tolist())
     with TemporaryDirectory() as folder:
         store = FlowStore(folder)
-        store.write(record, _flow_of(record, seen))
+        store.write(record, flow_of_pairs(VideoReader(record.path), seen, torch.device("cuda" if torch.cuda.is_available() else "cpu")))
         yield store
-
-
-def _flow_of(record: VideoRecord, pairs: set[int]) -> Iterator[Tensor]:
-    """Flow (2, 256, 340) of the video's `pairs`, which are counted from 0; of all others, in between, zeros."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    frames = enumerate(VideoReader(record.path).frames())
-    seen = {number: grey(frame) for number, frame in frames if number in pairs or number - 1 in pairs}
-    flows, wanted, at_once = {}, sorted(pairs), PAIRS_AT_ONCE[device.type]
-    for start in track(range(0, len(wanted), at_once), "Computing optical flow"):
-        chunk = wanted[start : start + at_once]
-        images = (torch.from_numpy(np.stack([seen[number + step] for number in chunk])).to(device).float() for step in (0, 1))
-        flows |= zip(chunk, tvl1_flow(*images).cpu(), strict=True)
-    return (flows.get(number, torch.zeros_like(flows[wanted[0]])) for number in range(record.num_frames - 1))
 
 
 def attention_figure(explained: Explained, title: str, path: Path) -> None:
@@ -184,7 +170,7 @@ def load_sta_tsn(checkpoint: Path) -> TemporalAttentionTSN:
 
 
 def _flow_made_otherwise(checkpoint: Path) -> str:
-    """Names of the settings in which the flow that stage two's network learned from differs from what `video_flow` computes."""
+    """Names of the settings in which the flow that stage two's network learned from differs from what `flow_of_pairs` computes."""
     ours = FlowSettings().as_dict()
     learned_from = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True).get("FeatureDataModule", {})
     return differing(learned_from.get("flow", ours), ours)

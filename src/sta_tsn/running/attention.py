@@ -20,9 +20,8 @@ from sta_tsn.video import FlowStore, crop_masks
 from sta_tsn.video.flow_store import FLOW_STACK
 
 NUM_DROPPED = 3  # frames of each segment
-PROTOCOL = (
-    "centre crop; covered: most, least, random, middle; flow: the stack's middle frame; over baseline"  # measured again where another
-)
+# measured again where another
+PROTOCOL = "centre crop; covered: most, least, random, middle; flow: the stack's middle frame; over baseline"
 
 
 def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoRecord], flow: FlowStore | None = None) -> None:
@@ -84,6 +83,10 @@ def summary(measured: dict[VideoRecord, dict[str, np.ndarray]], score: str, base
     """Mean of every measure over all frames (segments), NaN left out, in % but for ratios; and how far `score` lies over `baseline`.
 
     The latter in points, as mean over videos, with its 95 % interval and p, both over the videos' sources.
+
+    Args:
+        measured: by video, each measure's values of its frames (F,) or segments (N,), shares of 1; NaN where there is no truth.
+        score, baseline: two of the measures.
     """
     videos = list(measured)
     found = {}

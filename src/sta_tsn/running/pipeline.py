@@ -48,6 +48,7 @@ def train_all(options: TrainOptions) -> VideoSplit:
 
 
 def _seen_videos(options: TrainOptions, modality: str, videos: VideoSplit) -> VideoSplit:
+    """Raises DatasetError, before anything is trained, where a class has no video with flow."""
     return moving_only(open_dataset(options), options.split, videos, options.allow_missing) if modality == "flow" else videos
 
 
@@ -98,10 +99,9 @@ def _draw_attention(options: TrainOptions, checkpoints: dict[str, Path], test_vi
 
 
 def _train_rows(options: TrainOptions, manifest: Path, videos: VideoSplit, classes: list[str]) -> None:
-    if options.modality == "flow":
-        _finish("The flow", flow_arguments(options))
     inputs = fingerprint([videos.fingerprint, classes])
     if options.modality == "flow":
+        _finish("The flow", flow_arguments(options))
         flow = FlowStore(Path(options.runs, options.dataset, "flow"))
         inputs = fingerprint([inputs, flow.fingerprint([*videos.train, *videos.val, *videos.test])])
     if options.modality == SKELETON:

@@ -14,6 +14,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
+from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -119,6 +120,18 @@ def video_flow(reader: VideoReader, device: torch.device, fused: bool | None = N
             return
         images = torch.stack(chunk).to(device).float()
         yield from tvl1_flow(images[:-1], images[1:], fused)
+
+
+def flow_of_pairs(reader: VideoReader, pairs: set[int], device: torch.device) -> Iterator[Tensor]:
+    """As `video_flow`, computed for `pairs` alone, which are counted from 0: zeros (2, 256, 340) stand for the others."""
+    seen = {number: grey(frame) for number, frame in enumerate(reader.frames()) if number in pairs or number - 1 in pairs}
+    flows, wanted, at_once = {}, sorted(pairs), PAIRS_AT_ONCE[device.type]
+    for start in track(range(0, len(wanted), at_once), "Computing optical flow"):
+        chunk = wanted[start : start + at_once]
+        images = (torch.from_numpy(np.stack([seen[number + step] for number in chunk])).to(device).float() for step in (0, 1))
+        flows |= zip(chunk, tvl1_flow(*images).cpu(), strict=True)
+    still = torch.zeros(2, FRAME_HEIGHT_PX, FRAME_WIDTH_PX)
+    return (flows.get(number, still) for number in range(len(reader) - 1))
 
 
 def grey(frame: np.ndarray) -> np.ndarray:

@@ -60,11 +60,11 @@ class FlowStore:
         return fingerprint([[record.id, about] for record, about in zip(records, abouts, strict=True)])
 
     def write(self, record: VideoRecord, flows: Iterable[Tensor]) -> None:
-        """See `write_flow`."""
+        """Flows (2, H, W) in pixels, one pair of frames after the other; see `write_flow`."""
         write_flow(self.file(record), flows, self.settings, record.path)
 
     def clear_half_written(self) -> None:
-        """Remove what processes left that were killed; another command may be writing beside this one, a video takes minutes."""
+        """Remove files that killed processes left, an hour later: another command may be writing beside this one."""
         for path in self.root.rglob(".*.zip"):
             with suppress(FileNotFoundError):  # it has just been finished
                 if time.time() - path.stat().st_mtime > SECONDS_ABANDONED:
