@@ -14,6 +14,7 @@ from sta_tsn.models import (
     temporal_attention_regularization,
 )
 from sta_tsn.models.cnn import load_weights
+from sta_tsn.tasks import SpatialAttentionBackbone
 
 
 def test_pyramid_by_hand():
@@ -207,6 +208,15 @@ def test_the_header_of_a_weights_file_says_how_the_network_was_made(shared_data)
     cnn = CNN("mobilenetv2_100", weights=str(path))
     assert cnn.settings["options"] == {"pad_type": "same"} and cnn.settings["mean"] == (0.5, 0.5, 0.5)
     assert "312 of 312" in cnn.loaded
+
+
+def test_crops_of_another_size_reach_both_stages():
+    task = SpatialAttentionBackbone(["a", "b"], "test_resnet", "none", input_px=96)
+    maps = task.model.encoder.cnn(torch.zeros(1, 3, 96, 96, dtype=torch.uint8))
+    assert task.model.input_px == 96 and maps.shape[-2:] == (3, 3)
+    assert STATSN(2, hidden_dim=8, backbone=task.hparams["backbone"]).input_px == 96
+    with pytest.raises(ConfigError, match="input_px=16: the side of the crops"):
+        SpatialAttentionBackbone(["a", "b"], "test_resnet", "none", input_px=16)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "mobilenetv2_100", "resnet18"])

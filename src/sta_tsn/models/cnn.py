@@ -30,6 +30,7 @@ class CNN(nn.Module):
         num_channels: of the input, 3 for RGB.
         options: further arguments of timm's constructor.
         mean, std: of inputs in [0, 1]; where None the header's or timm's, and TSN's 0.5 and 0.226 for flow.
+        input_px: S of the crops that it is fed; None: timm's for this network, mostly 224.
 
     Raises:
         ConfigError: unknown or non-convolutional backbone, unreadable or foreign weights, no network.
@@ -43,6 +44,7 @@ class CNN(nn.Module):
         options: dict | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
+        input_px: int | None = None,
     ):
         super().__init__()
         check_backbone_name(name)
@@ -50,11 +52,13 @@ class CNN(nn.Module):
         self.options = {**header.get("options", {}), **(options or {})}
         self.net = _create(name, weights == "imagenet", self.options)
         defaults = timm.data.resolve_model_data_config(self.net)
-        self.name, self.input_px = name, defaults["input_size"][-1]
+        self.name, self.input_px = name, input_px or defaults["input_size"][-1]
         if num_channels == 3:
             mean, std = mean or header.get("mean") or defaults["mean"], std or header.get("std") or defaults["std"]
         else:
             mean, std = mean or (FLOW_MEAN,) * num_channels, std or (FLOW_STD,) * num_channels
+        if self.input_px < 32:
+            raise ConfigError(f"input_px={self.input_px}: the side of the crops in pixels, at least 32.")
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.num_features = self._check_map(name)
@@ -68,7 +72,7 @@ class CNN(nn.Module):
     def settings(self) -> dict:
         """Arguments that build the same network again, without its weights."""
         statistics = {"mean": tuple(self.mean.flatten().tolist()), "std": tuple(self.std.flatten().tolist())}
-        return {"name": self.name, "options": self.options, "num_channels": self.num_channels, **statistics}
+        return {"name": self.name, "options": self.options, "num_channels": self.num_channels, "input_px": self.input_px, **statistics}
 
     @property
     def num_channels(self) -> int:

@@ -34,6 +34,7 @@ class FrameRecognition(ActionRecognition):
             partial BN; `all` for random weights, whose statistics mean nothing.
         frozen_share: of the backbone's layers, as timm groups them, from the input on: they keep their weights (0 to 1;
             0.625 is the stem and 4 of 7 groups of blocks in MobileNetV2, the stem and 2 of 4 layers in ResNets).
+        input_px: side of the crops that the CNN is fed, of whatever share of the frame; None: timm's for it, mostly the paper's 224.
         optimizer: `sgd` is TSN's; `adamw` reaches parts whose gradients are small (what SMNet puts in, from random weights).
     """
 
@@ -49,6 +50,7 @@ class FrameRecognition(ActionRecognition):
         modality: Literal["rgb", "flow"] = "rgb",
         trained_batch_norms: Literal["all", "first", "none"] = "first",
         frozen_share: float = 0.0,
+        input_px: int | None = None,
         optimizer: Literal["sgd", "adamw"] = "sgd",
     ):
         super().__init__(network, classes)
@@ -124,7 +126,8 @@ class SpatialAttentionBackbone(FrameRecognition):
         **recipe,
     ):
         attention = {"spatial_attention": spatial_attention, "pool_sizes": pool_sizes, "focus": focus, "pool_mode": pool_mode}
-        network = TSN(len(classes), backbone, weights, dropout=dropout, num_channels=num_channels(**recipe), **attention)
+        backbone, channels = sized(backbone, **recipe), num_channels(**recipe)
+        network = TSN(len(classes), backbone, weights, dropout=dropout, num_channels=channels, **attention)
         super().__init__(network, classes, **recipe)
 
 
@@ -148,13 +151,18 @@ class MotionBackbone(FrameRecognition):
         dropout: float = 0.5,
         **recipe,
     ):
-        network = SMNet(len(classes), backbone, weights, all_blocks, dropout, num_channels(**recipe))
+        network = SMNet(len(classes), sized(backbone, **recipe), weights, all_blocks, dropout, num_channels(**recipe))
         super().__init__(network, classes, **recipe)
 
 
 def num_channels(modality: str = "rgb", **_) -> int:
     """Of one frame or stack of flow."""
     return 3 if modality == "rgb" else 2 * FLOW_STACK
+
+
+def sized(backbone: str | dict, input_px: int | None = None, **_) -> dict:
+    """The settings of a CNN that is fed crops of `input_px`, where they do not say a size themselves."""
+    return {"input_px": input_px, **({"name": backbone} if isinstance(backbone, str) else backbone)}
 
 
 def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:

@@ -6,7 +6,7 @@ import torch
 
 from sta_tsn.errors import ConfigError
 from sta_tsn.models import STIN
-from sta_tsn.tasks.backbone import FrameRecognition, num_channels
+from sta_tsn.tasks.backbone import FrameRecognition, num_channels, sized
 from sta_tsn.tasks.recognition import classification_loss
 
 
@@ -37,7 +37,8 @@ class InjectionBackbone(FrameRecognition):
     ):
         if recipe.get("modality", "rgb") == "rgb" and not pair_distance:
             raise ConfigError("data.pair_distance=0: STIN on RGB learns from pairs of frames; give the frames from one to the other, as 5.")
-        super().__init__(STIN(len(classes), backbone, weights, dropout, num_channels(**recipe)), classes, **recipe)
+        network = STIN(len(classes), sized(backbone, **recipe), weights, dropout, num_channels(**recipe))
+        super().__init__(network, classes, **recipe)
         self.auxiliary_weight = auxiliary_weight
         self.save_hyperparameters({**self.hparams, "pair_distance": pair_distance, "auxiliary_weight": auxiliary_weight}, logger=False)
 
