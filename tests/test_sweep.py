@@ -129,6 +129,17 @@ def test_wrong_files_are_refused(here, content, complaint):
         read_sweep(Path(write(content)))
 
 
+def test_a_metric_of_validation_needs_some_in_the_run_that_made_the_features(here):
+    command = [*COMMAND[:5], "--data.features=run/features", *COMMAND[5:]]
+    settings = {**GRID, "parameters": {"model.lr": {"values": [1, 2]}}, "command": command}
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text("data: {init_args: {val_share: 0.3}}")
+    assert read_sweep(Path(write(settings))).metric == "val/loss"
+    Path("run/config.yaml").write_text("data: {init_args: {val_share: 0}}")
+    with pytest.raises(ConfigError, match="to that of the run that made them"):
+        read_sweep(Path(write(settings)))
+
+
 def test_a_metric_of_validation_needs_some(here):
     """SBU's recipe learns from everything."""
     configs = [f"--config={ROOT}/experiments/{file}" for file in ("table_sta_lstm/sta_lstm.yaml", "sbu/lstm.yaml")]
@@ -475,7 +486,7 @@ def prepared(tmp_path, monkeypatch, request):
     if "stage_two" in request.node.name:
         configs = [f"--config=experiments/{name}.yaml" for name in ("table2/sa_cnn_tsn", "jhmdb/backbone")]
         model = ["--model.backbone=test_resnet", "--model.weights=none", "--data.test_frames_per_segment=2", "--data.train_crop=ten"]
-        data = [f"--data.dataset.init_args.root={jhmdb}", "--data.manifest=manifest.csv", *STAGE_ONE]
+        data = [f"--data.dataset.init_args.root={jhmdb}", "--data.manifest=manifest.csv", "--data.val_share=0.3", *STAGE_ONE]
         assert main(["fit", "--run_dir=runs/jhmdb/split1/sta_tsn/rgb/seed0/backbone", *configs, *model, *data]) == 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from sta_tsn.artefacts import fingerprint
 from sta_tsn.errors import ConfigError, unknown
 from sta_tsn.running.configuration import check_arguments, check_keys, read_yaml
-from sta_tsn.running.folder import stage_fingerprint
+from sta_tsn.running.folder import RunFolder, stage_fingerprint
 from sta_tsn.sweeps.search_space import Parameter, check_grid, read_parameter
 
 KEYS = ("program", "entity", "project", "name", "description", "method", "metric", "parameters", "early_terminate", "command", "run_cap")
@@ -104,7 +104,10 @@ def read_sweep(path: Path) -> SweepFile:
     metric, sign, target = _metric(content["metric"], task, place)
     tried = [f"--{parameter.name}={parameter.extremes[-1]}" for parameter in parameters]
     if metric.startswith("val/") and _val_share([*fit_arguments(command), *tried]) == 0:
-        raise ConfigError(f"{place}: {metric} needs validation, and data.val_share is 0. Add --data.val_share=0.2, say, to the command.")
+        raise ConfigError(
+            f"{place}: {metric} needs validation, and data.val_share is 0. Add --data.val_share=0.2, say, to the command; where it reads "
+            "features, to that of the run that made them."
+        )
     bands, eta = _bands(content["early_terminate"], place) if content.get("early_terminate") else ((), HYPERBAND_ETA)
     return SweepFile(Path(path), content["method"], metric, sign, target, parameters, command, run_cap, bands, eta)
 
@@ -141,10 +144,12 @@ def _check_command(command: tuple[str, ...], parameters: tuple[Parameter, ...], 
 
 
 def _val_share(arguments: list[str]) -> float | None:
-    """data.val_share as the arguments, or the files they name, set it last; None where none does."""
+    """data.val_share as the arguments, or the files they name, or the run whose features they name, set it last; None where none does."""
     share = None
     for name, _, value in (argument.partition("=") for argument in arguments):
-        if name == "--config":
+        if name == "--data.features":
+            name, value = "--config", str(RunFolder(Path(value).parent).config)
+        if name == "--config" and Path(value).is_file():
             share = ((read_yaml(value).get("data") or {}).get("init_args") or {}).get("val_share", share)
         elif name in ("--data.val_share", "--data.init_args.val_share"):
             share = float(value)
