@@ -74,6 +74,14 @@ def test_spatial_scores_by_hand():
     assert found["mass_ratio_centre"][0] == pytest.approx(1.0)  # four cells lie alike around the middle
 
 
+@pytest.mark.parametrize("cells", [2, 3])
+def test_the_baseline_points_at_the_middle_of_the_crop_on_any_grid(cells):
+    mask = torch.zeros(1, 12, 12)
+    mask[0, 5:7, 5:7] = 1
+    found = spatial_scores(torch.eye(cells * cells)[:1].view(1, cells, cells), mask)
+    assert found["pointing_centre"] == 1 and found["pointing"] == 0
+
+
 def test_attention_that_knows_nothing_scores_as_chance():
     mask = torch.zeros(1, 7, 7)
     mask[0, :2, :2] = 1

@@ -29,7 +29,7 @@ def spatial_scores(weights: Tensor, masks: Tensor) -> dict[str, np.ndarray]:
         masks: (F, S, S), each pixel's share on the actor.
 
     Returns:
-        (F,) arrays: `pointing`, `pointing_centre` (points at the middle), `pointing_uniform` (expected of a random cell),
+        (F,) arrays: `pointing`, `pointing_centre` (points at the crop's middle), `pointing_uniform` (expected of a random cell),
         `peak_at_border` (the most attended cell is one of the outermost, which alone see the convolutions' padding),
         `mass_ratio`, `mass_ratio_centre` (a Gaussian in the middle).
     """
@@ -38,12 +38,12 @@ def spatial_scores(weights: Tensor, masks: Tensor) -> dict[str, np.ndarray]:
     middles = F.interpolate(masks[:, None].float(), (height, width), mode="nearest-exact").flatten(1) > 0.5
     area = cells.mean(1)
     alpha, bias = weights.flatten(1), centre_bias(height, width).flatten()
-    top, centre = _chance_in_top(alpha, torch.ones(len(alpha), 1)), int(bias.argmax())
+    top = _chance_in_top(alpha, torch.ones(len(alpha), 1))
     border = torch.ones(height, width)
     border[1:-1, 1:-1] = 0
     found = {
         "pointing": (top * middles).sum(1),
-        "pointing_centre": middles[:, centre].float(),
+        "pointing_centre": (masks[:, masks.shape[1] // 2, masks.shape[2] // 2] > 0.5).float(),  # no cell's middle where h is even
         "pointing_uniform": middles.float().mean(1),
         "peak_at_border": top @ border.flatten(),
         "mass_ratio": (alpha * cells).sum(1) / area,

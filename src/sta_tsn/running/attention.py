@@ -21,7 +21,7 @@ from sta_tsn.video.flow_store import FLOW_STACK
 
 NUM_DROPPED = 3  # frames of each segment
 # measured again where another
-PROTOCOL = "centre crop; covered: most, least, random, middle; flow: the stack's middle frame; over baseline"
+PROTOCOL = "centre crop; covered: most, least, random, middle; flow: the stack's middle frame; over the crop's middle"
 
 
 def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoRecord], flow: FlowStore | None = None) -> None:
