@@ -215,8 +215,9 @@ def test_crops_of_another_size_reach_both_stages():
     maps = task.model.encoder.cnn(torch.zeros(1, 3, 96, 96, dtype=torch.uint8))
     assert task.model.input_px == 96 and maps.shape[-2:] == (3, 3)
     assert STATSN(2, hidden_dim=8, backbone=task.hparams["backbone"]).input_px == 96
-    with pytest.raises(ConfigError, match="input_px=16: the side of the crops"):
-        SpatialAttentionBackbone(["a", "b"], "test_resnet", "none", input_px=16)
+    for too_small in (16, 0):
+        with pytest.raises(ConfigError, match=f"input_px={too_small}: the side of the crops"):
+            SpatialAttentionBackbone(["a", "b"], "test_resnet", "none", input_px=too_small)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "mobilenetv2_100", "resnet18"])

@@ -33,7 +33,7 @@ class CNN(nn.Module):
         input_px: S of the crops that it is fed; None: timm's for this network, mostly 224.
 
     Raises:
-        ConfigError: unknown or non-convolutional backbone, unreadable or foreign weights, no network.
+        ConfigError: unknown or non-convolutional backbone, unreadable or foreign weights, no network, crops too small.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class CNN(nn.Module):
         self.options = {**header.get("options", {}), **(options or {})}
         self.net = _create(name, weights == "imagenet", self.options)
         defaults = timm.data.resolve_model_data_config(self.net)
-        self.name, self.input_px = name, input_px or defaults["input_size"][-1]
+        self.name, self.input_px = name, defaults["input_size"][-1] if input_px is None else input_px
+        if self.input_px < 32:
+            raise ConfigError(f"input_px={self.input_px}: the side of the crops in pixels, at least 32.")
         if num_channels == 3:
             mean, std = mean or header.get("mean") or defaults["mean"], std or header.get("std") or defaults["std"]
         else:
             mean, std = mean or (FLOW_MEAN,) * num_channels, std or (FLOW_STD,) * num_channels
-        if self.input_px < 32:
-            raise ConfigError(f"input_px={self.input_px}: the side of the crops in pixels, at least 32.")
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.num_features = self._check_map(name)

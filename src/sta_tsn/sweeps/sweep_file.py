@@ -147,10 +147,9 @@ def _val_share(arguments: list[str]) -> float | None:
     """data.val_share as the arguments, or the files they name, or the run whose features they name, set it last; None where none does."""
     share = None
     for name, _, value in (argument.partition("=") for argument in arguments):
-        if name == "--data.features":
-            name, value = "--config", str(RunFolder(Path(value).parent).config)
-        if name == "--config" and Path(value).is_file():
-            share = ((read_yaml(value).get("data") or {}).get("init_args") or {}).get("val_share", share)
+        files = {"--config": Path(value), "--data.features": RunFolder(Path(value).parent).config}
+        if name in files and files[name].is_file():
+            share = ((read_yaml(files[name]).get("data") or {}).get("init_args") or {}).get("val_share", share)
         elif name in ("--data.val_share", "--data.init_args.val_share"):
             share = float(value)
     return share
