@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from sta_tsn.datasets import VideoRecord, VideoSplit
-from sta_tsn.errors import UserError
+from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.features import FeatureDataModule, FeatureStore, fit_frame_classifiers, judge_frames
 from sta_tsn.features.frame_classifiers import sampled_frames
 
@@ -121,6 +121,32 @@ def test_every_draw_of_a_training_video_is_one_of_its_views(tmp_path):
     assert {features.shape for features in drawn} == {(1, 1, 3, 2, 4)}
     assert {features.unique().item() for features in drawn} == set(range(10))
     assert next(iter(data.val_dataloader()))["features"].shape == (1, 10, 3, 2, 4)  # only training draws
+
+
+def test_frames_are_dealt_out_to_other_segments(tmp_path):
+    """Frame i has the feature i, the index 10 * i, and is judged true where it is even."""
+    from safetensors.torch import save_file
+
+    record = VideoRecord("a/b", None, (0,), "g")
+    stored = FeatureStore(tmp_path)
+    stored.open_for_writing(
+        {"frames": [3, 10], "dataset": "d", "split": 1}, ["x"], VideoSplit([record], [], [record], 0), ("train", "test")
+    )
+    numbers = torch.arange(30).reshape(3, 10)
+    stored.write(record.id, features=numbers.half().reshape(1, 3, 10, 1).expand(2, 3, 10, 4), frame_indices=10 * numbers)
+    save_file({"relevant": (numbers % 2 == 0)[None]}, tmp_path / "judgement.safetensors")
+    for frames, expected in {(1, 30): range(30), (6, 5): range(30), (3, 5): range(1, 30, 2), (3, 1): (5, 15, 25)}.items():
+        data = FeatureDataModule(str(tmp_path), batch_size=1, iterations_per_epoch=1, num_workers=0, frames=frames)
+        wanted = torch.tensor(expected).reshape(frames)
+        for batch in (next(iter(data.train_dataloader())), next(iter(data.test_dataloader()))):
+            assert torch.equal(batch["features"][0, 0, ..., 0], wanted.half())
+        assert torch.equal(next(iter(data.train_dataloader()))["relevant"][0], wanted % 2 == 0)
+        assert torch.equal(data.store.read(record.id)["frame_indices"], 10 * wanted)
+        assert (data.protocol["segments"], data.protocol["frames_per_segment"]) == frames == data.frames
+    for wrong in ((7, 4), (0, 10), (3, 20)):
+        with pytest.raises(ConfigError, match=rf"data.frames=\[{wrong[0]}, {wrong[1]}\]"):
+            _ = FeatureDataModule(str(tmp_path), frames=wrong).frames
+    assert FeatureDataModule(str(tmp_path)).frames == (3, 10)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ class FeatureDataModule(LightningDataModule):
         num_workers: processes that read, per device.
         seed: of the order.
         tested: the videos that testing scores.
+        frames: segments x frames of each, dealt out from the stored ones: [1, 30] and [3, 5] of the paper's 3 x 10. None: as stored.
     """
 
     def __init__(
@@ -57,18 +58,24 @@ class FeatureDataModule(LightningDataModule):
         num_workers: int = 2,
         seed: int = 0,
         tested: Literal["test", "val"] = "test",
+        frames: tuple[int, int] | None = None,
     ):
         super().__init__()
         if batch_size < 1:
             raise ConfigError(f"data.batch_size={batch_size}: a number of videos, at least 1.")
         self.tested = tested
-        self.store, self.batch_size = FeatureStore(features), batch_size
+        self.store, self.batch_size = FeatureStore(features, frames), batch_size
         self.iterations_per_epoch, self.max_passes_per_epoch = iterations_per_epoch, max_passes_per_epoch
         self.num_workers, self.seed = num_workers, seed
 
     @property
     def classes(self) -> list[str]:
         return self.store.about["classes"]
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """Segments and frames of each."""
+        return self.store.frames
 
     @property
     def test_videos(self) -> list[dict]:

@@ -135,4 +135,4 @@ def judge_videos(store: FeatureStore, device: torch.device) -> None:
 
 def read_judgement(store: FeatureStore) -> Tensor:
     """bool (V, N, T) in the order of the store's training videos."""
-    return load_file(store.folder / JUDGEMENT_FILE)["relevant"]
+    return store.regrouped(load_file(store.folder / JUDGEMENT_FILE)["relevant"], axis=1)

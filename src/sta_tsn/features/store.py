@@ -1,5 +1,6 @@
 """The feature store: what the frozen backbone says of every video, written once, read by all that follows."""
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from sta_tsn.artefacts import atomic, read_json, write_json
 from sta_tsn.datasets import VideoRecord, VideoSplit
-from sta_tsn.errors import UserError
+from sta_tsn.errors import ConfigError, UserError
 
 PARTS = ("train", "val", "test")
 
@@ -21,10 +22,15 @@ class FeatureStore:
     A video's file holds `features` fp16 (V, N, T, D), `frame_indices` (N, T) and, where the backbone has
     attention, `spatial_weights` fp16 (V, N, T, H, W). V is 1 (centre crop) for validation videos, 10 for test videos
     (view 0 is the centre), either for training videos. JHMDB, MobileNetV2: 77 kB a training video, 0.8 MB a test video.
+
+    Args:
+        folder: of one backbone run.
+        frames: segments x frames of each as which the stored ones are read, evenly spaced ones of them where that is fewer; as
+            they are stored where None.
     """
 
-    def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | os.PathLike, frames: tuple[int, int] | None = None):
+        self.folder, self._frames = Path(folder), frames
 
     @property
     def about(self) -> dict:
@@ -43,6 +49,15 @@ class FeatureStore:
             shutil.rmtree(self.folder)
         write_json(self.folder / "store.json", about)
 
+    @property
+    def frames(self) -> tuple[int, int]:
+        """Segments N and frames T of each, as they are read."""
+        stored = tuple(self.about["frames"])
+        frames = tuple(self._frames or stored)
+        if min(frames) < 1 or math.prod(stored) % math.prod(frames):
+            raise ConfigError(f"data.frames={list(frames)}: {math.prod(frames)} are no even part of the {math.prod(stored)} stored frames.")
+        return frames
+
     def path(self, video_id: str) -> Path:
         return self.folder / f"{video_id}.safetensors"
 
@@ -51,15 +66,25 @@ class FeatureStore:
             save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary)
 
     def read(self, video_id: str) -> dict[str, torch.Tensor]:
-        """All tensors of the video, as `write` was given them (see the class)."""
-        return load_file(self._present(video_id))
+        """All tensors of the video (see the class)."""
+        tensors = load_file(self._present(video_id))
+        return {name: self.regrouped(tensor, axis=0 if name == "frame_indices" else 1) for name, tensor in tensors.items()}
 
     def read_view(self, video_id: str, draw: int) -> torch.Tensor:
         """Features (1, N, T, D) of view `draw` modulo V, without reading the others."""
         with safe_open(self._present(video_id), "pt") as file:
             features = file.get_slice("features")
             view = draw % features.get_shape()[0]
-            return features[view : view + 1]
+            return self.regrouped(features[view : view + 1], axis=1)
+
+    def regrouped(self, stored: torch.Tensor, axis: int) -> torch.Tensor:
+        """The frames on `axis` (segments) and the one behind it, as `frames` says."""
+        if self._frames is None:
+            return stored
+        together = stored.flatten(axis, axis + 1)
+        step = together.shape[axis] // math.prod(self.frames)
+        chosen = torch.arange(step // 2, together.shape[axis], step)
+        return together.index_select(axis, chosen).unflatten(axis, self.frames)
 
     def _present(self, video_id: str) -> Path:
         path = self.path(video_id)

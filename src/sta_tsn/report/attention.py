@@ -10,7 +10,8 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from torch import Tensor, nn
+from pytorch_lightning import LightningModule
+from torch import Tensor
 from torch.nn import functional as F
 
 from sta_tsn.datasets import VideoRecord
@@ -26,7 +27,7 @@ from sta_tsn.video.flow_store import FLOW_STACK, differing
 
 
 class CenterClips(NamedTuple):
-    """What a model of 3 x 10 frames sees of one video: clips uint8 (1, 3, 10, C, S, S); for people: see `Explained`."""
+    """What a model of N segments x T frames sees of one video: clips uint8 (1, N, T, C, S, S); for people: see `Explained`."""
 
     clips: Tensor
     pictures: np.ndarray
@@ -35,7 +36,7 @@ class CenterClips(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """What a model saw and said of one video: pictures uint8 (30, S, S, 3) RGB, frame indices (3, 10), output."""
+    """What a model saw and said of one video: pictures uint8 (N * T, S, S, 3) RGB, frame indices (N, T), output."""
 
     pictures: np.ndarray
     indices: Tensor
@@ -43,32 +44,32 @@ class Explained(NamedTuple):
     flow_bound_px: float | None = None  # of the pictures' colours, where the model sees flow
 
 
-def explain_video(model: nn.Module, record: VideoRecord, flow: FlowStore | None = None, pair_distance: int = 0) -> Explained:
-    """Run a network on what `center_clips` gives of one video."""
-    clips, pictures, indices, bound = center_clips(model, record, flow, pair_distance)
+def explain_video(task: LightningModule, record: VideoRecord, flow: FlowStore | None = None) -> Explained:
+    """Run a task's network on what `center_clips` gives of one video."""
+    clips, pictures, indices, bound = center_clips(task, record, flow)
     with torch.no_grad():
-        output = model.eval()(clips.to(model.encoder.cnn.mean.device))
+        output = task.model.eval()(clips.to(task.model.encoder.cnn.mean.device))
     return Explained(pictures, indices, ActionOutput(*(None if part is None else part.cpu() for part in output)), bound)
 
 
-def center_clips(model: nn.Module, record: VideoRecord, flow: FlowStore | None = None, pair_distance: int = 0) -> CenterClips:
-    """One video's 3 x 10 centre-cropped test frames, or stacks of flow where the model was trained on those.
+def center_clips(task: LightningModule, record: VideoRecord, flow: FlowStore | None = None) -> CenterClips:
+    """One video's centre-cropped test frames, 3 x 10 or what else `task` learned from, or stacks of flow if those are what it sees.
 
     Args:
-        flow: where the flow is stored; a model of flow computes what it sees of it where None, at most 300 pairs of frames.
-        pair_distance: of RGB, see `VideoDataModule`.
+        flow: where the flow is stored; for a network of flow what it sees of it is computed where None, at most 300 pairs of frames.
     """
+    model, frames, pair_distance = task.model, task.hparams.get("frames", (3, 10)), task.hparams.get("pair_distance", 0)
     sees_flow = model.encoder.cnn.num_channels != 3
     if sees_flow and record.num_frames < 2:
         raise UserError(f"{record.path} has one frame, so it has no flow for this model to see.")
-    sampler = SegmentSampler(stack_length=FLOW_STACK if sees_flow else 1 + pair_distance)
+    sampler = SegmentSampler(*frames, stack_length=FLOW_STACK if sees_flow else 1 + pair_distance)
     with stored_flow(record, flow, sampler) if sees_flow else nullcontext() as store:
         alone = [replace(record, labels=())]  # what it shows plays no part
         clip = ClipDataset(alone, 0, sampler, "center", model.input_px, flow=store, pair_distance=pair_distance)[0, 0]
-    frames = clip["clips"].flatten(0, 2).permute(0, 2, 3, 1)  # (30, S, S, C)
+    pictures = clip["clips"].flatten(0, 2).permute(0, 2, 3, 1)  # (N * T, S, S, C)
     if not sees_flow:
-        return CenterClips(clip["clips"], frames[..., :3].numpy(), clip["frame_indices"], None)
-    motion = (dequantize_flow(frames[..., :2]) * (frames[..., :2] != NO_MOTION)).numpy()
+        return CenterClips(clip["clips"], pictures[..., :3].numpy(), clip["frame_indices"], None)
+    motion = (dequantize_flow(pictures[..., :2]) * (pictures[..., :2] != NO_MOTION)).numpy()
     bound = max(1.0, float(np.percentile(np.hypot(motion[..., 0], motion[..., 1]), 99)))
     return CenterClips(clip["clips"], np.stack([flow_to_colour(one, bound) for one in motion]), clip["frame_indices"], bound)
 
@@ -182,7 +183,7 @@ def explain(video: Path, checkpoint: Path, picture: Path) -> None:
     reader = VideoReader(video)
     if names := _flow_made_otherwise(checkpoint):
         print(f"The network learned from flow of other settings than are computed here ({names}): its judgement may suffer.")
-    explained = explain_video(task.model, VideoRecord(video.stem, video, (), video.stem, len(reader)))
+    explained = explain_video(task, VideoRecord(video.stem, video, (), video.stem, len(reader)))
     if reader.fault:
         print(f"{video}: {reader.fault}. Only those are looked at.")
     shares = explained.output.scores[0].softmax(0)

@@ -157,7 +157,7 @@ def _draw_attention(
     for number, index in enumerate(sorted(chosen), 1):
         record = test_videos[index]
         stored = flow if modality == "flow" else None
-        explained = explain_video(task.model, record, stored, task.hparams.get("pair_distance", 0))
+        explained = explain_video(task, record, stored)
         said = task.classes[int(explained.output.scores.argmax())]
         true = " and ".join(task.classes[label] for label in record.labels) or "no class (background)"
         name = f"attention_{modality}_{number}.png"

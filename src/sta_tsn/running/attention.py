@@ -37,8 +37,8 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
         return
     if flow:
         videos = [record for record in videos if record.num_frames > 1]
-    store = FeatureStore(run.features_read)
-    model = load_sta_tsn(run.tested_checkpoint).model.eval()
+    task = load_sta_tsn(run.tested_checkpoint).eval()
+    model, store = task.model, FeatureStore(run.features_read, task.hparams.frames)
     spatial, temporal, scores, labels = {}, {}, defaultdict(list), []  # the first two by video
     generator = np.random.default_rng(0)
     for record in track(videos, description="Scoring attention"):
@@ -48,7 +48,7 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
             beta = model.classify(features[0][None]).temporal_weights[0]
             for name, kept in frames_to_keep(beta, generator).items():
                 scores[f"dropped_{name}"].append(model.classify(_choose(features[0], kept)[None]).scores[0])
-        for name, covered in covered_scores(model, record, flow, generator).items():
+        for name, covered in covered_scores(task, record, flow, generator).items():
             scores[f"covered_{name}"].append(covered)
         labels.append(torch.zeros(len(dataset.classes)).index_fill(0, torch.tensor(record.labels, dtype=torch.long), 1))
         shown = (indices + FLOW_STACK // 2).clamp(max=record.num_frames - 1) if flow else indices  # a stack's middle frame

@@ -39,6 +39,7 @@ class StageCLI(LightningCLI):
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
         parser.link_arguments("data.num_joints", "model.init_args.num_joints", apply_on="instantiate")
         parser.link_arguments("data.pair_distance", "model.init_args.pair_distance", apply_on="instantiate")
+        parser.link_arguments("data.frames", "model.init_args.frames", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def instantiate_trainer(self, **kwargs) -> Trainer:

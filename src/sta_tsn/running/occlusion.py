@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.evaluation.localisation import centre_bias
-from sta_tsn.models import STATSN
 from sta_tsn.report.attention import center_clips
+from sta_tsn.tasks import TemporalAttentionTSN
 from sta_tsn.video import FlowStore
 
 FRAMES_COVERED = 3  # of each segment: every covered frame is a pass of the CNN
@@ -16,12 +16,14 @@ SHARE_COVERED = 0.25  # of the cells of alpha
 
 
 @torch.no_grad()
-def covered_scores(model: STATSN, record: VideoRecord, flow: FlowStore | None, generator: np.random.Generator) -> dict[str, Tensor]:
+def covered_scores(
+    task: TemporalAttentionTSN, record: VideoRecord, flow: FlowStore | None, generator: np.random.Generator
+) -> dict[str, Tensor]:
     """Scores (K,) of one video's centre crops with nothing covered, and with the most, the least attended, random and middle cells covered.
 
     Empty where the model has no spatial attention.
     """
-    clips = center_clips(model, record, flow).clips
+    model, clips = task.model, center_clips(task, record, flow).clips
     chosen = torch.linspace(0, clips.shape[2] - 1, min(FRAMES_COVERED, clips.shape[2])).round().long()
     clips = clips[:, :, chosen]  # (1, N, T, C, S, S)
     output = model(clips)

@@ -73,6 +73,10 @@ TABLE_ABLATIONS = (
     _ablation("no regularization", "no_regularization", STA_TSN),
     _ablation("LSTM of 128", "lstm_128", STA_TSN),
     _ablation("LSTM of 2048", "lstm_2048", STA_TSN),
+    _ablation("1 x 30 frames", "frames_1x30", STA_TSN),
+    _ablation("6 x 5 frames", "frames_6x5", STA_TSN),
+    _ablation("3 x 5 frames", "frames_3x5", STA_TSN),
+    _ablation("3 x 1 frames", "frames_3x1", STA_TSN),
 )
 TABLE_TSN = (Row("TSN", "tsn", "backbone", "table_stin/tsn.yaml"),)
 TABLE_STIN = (*TABLE_TSN, Row("STIN", "stin", "backbone", "table_stin/stin.yaml"))

@@ -174,7 +174,7 @@ def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
 
 def _scores_of_validation(trainer: Trainer, task, data: FeatureDataModule) -> ScoreTable | None:
     """For what may be learned after training: the weights of a fusion."""
-    videos = FeatureDataModule(str(data.store.folder), num_workers=data.num_workers, tested="val")
+    videos = FeatureDataModule(str(data.store.folder), num_workers=data.num_workers, tested="val", frames=data.frames)
     if not videos.test_videos:
         return None
     trainer.test(task, datamodule=videos, verbose=False)

@@ -86,7 +86,7 @@ def attention_figures(task: LightningModule, folder: RunFolder) -> dict:
     flow = FlowStore(folder.path.parents[4] / "flow") if identity["modality"] == "flow" else None
     figures = {}
     for record in np.random.default_rng(0).permutation(np.array(videos.test, dtype=object))[:NUM_PICTURES]:
-        explained = explain_video(task.model, record, flow, task.hparams.get("pair_distance", 0))
+        explained = explain_video(task, record, flow)
         if explained.output.spatial_weights is None:
             return {}
         figures[f"attention_{len(figures) + 1}"] = plot_attention(explained, record.id)

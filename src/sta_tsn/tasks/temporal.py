@@ -28,6 +28,7 @@ class TemporalAttentionTSN(ActionRecognition):
         lr_step_iterations: iterations after which the rate is divided by 10.
         weight_decay: of all trained parameters.
         temporal_regularization: add l_MSE to the loss; it is logged in either case.
+        frames: segments x frames of each of the data, which whoever shows the network another video has to know.
     """
 
     metrics: ClassVar = (*ActionRecognition.metrics, "train/loss_ce", "train/loss_mse", "train/share_judged_false")
@@ -43,6 +44,7 @@ class TemporalAttentionTSN(ActionRecognition):
         lr_step_iterations: int = 3000,
         weight_decay: float = 5e-4,
         temporal_regularization: bool = True,
+        frames: tuple[int, int] = (3, 10),
     ):
         if (backbone_checkpoint is None) == (network is None):
             raise ValueError("give backbone_checkpoint (to train) or network (to load), not both")
@@ -61,7 +63,7 @@ class TemporalAttentionTSN(ActionRecognition):
             {
                 "classes": list(classes), "network": network, "hidden_dim": hidden_dim, "dropout": dropout, "lr": lr,
                 "lr_step_iterations": lr_step_iterations, "weight_decay": weight_decay,
-                "temporal_regularization": temporal_regularization,
+                "temporal_regularization": temporal_regularization, "frames": frames,
             },
             logger=False,
         )  # fmt: skip
