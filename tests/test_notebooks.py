@@ -13,8 +13,8 @@ import pytest
 
 from sta_tsn.artefacts import read_json
 from sta_tsn.errors import UserError
+from sta_tsn.report.attention_tables import ATTENTION_FILE
 from sta_tsn.report.comparison import accuracy_table, confused_pairs, curves_figure, differences_table
-from sta_tsn.report.reproduction import ATTENTION_FILE
 from sta_tsn.report.runs import Runs
 from sta_tsn.report.trials import progress_figure, read_trials, sweep_folders, trials_figure
 

@@ -3,13 +3,19 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from sta_tsn.artefacts import write_json
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.evaluation.localisation import centre_bias, key_frame_scores, spatial_scores
 from sta_tsn.evaluation.statistics import accuracy_interval, effective_number, paired_difference
-from sta_tsn.running.attention import summary
+from sta_tsn.report.attention_tables import ATTENTION_FILE, attention_over_baseline
+from sta_tsn.report.tables import TestedRun
+from sta_tsn.running.attention import by_video, summary
+
+TestedRun.__test__ = False  # no test class, whatever pytest thinks of its name
 
 
 def test_wilsons_interval():
@@ -92,18 +98,32 @@ def test_attention_that_knows_nothing_scores_as_chance():
     assert key_frame_scores(torch.tensor([[0.1, 0.3, 0.3, 0.3]]), key)["recall"] == pytest.approx(1 / 3)  # 2 of 3 places, for 1 of 2
 
 
-def test_attention_over_its_baseline_is_judged_by_sources():
+def test_attention_over_its_baseline_is_judged_by_sources(tmp_path):
     """Videos of six sources point better than the middle in 3 of 4 frames, one shows nobody; those of one source tell nothing."""
     nobody = np.array([np.nan, np.nan])
     measured = {video(f"g{number // 2}", number): {"hit": np.array([1.0, 0.5]), "middle": np.zeros(2)} for number in range(12)}
     measured[video("g9", 12)] = {"hit": nobody, "middle": nobody}
-    found = summary(measured, "hit", "middle")
-    assert found["hit"] == 75 and found["middle"] == 0
-    assert (found["hit_over_baseline"], found["hit_over_low"], found["hit_over_high"]) == (75, 75, 75)
-    assert found["hit_p"] == pytest.approx(2 / 2**6, abs=1e-4)  # all six sources in one direction
-    alone = summary({video("g", number): {"hit": np.ones(1), "middle": np.zeros(1)} for number in range(5)}, "hit", "middle")
-    assert (alone["hit_over_low"], alone["hit_over_high"], alone["hit_p"]) == (-100, 100, 1)
-    assert summary({}, "hit", "middle") == {}
+    assert summary(measured) == {"hit": 75, "middle": 0} and summary({}) == {}
+    found = pointing_table(tmp_path, measured)
+    assert found[["splits", "attention", "baseline", "videos", "sources"]].tolist() == ["1", 75, 0, 12, 6]
+    assert found[["points", "low", "high"]].tolist() == [75, 75, 75]
+    assert found["p"] == pytest.approx(2 / 2**6, abs=1e-4)  # all six sources in one direction
+    twice = pointing_table(tmp_path, measured, {video("g0", 0): {"hit": np.zeros(2), "middle": np.zeros(2)}})
+    assert twice["splits"] == "1, 2" and twice["videos"] == 12  # the clip of both splits counts once, with its mean
+    assert twice["points"] == pytest.approx(100 * (11 * 0.75 + 0.375) / 12, abs=0.01)
+    alone = pointing_table(tmp_path, {video("g", number): {"hit": np.ones(1), "middle": np.zeros(1)} for number in range(5)})
+    assert alone[["low", "high", "p"]].tolist() == [-100, 100, 1]
+    assert attention_over_baseline([TestedRun("STA-TSN", "rgb", 1, 0, None, tmp_path / "absent")]).empty
+
+
+def pointing_table(folder: Path, *of_splits: dict) -> pd.Series:
+    """The line of one row that was measured on these videos of splits 1, 2, ..."""
+    runs = [TestedRun("STA-TSN", "rgb", split, 0, None, folder / str(split)) for split, _ in enumerate(of_splits, 1)]
+    for run, measured in zip(runs, of_splits, strict=True):
+        run.folder.mkdir(exist_ok=True)
+        write_json(run.folder / ATTENTION_FILE, {"made_by": "x", "by_video": {"pointing": by_video(measured, "hit", "middle")}})
+    (line,) = attention_over_baseline(runs).iloc
+    return line
 
 
 def video(source: str, number: int) -> VideoRecord:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from sta_tsn.artefacts import atomic, read_json
+from sta_tsn.artefacts import atomic
 from sta_tsn.evaluation import confusion_matrix, pooled
 from sta_tsn.report import paper
+from sta_tsn.report.attention_tables import ATTENTION_TEXT, OVER_BASELINE_TEXT, attention_over_baseline, attention_table
 from sta_tsn.report.figures import confusion_chart, per_class_chart, rows_chart
 from sta_tsn.report.tables import TestedRun, competitors, differences, runs_table, table_2, table_3, with_fusions
 
-ATTENTION_FILE = "attention.json"  # in the folder of a tested stage-two run
 STYLE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:16px/1.5 sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}img{{max-width:100%}}
 table{{border-collapse:collapse}}td,th{{padding:.25rem .8rem;text-align:left;border-bottom:1px solid #ccc}}</style>
@@ -59,6 +59,7 @@ def build_reproduction(
             "trains other ones, and so does another rounding.",
         ),
         "attention": ("Attention against ground truth", attention_table(runs), ATTENTION_TEXT),
+        "attention_over_baseline": ("Is attention above its baseline?", attention_over_baseline(runs), OVER_BASELINE_TEXT),
     }
     if dataset in paper.COMPETITORS and last == "STA-TSN":
         tables["competitors"] = (
@@ -72,7 +73,7 @@ def build_reproduction(
             "clips of one source count as the fewer that they are worth)."
         )
         tables["table_2"] = ("Table 2: split 1", table_2(runs, dataset), text)
-    order = ("table_2", "table_3", "differences", "attention", "competitors", "runs")
+    order = ("table_2", "table_3", "differences", "attention_over_baseline", "attention", "competitors", "runs")
     title = f"{dataset}: {last}{ablations} from our own runs"
     made = f"Made from score tables by `{command}`; what trained a run stands in its `run.json`."
     parts = [f"# {title}", made + _backbones(runs) + " The paper used ResNet-152 throughout." * (last in paper.ROWS)]
@@ -110,29 +111,6 @@ def _tested_on(runs: list[TestedRun]) -> str:
     """Of split 1: "268 videos from 119 sources"."""
     table = max((run.table for run in runs if run.split == 1), key=lambda table: len(table.ids))
     return f"{len(table.ids)} videos from {len(set(table.groups))} sources"
-
-
-ATTENTION_TEXT = (
-    "All on the centre crop of the test videos. Pointing: in how many % of the frames that show the actor the middle of the most attended "
-    "cell is on it; beside it a model that always points at the middle, and a random cell. Peak at border: in how many % that cell is one "
-    "of the outermost (of 7 x 7: random 49 %). Mass ratio: attention on the actor over the actor's share of the area (uniform 1), beside a "
-    "Gaussian in the middle. Key-frame recall: of a segment's k key frames, the % among its k most attended, beside chance. Over baseline: "
-    "points that pointing has over the middle, and recall over chance, mean over videos; 95 % interval and p over their sources. Dropped "
-    "frames: accuracy without the 3 most, 3 least attended and 3 random frames of each segment. Covered areas: accuracy on 3 frames a "
-    "segment, with the most attended, the least attended, a random and the middle quarter of the cells painted over. A stack of "
-    "flow is held against its middle frame. Columns are there where the dataset has the ground truth."
-)
-
-
-def attention_table(runs: list[TestedRun]) -> pd.DataFrame:
-    """What `running.attention` measured of each run that has it."""
-    lines = []
-    for run in runs:
-        measured = read_json(run.folder / ATTENTION_FILE) if run.folder else {}
-        if measured:
-            about = {"row": run.row, "modality": run.modality, "split": run.split, "seed": run.seed}
-            lines.append(about | {name: value for name, value in measured.items() if name != "made_by"})
-    return pd.DataFrame(lines).astype(object).fillna("–")  # not every run has everything
 
 
 def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path], folder: Path) -> str:

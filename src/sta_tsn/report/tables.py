@@ -67,7 +67,7 @@ def _sampling(protocol: dict) -> dict[str, int]:
 def table_2(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
     """Split 1, rows by modality: mean over seeds, its spread, the 95 % interval for N videos, and the paper's where it has any."""
     cells = {}
-    for (row, modality), group in _grouped([run for run in runs if run.split == 1], "row", "modality").items():
+    for (row, modality), group in grouped([run for run in runs if run.split == 1], "row", "modality").items():
         cells.setdefault(row, {})[modality] = _cell(group)
         cells[row][f"{modality}, paper"] = _plain(paper.accuracy_of(dataset, row, modality, 1))
         if _is_multi_label(group[0].table):
@@ -80,8 +80,8 @@ def table_2(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
 def table_3(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
     """Each row and modality on each split, mean over seeds, and the mean of the splits that are there with its 95 % interval."""
     lines = {}
-    for (row, modality), group in _grouped(runs, "row", "modality").items():
-        splits = {split: np.mean([_accuracy(run) for run in part]) for (split,), part in _grouped(group, "split").items()}
+    for (row, modality), group in grouped(runs, "row", "modality").items():
+        splits = {split: np.mean([_accuracy(run) for run in part]) for (split,), part in grouped(group, "split").items()}
         line = {f"split {k}": _beside(f"{value:.1f}", paper.accuracy_of(dataset, row, modality, k)) for k, value in sorted(splits.items())}
         mean = f"{np.mean(list(splits.values())):.1f}{_spread_over_seeds(group)} ({_interval(group)})"
         line[f"mean of {len(splits)}"] = _beside(mean, paper.mean_of(dataset, row, modality, list(splits)))
@@ -93,8 +93,8 @@ def table_3(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
 def competitors(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
     """The paper's Tables 4 to 6 for this dataset, the last line ours; empty where it has none."""
     ours, splits = {}, {}
-    for (modality,), part in _grouped(runs, "modality").items():
-        of_splits = [np.mean([_accuracy(run) for run in one]) for one in _grouped(part, "split").values()]
+    for (modality,), part in grouped(runs, "modality").items():
+        of_splits = [np.mean([_accuracy(run) for run in one]) for one in grouped(part, "split").values()]
         ours[modality], splits[modality] = np.mean(of_splits), len(of_splits)
     lines = {name: dict(zip(paper.MODALITIES, map(_plain, numbers), strict=True)) for name, numbers in paper.COMPETITORS[dataset].items()}
     lines["STA-TSN, the paper's (mean of 3 splits)"] = dict(zip(paper.MODALITIES, map(_plain, paper.TABLE_3_MEAN[dataset]), strict=True))
@@ -112,7 +112,7 @@ def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> 
     """
     lines = []
     for modality in dict.fromkeys(run.modality for run in runs):
-        answers = {row: _answers(group) for (row,), group in _grouped([run for run in runs if run.modality == modality], "row").items()}
+        answers = {row: _answers(group) for (row,), group in grouped([run for run in runs if run.modality == modality], "row").items()}
         for above, second in pairwise(answers):
             first = (beside or {}).get(second, above)
             if first not in answers:
@@ -121,13 +121,18 @@ def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> 
             both = both.agg({"group": "first", "right": "mean", "second": "mean"}).dropna()
             if both.empty:
                 continue
-            found = paired_difference(both["right"].to_numpy(), both["second"].to_numpy(), both["group"])
-            points, low, high = (round(100 * value, 2) for value in (found.mean, found.low, found.high))
-            numbers = {"points": points, "low": low, "high": high, "p": round(found.p, 4)}
-            counts = {"videos": len(both), "sources": both["group"].nunique()}
-            verdict = "significant" if found.significant else "not significant"
-            lines.append({"modality": modality, "from": first, "to": second, **numbers, "at 5 %": verdict, **counts})
+            found = compared(both["right"], both["second"], both["group"])
+            lines.append({"modality": modality, "from": first, "to": second, **found})
     return pd.DataFrame(lines)
+
+
+def compared(first: pd.Series, second: pd.Series, groups: pd.Series) -> dict:
+    """Columns of a table that say how much better the second is on the same videos (see `paired_difference`), in points."""
+    found = paired_difference(first.to_numpy(), second.to_numpy(), groups)
+    points, low, high = (round(100 * value, 2) for value in (found.mean, found.low, found.high))
+    verdict = "significant" if found.significant else "not significant"
+    counts = {"videos": len(first), "sources": groups.nunique()}
+    return {"points": points, "low": low, "high": high, "p": round(found.p, 4), "at 5 %": verdict, **counts}
 
 
 def _answers(runs: list[TestedRun]) -> pd.DataFrame:
@@ -139,7 +144,7 @@ def _answers(runs: list[TestedRun]) -> pd.DataFrame:
     return pd.concat(lines).set_index(["split", "seed", "video"])
 
 
-def _grouped(runs: list[TestedRun], *names: str) -> dict[tuple, list[TestedRun]]:
+def grouped(runs: list[TestedRun], *names: str) -> dict[tuple, list[TestedRun]]:
     groups: dict[tuple, list] = {}
     for run in runs:
         groups.setdefault(tuple(getattr(run, name) for name in names), []).append(run)
@@ -183,7 +188,7 @@ def _beside(ours: str, theirs: float | None) -> str:
 
 def _spread_over_seeds(runs: list[TestedRun]) -> str:
     """Standard deviation of the seeds' means over the splits, where every seed has every split."""
-    seeds = list(_grouped(runs, "seed").values())
+    seeds = list(grouped(runs, "seed").values())
     if len(seeds) < 2 or len({frozenset(run.split for run in one) for one in seeds}) > 1:
         return ""
     return f" ± {np.std([np.mean([_accuracy(run) for run in one]) for one in seeds], ddof=1):.1f}"

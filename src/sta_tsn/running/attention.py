@@ -10,10 +10,9 @@ from sta_tsn.artefacts import file_fingerprint, fingerprint, read_json, write_js
 from sta_tsn.datasets import VideoDataset, VideoRecord
 from sta_tsn.evaluation.localisation import key_frame_scores, spatial_scores
 from sta_tsn.evaluation.metrics import micro_accuracy
-from sta_tsn.evaluation.statistics import paired_difference
 from sta_tsn.features.store import FeatureStore
 from sta_tsn.report.attention import load_sta_tsn
-from sta_tsn.report.reproduction import ATTENTION_FILE
+from sta_tsn.report.attention_tables import ATTENTION_FILE
 from sta_tsn.running.folder import RunFolder
 from sta_tsn.running.occlusion import FRAMES_COVERED, SHARE_COVERED, covered_scores
 from sta_tsn.video import FlowStore, crop_masks
@@ -21,7 +20,7 @@ from sta_tsn.video.flow_store import FLOW_STACK
 
 NUM_DROPPED = 3  # frames of each segment
 # measured again where another
-PROTOCOL = "centre crop; covered: most, least, random, middle; flow: the stack's middle frame; over the crop's middle"
+PROTOCOL = "centre crop; covered: most, least, random, middle; flow: the stack's middle frame; videos one by one"
 
 
 def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoRecord], flow: FlowStore | None = None) -> None:
@@ -59,8 +58,11 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
         key_frames = dataset.key_frames(record)
         if key_frames is not None:
             temporal[record] = key_frame_scores(beta, torch.from_numpy(key_frames)[shown])
-    found = summary(spatial, "pointing", "pointing_centre")
-    found |= {f"key_frame_{name}": value for name, value in summary(temporal, "recall", "recall_uniform").items()}
+    found = summary(spatial) | {f"key_frame_{name}": value for name, value in summary(temporal).items()}
+    found["by_video"] = {
+        "pointing": by_video(spatial, "pointing", "pointing_centre"),
+        "key_frame_recall": by_video(temporal, "recall", "recall_uniform"),
+    }
     truth = torch.stack(labels)
     found |= {name: round(100 * micro_accuracy(torch.stack(one), truth), 1) for name, one in scores.items()}
     write_json(file, {"made_by": made_by, **found})
@@ -79,24 +81,29 @@ def _choose(features: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     return features.gather(1, frames[..., None].expand(-1, -1, features.shape[-1]))  # (N, T, D) -> (N, kept, D)
 
 
-def summary(measured: dict[VideoRecord, dict[str, np.ndarray]], score: str, baseline: str) -> dict[str, float]:
-    """Mean of every measure over all frames (segments), NaN left out, in % but for ratios; and how far `score` lies over `baseline`.
-
-    The latter in points, as mean over videos, with its 95 % interval and p, both over the videos' sources.
+def summary(measured: dict[VideoRecord, dict[str, np.ndarray]]) -> dict[str, float]:
+    """Mean of every measure over all frames (segments), NaN left out, in % but for ratios.
 
     Args:
         measured: by video, each measure's values of its frames (F,) or segments (N,), shares of 1; NaN where there is no truth.
+    """
+    found = {}
+    for name in next(iter(measured.values()), ()):
+        mean = float(np.nanmean(np.concatenate([one[name] for one in measured.values()])))
+        found[name] = round(mean, 3) if name.startswith("mass") else round(100 * mean, 1)
+    return found
+
+
+def by_video(measured: dict[VideoRecord, dict[str, np.ndarray]], score: str, baseline: str) -> dict[str, list]:
+    """Columns video, group, attention and baseline: means of each video that has truth, shares of 1.
+
+    Args:
+        measured: as for `summary`.
         score, baseline: two of the measures.
     """
-    videos = list(measured)
-    found = {}
-    for name in measured[videos[0]] if videos else ():
-        mean = float(np.nanmean(np.concatenate([measured[video][name] for video in videos])))
-        found[name] = round(mean, 3) if name.startswith("mass") else round(100 * mean, 1)
-    videos = [video for video in videos if not np.isnan(measured[video][score]).all()]
-    if videos:
-        first, second = (np.array([np.nanmean(measured[video][name]) for video in videos]) for name in (baseline, score))
-        mean, low, high, p = paired_difference(first, second, [video.group for video in videos])
-        found |= {f"{score}_over_{name}": round(100 * value, 1) for name, value in (("baseline", mean), ("low", low), ("high", high))}
-        found[f"{score}_p"] = round(p, 4)
-    return found
+    shown = [record for record, one in measured.items() if not np.isnan(one[score]).all()]
+    means = {
+        column: [float(np.nanmean(measured[record][name])) for record in shown]
+        for column, name in (("attention", score), ("baseline", baseline))
+    }
+    return {"video": [record.id for record in shown], "group": [record.group for record in shown], **means}

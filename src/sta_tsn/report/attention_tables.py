@@ -1,0 +1,53 @@
+"""What `running.attention` measured, as tables: each run's, and whether attention is above its baseline over all splits and seeds."""
+
+import pandas as pd
+
+from sta_tsn.artefacts import read_json
+from sta_tsn.report.tables import TestedRun, compared, grouped
+
+ATTENTION_FILE = "attention.json"  # in the folder of a tested stage-two run
+ATTENTION_TEXT = (
+    "All on the centre crop of the test videos. Pointing: in how many % of the frames that show the actor the middle of the most attended "
+    "cell is on it; beside it a model that always points at the middle, and a random cell. Peak at border: in how many % that cell is one "
+    "of the outermost (of 7 x 7: random 49 %). Mass ratio: attention on the actor over the actor's share of the area (uniform 1), beside a "
+    "Gaussian in the middle. Key-frame recall: of a segment's k key frames, the % among its k most attended, beside chance. Dropped "
+    "frames: accuracy without the 3 most, 3 least attended and 3 random frames of each segment. Covered areas: accuracy on 3 frames a "
+    "segment, with the most attended, the least attended, a random and the middle quarter of the cells painted over. A stack of "
+    "flow is held against its middle frame. Columns are there where the dataset has the ground truth."
+)
+OVER_BASELINE_TEXT = (
+    "Pointing beside a model that always points at the middle of the crop, key-frame recall beside chance; % of a video's frames "
+    "(segments), mean over the videos that show what is asked for. Splits and seeds are taken together: a video that several of them "
+    "test counts once, with its mean. Points, interval and p as above, over the videos' sources."
+)
+
+
+def attention_table(runs: list[TestedRun]) -> pd.DataFrame:
+    """What `running.attention` measured of each run that has it."""
+    lines = []
+    for run in runs:
+        if measured := _measured(run):
+            about = {"row": run.row, "modality": run.modality, "split": run.split, "seed": run.seed}
+            lines.append(about | {name: value for name, value in measured.items() if name not in ("made_by", "by_video")})
+    return pd.DataFrame(lines).astype(object).fillna("–")  # not every run has everything
+
+
+def attention_over_baseline(runs: list[TestedRun]) -> pd.DataFrame:
+    """One line a row, modality and measure that has a baseline; empty where nothing has been measured."""
+    lines = []
+    for (row, modality), group in grouped(runs, "row", "modality").items():
+        for measure in ("pointing", "key_frame_recall"):
+            found = [pd.DataFrame(_measured(run).get("by_video", {}).get(measure, {})).assign(split=run.split) for run in group]
+            videos = pd.concat(found)
+            if videos.empty:
+                continue
+            splits = ", ".join(map(str, sorted(videos["split"].unique())))
+            videos = videos.groupby("video").agg({"group": "first", "attention": "mean", "baseline": "mean"})
+            about = {"row": row, "modality": modality, "splits": splits, "measure": measure}
+            means = {name: round(100 * videos[name].mean(), 1) for name in ("attention", "baseline")}
+            lines.append(about | means | compared(videos["baseline"], videos["attention"], videos["group"]))
+    return pd.DataFrame(lines)
+
+
+def _measured(run: TestedRun) -> dict:
+    return read_json(run.folder / ATTENTION_FILE) if run.folder else {}
