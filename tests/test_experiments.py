@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from sta_tsn.artefacts import read_json
 from sta_tsn.cli import main
+from sta_tsn.datasets import JHMDB, prepare_split, read_manifest
 from sta_tsn.evaluation import ScoreTable, fuse
+from sta_tsn.report.attention import explain_video, load_sta_tsn
+from sta_tsn.report.attention_tables import ATTENTION_FILE
+from sta_tsn.running.attention import measure_attention
 from sta_tsn.running.data import extract_flow
 from sta_tsn.running.folder import RunFolder
 from sta_tsn.running.options import TrainOptions
@@ -160,6 +165,15 @@ def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):
         assert {name: known[name] for name in wanted} == wanted, row.title
         assert row.model.startswith("ablation") == bool(row.change) and folder.features.exists() == (row == SA_CNN_TSN)
     assert "num_segments: 5" in RunFolder(tmp_path / "jhmdb/split1/ablation_five_snippets/rgb/seed0/backbone").config.read_text()
+    dataset = JHMDB(str(mini_jhmdb))
+    videos = prepare_split(dataset, 1, read_manifest(tmp_path / "manifest.csv"), 0).test
+    for frames in ((1, 30), (3, 1)):  # scored and drawn with the frames that it learned from
+        folder = RunFolder(tmp_path / f"jhmdb/split1/ablation_frames_{frames[0]}x{frames[1]}/rgb/seed0/temporal")
+        measure_attention(folder, dataset, videos)
+        measured = read_json(folder.path / ATTENTION_FILE)
+        assert ("dropped_most" in measured) == (frames == (1, 30)) and "covered_most" in measured
+        assert explain_video(load_sta_tsn(folder.tested_checkpoint), videos[0]).output.temporal_weights.shape[1:] == frames
+        assert main(["explain", str(videos[0].path), str(folder.tested_checkpoint), f"--out={tmp_path / 'drawn.png'}"]) == 0
 
 
 def test_every_file_says_what_it_is_and_is_covered():

@@ -133,7 +133,8 @@ def test_frames_are_dealt_out_to_other_segments(tmp_path):
         {"frames": [3, 10], "dataset": "d", "split": 1}, ["x"], VideoSplit([record], [], [record], 0), ("train", "test")
     )
     numbers = torch.arange(30).reshape(3, 10)
-    stored.write(record.id, features=numbers.half().reshape(1, 3, 10, 1).expand(2, 3, 10, 4), frame_indices=10 * numbers)
+    tensors = {"features": numbers.half().reshape(1, 3, 10, 1).expand(2, 3, 10, 4), "frame_indices": 10 * numbers}
+    stored.write(record.id, **tensors, spatial_weights=numbers.half().reshape(1, 3, 10, 1, 1).expand(2, 3, 10, 7, 7))
     save_file({"relevant": (numbers % 2 == 0)[None]}, tmp_path / "judgement.safetensors")
     for frames, expected in {(1, 30): range(30), (6, 5): range(30), (3, 5): range(1, 30, 2), (3, 1): (5, 15, 25)}.items():
         data = FeatureDataModule(str(tmp_path), batch_size=1, iterations_per_epoch=1, num_workers=0, frames=frames)
@@ -141,10 +142,11 @@ def test_frames_are_dealt_out_to_other_segments(tmp_path):
         for batch in (next(iter(data.train_dataloader())), next(iter(data.test_dataloader()))):
             assert torch.equal(batch["features"][0, 0, ..., 0], wanted.half())
         assert torch.equal(next(iter(data.train_dataloader()))["relevant"][0], wanted % 2 == 0)
-        assert torch.equal(data.store.read(record.id)["frame_indices"], 10 * wanted)
+        read = data.store.read(record.id)
+        assert torch.equal(read["frame_indices"], 10 * wanted) and torch.equal(read["spatial_weights"][1, ..., 6, 6], wanted.half())
         assert (data.protocol["segments"], data.protocol["frames_per_segment"]) == frames == data.frames
-    for wrong in ((7, 4), (0, 10), (3, 20)):
-        with pytest.raises(ConfigError, match=rf"data.frames=\[{wrong[0]}, {wrong[1]}\]"):
+    for wrong in ((7, 4), (0, 10), (-3, -10), (3, 20)):
+        with pytest.raises(ConfigError, match=rf"data.frames=\[{wrong[0]}, {wrong[1]}\]: .*(at least 1|the 30 frames)"):
             _ = FeatureDataModule(str(tmp_path), frames=wrong).frames
     assert FeatureDataModule(str(tmp_path)).frames == (3, 10)
 

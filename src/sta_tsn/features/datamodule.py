@@ -63,6 +63,8 @@ class FeatureDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ConfigError(f"data.batch_size={batch_size}: a number of videos, at least 1.")
+        if frames and min(frames) < 1:
+            raise ConfigError(f"data.frames={list(frames)}: segments x frames of each, at least 1.")
         self.tested = tested
         self.store, self.batch_size = FeatureStore(features, frames), batch_size
         self.iterations_per_epoch, self.max_passes_per_epoch = iterations_per_epoch, max_passes_per_epoch

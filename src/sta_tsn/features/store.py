@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -25,8 +26,8 @@ class FeatureStore:
 
     Args:
         folder: of one backbone run.
-        frames: segments x frames of each as which the stored ones are read, evenly spaced ones of them where that is fewer; as
-            they are stored where None.
+        frames: segments x frames of each as which the stored ones are read; where that is fewer, every k-th of them, from the middle
+            of a step (the later one of two middles). None: as they are stored.
     """
 
     def __init__(self, folder: str | os.PathLike, frames: tuple[int, int] | None = None):
@@ -49,13 +50,14 @@ class FeatureStore:
             shutil.rmtree(self.folder)
         write_json(self.folder / "store.json", about)
 
-    @property
+    @cached_property
     def frames(self) -> tuple[int, int]:
         """Segments N and frames T of each, as they are read."""
         stored = tuple(self.about["frames"])
         frames = tuple(self._frames or stored)
-        if min(frames) < 1 or math.prod(stored) % math.prod(frames):
-            raise ConfigError(f"data.frames={list(frames)}: {math.prod(frames)} are no even part of the {math.prod(stored)} stored frames.")
+        if math.prod(stored) % math.prod(frames):
+            number = f"the {math.prod(stored)} frames of a video in {self.folder}"
+            raise ConfigError(f"data.frames={list(frames)}: {math.prod(frames)} do not divide {number}; [1, {math.prod(stored)}] does.")
         return frames
 
     def path(self, video_id: str) -> Path:
@@ -79,7 +81,7 @@ class FeatureStore:
 
     def regrouped(self, stored: torch.Tensor, axis: int) -> torch.Tensor:
         """The frames on `axis` (segments) and the one behind it, as `frames` says."""
-        if self._frames is None:
+        if self._frames is None or stored.shape[axis : axis + 2] == self.frames:
             return stored
         together = stored.flatten(axis, axis + 1)
         step = together.shape[axis] // math.prod(self.frames)

@@ -55,10 +55,12 @@ def explain_video(task: LightningModule, record: VideoRecord, flow: FlowStore | 
 def center_clips(task: LightningModule, record: VideoRecord, flow: FlowStore | None = None) -> CenterClips:
     """One video's centre-cropped test frames, 3 x 10 or what else `task` learned from, or stacks of flow if those are what it sees.
 
+    Fewer frames than are stored (see `FeatureStore`) lie half a stored bin off those of its training where the step is even.
+
     Args:
         flow: where the flow is stored; for a network of flow what it sees of it is computed where None, at most 300 pairs of frames.
     """
-    model, frames, pair_distance = task.model, task.hparams.get("frames", (3, 10)), task.hparams.get("pair_distance", 0)
+    model, frames, pair_distance = task.model, task.hparams.get("frames") or (3, 10), task.hparams.get("pair_distance", 0)
     sees_flow = model.encoder.cnn.num_channels != 3
     if sees_flow and record.num_frames < 2:
         raise UserError(f"{record.path} has one frame, so it has no flow for this model to see.")
@@ -105,9 +107,9 @@ def plot_attention(explained: Explained, title: str) -> plt.Figure:
     overlays = frames if alpha_colours is None else _overlays(frames, output.spatial_weights, alpha_colours)
     num_rows = 2 if beta is None else 3
     figure = plt.figure(figsize=(1.2 * num_frames, (0.1 + 1.2 * num_rows) * num_segments), layout="constrained")
-    for n, panel in enumerate(figure.subfigures(num_segments, 1, hspace=0.04)):
+    for n, panel in enumerate(figure.subfigures(num_segments, 1, squeeze=False, hspace=0.04).flat):
         panel.suptitle(f"segment {n + 1}", x=0.02, ha="left", fontsize=11)
-        for t, (crop, overlay, *rest) in enumerate(panel.subplots(num_rows, num_frames).T):
+        for t, (crop, overlay, *rest) in enumerate(panel.subplots(num_rows, num_frames, squeeze=False).T):
             crop.imshow(frames[n * num_frames + t])
             overlay.imshow(overlays[n * num_frames + t])
             crop.axis("off")

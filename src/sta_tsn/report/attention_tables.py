@@ -33,21 +33,23 @@ def attention_table(runs: list[TestedRun]) -> pd.DataFrame:
 
 
 def attention_over_baseline(runs: list[TestedRun]) -> pd.DataFrame:
-    """One line a row, modality and measure that has a baseline; empty where nothing has been measured."""
+    """Pointing and key-frame recall, one line a row and modality; empty where nothing has been measured."""
     lines = []
     for (row, modality), group in grouped(runs, "row", "modality").items():
         for measure in ("pointing", "key_frame_recall"):
-            found = [pd.DataFrame(_measured(run).get("by_video", {}).get(measure, {})).assign(split=run.split) for run in group]
+            found = [pd.DataFrame(_measured(run).get("by_video", {}).get(measure)).assign(split=run.split) for run in group]
             videos = pd.concat(found)
             if videos.empty:
                 continue
             splits = ", ".join(map(str, sorted(videos["split"].unique())))
             videos = videos.groupby("video").agg({"group": "first", "attention": "mean", "baseline": "mean"})
-            about = {"row": row, "modality": modality, "splits": splits, "measure": measure}
+            about = {"row": row, "modality": modality, "splits": splits, "runs": sum(map(bool, map(len, found))), "measure": measure}
             means = {name: round(100 * videos[name].mean(), 1) for name in ("attention", "baseline")}
             lines.append(about | means | compared(videos["baseline"], videos["attention"], videos["group"]))
     return pd.DataFrame(lines)
 
 
 def _measured(run: TestedRun) -> dict:
-    return read_json(run.folder / ATTENTION_FILE) if run.folder else {}
+    """What is in the run's file; {} for one of an earlier version, which did not keep the videos (`make reproduce` measures again)."""
+    measured = read_json(run.folder / ATTENTION_FILE) if run.folder else {}
+    return measured if "by_video" in measured else {}

@@ -15,7 +15,7 @@ def sampled_key_frames(dataset: VideoDataset, videos: Sequence[VideoRecord], sto
     """bool (V, N, T): which of the tested frames show the action; None where the dataset does not know.
 
     Args:
-        store: stage one's features, which say which frames were tested.
+        store: stage one's features as the run reads them, which say which frames were tested.
     """
     known = [dataset.key_frames(record) for record in videos]
     if any(one is None for one in known):

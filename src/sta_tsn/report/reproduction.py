@@ -41,8 +41,8 @@ def build_reproduction(
         "runs": (
             "All runs",
             runs_table(runs),
-            "One line per tested run. Everything above but the attention is made from their score tables. Minutes of a stage two are "
-            "on top of its stage one's; a fusion's are those of its streams.",
+            "One line per tested run. Everything above but what is said of attention is made from their score tables. Minutes of a stage "
+            "two are on top of its stage one's; a fusion's are those of its streams.",
         ),
         "table_3": (
             "Table 3: the splits",

@@ -145,6 +145,7 @@ def _answers(runs: list[TestedRun]) -> pd.DataFrame:
 
 
 def grouped(runs: list[TestedRun], *names: str) -> dict[tuple, list[TestedRun]]:
+    """Runs that have the same values of these fields, by those, in the order of the first of each."""
     groups: dict[tuple, list] = {}
     for run in runs:
         groups.setdefault(tuple(getattr(run, name) for name in names), []).append(run)

@@ -45,7 +45,7 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
         features, indices = stored["features"][:1].float(), stored["frame_indices"]
         with torch.no_grad():
             beta = model.classify(features[0][None]).temporal_weights[0]
-            for name, kept in frames_to_keep(beta, generator).items():
+            for name, kept in frames_to_keep(beta, generator).items() if beta.shape[1] > NUM_DROPPED else ():
                 scores[f"dropped_{name}"].append(model.classify(_choose(features[0], kept)[None]).scores[0])
         for name, covered in covered_scores(task, record, flow, generator).items():
             scores[f"covered_{name}"].append(covered)
@@ -71,7 +71,7 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
 def frames_to_keep(beta: torch.Tensor, generator: np.random.Generator) -> dict[str, torch.Tensor]:
     """Frames (N, T - k) of each segment that stay, ascending, when the k most or least attended or random ones are dropped."""
     ranked = beta.argsort(1)
-    count = beta.shape[1] - min(NUM_DROPPED, beta.shape[1] - 1)
+    count = beta.shape[1] - NUM_DROPPED
     drawn = torch.from_numpy(np.stack([generator.permutation(beta.shape[1]) for _ in beta]))
     kept = {"none": ranked, "most": ranked[:, :count], "least": ranked[:, -count:], "random": drawn[:, :count]}
     return {name: frames.sort(1).values for name, frames in kept.items()}
@@ -82,14 +82,17 @@ def _choose(features: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
 
 
 def summary(measured: dict[VideoRecord, dict[str, np.ndarray]]) -> dict[str, float]:
-    """Mean of every measure over all frames (segments), NaN left out, in % but for ratios.
+    """Mean of every measure over all frames (segments), NaN left out, in % but for ratios. Measures that are NaN everywhere are absent.
 
     Args:
         measured: by video, each measure's values of its frames (F,) or segments (N,), shares of 1; NaN where there is no truth.
     """
     found = {}
     for name in next(iter(measured.values()), ()):
-        mean = float(np.nanmean(np.concatenate([one[name] for one in measured.values()])))
+        values = np.concatenate([one[name] for one in measured.values()])
+        if np.isnan(values).all():
+            continue
+        mean = float(np.nanmean(values))
         found[name] = round(mean, 3) if name.startswith("mass") else round(100 * mean, 1)
     return found
 

@@ -14,6 +14,8 @@ SET_BY_THE_SUITE = {  # of the Trainer's arguments: running/cli.py gives these
     "default_root_dir", "enable_model_summary", "logger", "num_sanity_val_steps", "plugins", "use_distributed_sampler",
 }  # fmt: skip
 
+FROM_THE_DATA = {"classes", "frames", "num_joints", "pair_distance"}  # of the model's arguments: running/cli.py links these
+
 
 def read_yaml(path: str | Path) -> dict:
     if Path(path).is_dir():
@@ -128,7 +130,8 @@ def _check_file(content: dict, classes: dict[str, type | None], place: str) -> N
         section = section if isinstance(section, dict) else {}
         _check_part(part, {**section, **(section.get("init_args") or {})}.keys() - {"init_args"}, classes, place)
         for name, value in (section if part == "trainer" else section.get("init_args") or {}).items():
-            if isinstance(value, int | float | str):  # lists and classes are left to the parser
+            plain = value if isinstance(value, list) else [value]
+            if all(isinstance(one, int | float | str) for one in plain):  # classes are left to the parser
                 _check_value(f"{part}.{name}", value, classes, place)
         dataset = (section.get("init_args") or {}).get("dataset") if part == "data" else None
         if dataset:
@@ -147,6 +150,8 @@ def _check_part(part: str, names: Iterable[str], classes: dict[str, type | None]
             raise ConfigError(f"{place}: trainer.{min(fixed)} is set by the suite itself (src/sta_tsn/running/cli.py); leave it out.")
         check_keys(names, set(parameters(Trainer)) - SET_BY_THE_SUITE, "trainer.", place)
     elif classes.get(part):
+        if part == "model" and (linked := FROM_THE_DATA & set(names)):
+            raise ConfigError(f"{place}: model.{min(linked)} follows from the data (data.{min(linked)}); leave it out.")
         check_keys(names, ["class_path", *parameters(classes[part])], f"{part}.", place)
 
 

@@ -28,7 +28,8 @@ class TemporalAttentionTSN(ActionRecognition):
         lr_step_iterations: iterations after which the rate is divided by 10.
         weight_decay: of all trained parameters.
         temporal_regularization: add l_MSE to the loss; it is logged in either case.
-        frames: segments x frames of each of the data, which whoever shows the network another video has to know.
+        frames: segments x frames of each that the data has, for whoever shows the network another video. None: of an older
+            checkpoint, the paper's 3 x 10.
     """
 
     metrics: ClassVar = (*ActionRecognition.metrics, "train/loss_ce", "train/loss_mse", "train/share_judged_false")
@@ -44,7 +45,7 @@ class TemporalAttentionTSN(ActionRecognition):
         lr_step_iterations: int = 3000,
         weight_decay: float = 5e-4,
         temporal_regularization: bool = True,
-        frames: tuple[int, int] = (3, 10),
+        frames: tuple[int, int] | None = None,
     ):
         if (backbone_checkpoint is None) == (network is None):
             raise ValueError("give backbone_checkpoint (to train) or network (to load), not both")
