@@ -19,6 +19,7 @@ from sta_tsn.cli import main
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.report import reproduction as reproduction_report
+from sta_tsn.report.attention_tables import attention_table
 from sta_tsn.report.figures import per_class_chart, save_figure
 from sta_tsn.report.reproduction import build_reproduction, markdown
 from sta_tsn.report.tables import TestedRun, competitors, differences, runs_table, table_2, table_3, with_fusions
@@ -62,18 +63,18 @@ def test_text_that_looks_like_a_number_is_left_alone():
 
 def test_the_published_mean_of_five_folds_stands_beside_five():
     folds = [run("STA-LSTM", 90, "skeleton", split=split) for split in range(1, 6)]
-    assert table_3(folds, "sbu").loc["STA-LSTM, skeleton", "mean of 5"] == "90.0 (82.6 to 94.5) (paper 91.5)"
-    assert table_3(folds[:2], "sbu").loc["STA-LSTM, skeleton", "mean of 2"] == "90.0 (82.6 to 94.5)"
+    assert table_3(folds, "sbu").loc["STA-LSTM, skeleton", "mean of 5"] == "90.0 (82.5 to 94.5) (paper 91.5)"
+    assert table_3(folds[:2], "sbu").loc["STA-LSTM, skeleton", "mean of 2"] == "90.0 (82.5 to 94.5)"
 
 
 def test_table_3_and_competitors_take_the_mean_of_splits():
     runs = [run("STA-TSN", right, split=split) for split, right in ((1, 50), (2, 60), (3, 40))]
     found = table_3(runs, "jhmdb").loc["STA-TSN, rgb"]
-    assert found["split 2"] == "60.0 (paper 55.2)" and found["mean of 3"] == "50.0 (40.4 to 59.6) (paper 56.0)"
+    assert found["split 2"] == "60.0 (paper 55.2)" and found["mean of 3"] == "50.0 (41.2 to 58.8) (paper 56.0)"
     assert list(table_3([run("CNN", 50), *runs], "jhmdb")) == ["split 1", "split 2", "split 3", "mean of 1", "mean of 3"]
     seeds = [run("STA-TSN", right, split=split, seed=seed) for split, right in ((1, 50), (2, 60)) for seed in (0, 1)]
     assert (
-        table_3([*seeds[:3], run("STA-TSN", 80, split=2, seed=1)], "demo").loc["STA-TSN, rgb", "mean of 2"] == "60.0 ± 7.1 (50.2 to 69.1)"
+        table_3([*seeds[:3], run("STA-TSN", 80, split=2, seed=1)], "demo").loc["STA-TSN, rgb", "mean of 2"] == "60.0 ± 7.1 (51.1 to 68.3)"
     )
     assert table_3(seeds[:3], "demo").loc["STA-TSN, rgb", "mean of 2"].startswith("55.0 (")
     others = competitors(runs, "jhmdb")
@@ -138,6 +139,33 @@ def test_the_competitors_are_beside_the_mean_of_splits_not_of_runs():
     runs = [run("STA-TSN", 50), run("STA-TSN", 60, seed=1), run("STA-TSN", 90, split=2), run("STA-TSN", 40, "flow")]
     found = competitors(runs, "jhmdb")
     assert found.loc["STA-TSN, ours (mean of 2 / 1 splits)", "rgb"] == "72.5" and found.iloc[-1]["flow"] == "40.0"
+
+
+def test_what_is_gone_is_not_left_in_the_report(tmp_path):
+    runs = [run("CNN", 50), TestedRun("STA-TSN", "rgb", 1, 0, table(55, 90), None), run("STA-TSN", 40, split=2)]
+    build_reproduction(runs, "demo", "make report", [], tmp_path, {})
+    assert "100 videos from 100 sources (**fewer: STA-TSN, rgb, seed 0 on 90**)" in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "table_2.csv").exists()
+    build_reproduction(runs[2:], "demo", "make report", [], tmp_path, {})
+    assert not (tmp_path / "table_2.csv").exists() and not (tmp_path / "differences.csv").exists()
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "attention.json").write_text('{"made_by": ')
+    with pytest.raises(UserError, match=r"attention.json is damaged .* Delete it"):
+        attention_table([TestedRun("STA-TSN", "rgb", 1, 0, table(50), tmp_path)])
+
+
+def test_every_seed_is_checked_before_anything_is_trained(tmp_path, capsys):
+    assert main(["reproduce", f"--runs={tmp_path}", "--seeds", "0", "-1"]) == 1
+    said = capsys.readouterr()
+    assert "SEED=-1" in said.err and "split 1" not in said.out
+
+
+def test_differences_are_those_of_the_mean_of_splits():
+    """A clip that two splits test counts in each: +10 and 0 of as many videos are +5."""
+    (line,) = differences([run("CNN", 40), run("CNN", 50, split=2), run("STA-TSN", 50), run("STA-TSN", 50, split=2)]).iloc
+    assert line["points"] == 5 and line["tests"] == 200 and line["sources"] == 100
 
 
 def test_runs_of_a_row_that_were_tested_on_different_videos():
@@ -243,7 +271,12 @@ def test_a_table_whose_protocol_holds_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [([], ""), (["resnet50"], " Backbone: resnet50."), (["resnet50", "a"], " **The runs' backbones differ: a, resnet50.**")],
+    [
+        ([], ""),
+        (["resnet50"], " Backbone: resnet50."),
+        (["resnet50", "a"], " **The runs' backbones differ: a, resnet50.**"),
+        (["a", '{"name": "a", "options": {"drop_rate": 0}}'], " Backbone: a."),
+    ],
 )
 def test_the_backbones_of_the_runs_are_named(given, said):
     runs = [run("CNN", 50), *(run("SA-CNN", 50) for _ in given)]

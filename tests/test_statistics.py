@@ -105,12 +105,12 @@ def test_attention_over_its_baseline_is_judged_by_sources(tmp_path):
     measured[video("g9", 12)] = {"hit": nobody, "middle": nobody}
     assert summary(measured) == {"hit": 75, "middle": 0} and summary({}) == {}
     found = pointing_table(tmp_path, measured)
-    assert found[["splits", "attention", "baseline", "videos", "sources"]].tolist() == ["1", 75, 0, 12, 6]
+    assert found[["splits", "attention", "baseline", "tests", "sources"]].tolist() == ["1", 75, 0, 12, 6]
     assert found[["points", "low", "high"]].tolist() == [75, 75, 75]
     assert found["p"] == pytest.approx(2 / 2**6, abs=1e-4)  # all six sources in one direction
     twice = pointing_table(tmp_path, measured, {video("g0", 0): {"hit": np.zeros(2), "middle": np.zeros(2)}})
-    assert twice["splits"] == "1, 2" and twice["videos"] == 12  # the clip of both splits counts once, with its mean
-    assert twice["points"] == pytest.approx(100 * (11 * 0.75 + 0.375) / 12, abs=0.01)
+    assert twice["splits"] == "1, 2" and twice["tests"] == 13 and twice["sources"] == 6  # the clip of both splits counts in each
+    assert twice["points"] == pytest.approx(100 * 12 * 0.75 / 13, abs=0.01)
     alone = pointing_table(tmp_path, {video("g", number): {"hit": np.ones(1), "middle": np.zeros(1)} for number in range(5)})
     assert alone[["low", "high", "p"]].tolist() == [-100, 100, 1]
     assert attention_over_baseline([TestedRun("STA-TSN", "rgb", 1, 0, None, tmp_path / "absent")]).empty

@@ -11,6 +11,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from sta_tsn.errors import UserError
+
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
@@ -31,9 +33,16 @@ def write_json(path: str | os.PathLike, content: dict) -> None:
 
 
 def read_json(path: str | os.PathLike) -> dict:
-    """The file's content, or {} where there is no such file."""
+    """The file's content, or {} where there is no such file.
+
+    Raises:
+        UserError: it is damaged.
+    """
     path = Path(path)
-    return json.loads(path.read_text()) if path.exists() else {}
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}). Delete it; the command that writes it does so again.") from error
 
 
 def fingerprint(content) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,8 +75,9 @@ class ScoreTable:
             raise UserError(f"No score table {path}: the run has not been tested (make train).")
         try:
             return cls._read(path)
-        except (ValueError, EOFError, zipfile.BadZipFile, UserError) as error:
-            raise UserError(f"{path} is no score table, which is a run's scores.npz: {error}") from error
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, UserError) as error:
+            remedy = "If it is a run's, delete it, and the command that trained the run tests it again."
+            raise UserError(f"{path} is no score table, which is a run's scores.npz: {error}. {remedy}") from error
 
     @classmethod
     def _read(cls, path: Path) -> "ScoreTable":

@@ -17,8 +17,8 @@ ATTENTION_TEXT = (
 )
 OVER_BASELINE_TEXT = (
     "Pointing beside a model that always points at the middle of the crop, key-frame recall beside chance; % of a video's frames "
-    "(segments), mean over the videos that show what is asked for. Splits and seeds are taken together: a video that several of them "
-    "test counts once, with its mean. Points, interval and p as above, over the videos' sources."
+    "(segments), mean over the tests of videos that show what is asked for, of all splits together. Points, interval and p as above. "
+    "Runs of an earlier version, which did not keep the videos one by one, are left out: `make reproduce` measures them again."
 )
 
 
@@ -42,7 +42,7 @@ def attention_over_baseline(runs: list[TestedRun]) -> pd.DataFrame:
             if videos.empty:
                 continue
             splits = ", ".join(map(str, sorted(videos["split"].unique())))
-            videos = videos.groupby("video").agg({"group": "first", "attention": "mean", "baseline": "mean"})
+            videos = videos.groupby(["split", "video"]).agg({"group": "first", "attention": "mean", "baseline": "mean"})
             about = {"row": row, "modality": modality, "splits": splits, "runs": sum(map(bool, map(len, found))), "measure": measure}
             means = {name: round(100 * videos[name].mean(), 1) for name in ("attention", "baseline")}
             lines.append(about | means | compared(videos["baseline"], videos["attention"], videos["group"]))

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.evaluation import confusion_matrix, pooled
@@ -54,9 +55,9 @@ def build_reproduction(
             "Which differences are real",
             differences(runs, beside),
             "Points, from low to high the 95 % interval of a paired bootstrap (10,000 draws) over the sources of the test clips (the "
-            "videos that they were cut from; at SBU the pairs of actors); p by exchanging the rows' answers source by source. A clip "
-            "tested in several splits or seeds counts once, with its mean. p is for the networks as they were trained: another seed "
-            "trains other ones, and so does another rounding.",
+            "videos that they were cut from; at SBU the pairs of actors); p by exchanging the rows' answers source by source. Tests: a "
+            "clip that several splits test counts in each, as in the mean of the splits, with its mean over seeds. p is for the "
+            "networks as they were trained: another seed trains other ones, and so does another rounding.",
         ),
         "attention": ("Attention against ground truth", attention_table(runs), ATTENTION_TEXT),
         "attention_over_baseline": ("Is attention above its baseline?", attention_over_baseline(runs), OVER_BASELINE_TEXT),
@@ -79,6 +80,7 @@ def build_reproduction(
     parts = [f"# {title}", made + _backbones(runs) + " The paper used ResNet-152 throughout." * (last in paper.ROWS)]
     for name in order:
         if name not in tables or tables[name][1].empty:
+            (folder / f"{name}.csv").unlink(missing_ok=True)  # of runs that are gone
             continue
         heading, table, text = tables[name]
         with atomic(folder / f"{name}.csv") as path:
@@ -101,16 +103,19 @@ def markdown(table: pd.DataFrame) -> str:
 def _backbones(runs: list[TestedRun]) -> str:
     """What BACKBONE= said; nothing where it said nothing."""
     arguments = [argument for run in runs for argument in run.table.protocol.get("arguments", [])]
-    given = sorted({argument.partition("=")[2] for argument in arguments if argument.startswith("--model.backbone=")})
+    values = [yaml.safe_load(argument.partition("=")[2]) for argument in arguments if argument.startswith("--model.backbone=")]
+    given = sorted({value["name"] if isinstance(value, dict) else value for value in values})  # {name: ..., options: ...}
     if len(given) > 1:
         return f" **The runs' backbones differ: {', '.join(given)}.**"
     return f" Backbone: {given[0]}." if given else ""
 
 
 def _tested_on(runs: list[TestedRun]) -> str:
-    """Of split 1: "268 videos from 119 sources"."""
-    table = max((run.table for run in runs if run.split == 1), key=lambda table: len(table.ids))
-    return f"{len(table.ids)} videos from {len(set(table.groups))} sources"
+    """Of split 1: "268 videos from 119 sources", and which runs were tested on fewer."""
+    first = [run for run in runs if run.split == 1]
+    table = max((run.table for run in first), key=lambda table: len(table.ids))
+    fewer = [f"{run.row}, {run.modality}, seed {run.seed} on {len(run.table.ids)}" for run in first if len(run.table.ids) < len(table.ids)]
+    return f"{len(table.ids)} videos from {len(set(table.groups))} sources" + f" (**fewer: {'; '.join(fewer)}**)" * bool(fewer)
 
 
 def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path], folder: Path) -> str:

@@ -108,7 +108,8 @@ def competitors(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
 def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> pd.DataFrame:
     """Each row and the one above it that this modality has, or the one that `beside` names, on the same videos.
 
-    Each video counts once, with its mean over the splits and seeds that both rows have. Points, with the 95 % interval from low to high.
+    Each video of each split that both rows have counts once, as in the mean of the splits, with its mean over their seeds. Points,
+    with the 95 % interval from low to high.
     """
     lines = []
     for modality in dict.fromkeys(run.modality for run in runs):
@@ -117,7 +118,7 @@ def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> 
             first = (beside or {}).get(second, above)
             if first not in answers:
                 continue
-            both = answers[first].join(answers[second]["right"].rename("second"), how="inner").groupby("video")
+            both = answers[first].join(answers[second]["right"].rename("second"), how="inner").groupby(["split", "video"])
             both = both.agg({"group": "first", "right": "mean", "second": "mean"}).dropna()
             if both.empty:
                 continue
@@ -127,11 +128,11 @@ def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> 
 
 
 def compared(first: pd.Series, second: pd.Series, groups: pd.Series) -> dict:
-    """Columns of a table that say how much better the second is on the same videos (see `paired_difference`), in points."""
+    """Columns of a table that say how much better the second is in the same tests of videos (see `paired_difference`), in points."""
     found = paired_difference(first.to_numpy(), second.to_numpy(), groups)
     points, low, high = (round(100 * value, 2) for value in (found.mean, found.low, found.high))
     verdict = "significant" if found.significant else "not significant"
-    counts = {"videos": len(first), "sources": groups.nunique()}
+    counts = {"tests": len(first), "sources": groups.nunique()}
     return {"points": points, "low": low, "high": high, "p": round(found.p, 4), "at 5 %": verdict, **counts}
 
 
@@ -169,9 +170,9 @@ def _cell(group: list[TestedRun]) -> str:
 
 
 def _interval(group: list[TestedRun]) -> str:
-    """95 % of one row and modality; each video counts once, with its mean over splits and seeds."""
-    of_video = _answers(group).dropna().groupby("video").agg({"group": "first", "right": "mean"})
-    low, high = accuracy_interval(of_video["right"].to_numpy(), of_video["group"])
+    """95 % of one row and modality; each video of each split counts once, with its mean over seeds."""
+    tests = _answers(group).dropna().groupby(["split", "video"]).agg({"group": "first", "right": "mean"})
+    low, high = accuracy_interval(tests["right"].to_numpy(), tests["group"])
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 

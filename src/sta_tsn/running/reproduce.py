@@ -25,7 +25,8 @@ def reproduce(options: TrainOptions, splits: Sequence[int] | None, seeds: Sequen
         splits: official splits, 1-based. None: the first, or all of a dataset whose folds make one result.
         seeds: of everything random.
     """
-    check_names(options)
+    for seed in seeds:
+        check_names(replace(options, seed=seed))
     dataset = open_dataset(options)
     splits = splits or range(1, dataset.num_splits + 1 if dataset.cross_validated else 2)
     for split in splits:
