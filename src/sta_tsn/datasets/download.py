@@ -8,7 +8,7 @@ from pathlib import Path
 from sta_tsn.artefacts import file_digest, read_json, write_json
 from sta_tsn.datasets.records import Archive, VideoDataset
 from sta_tsn.datasets.unpack import unpack
-from sta_tsn.errors import DatasetError
+from sta_tsn.errors import DatasetError, UserError
 
 SEGMENTS = 4  # pypdl goes on where a connection broke for files fetched in segments only
 RETRIES = 20
@@ -52,7 +52,7 @@ def _is_unpacked(archive: Archive, root: Path) -> bool:
     """Everything that came out of it once is still there."""
     try:
         names = read_json(_note(archive, root)).get("files", [])
-    except ValueError:  # not ours, or edited
+    except UserError:  # not ours, or edited
         return False
     return bool(names) and all((root / archive.folder / name).exists() for name in names)
 
