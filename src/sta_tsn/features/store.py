@@ -52,7 +52,11 @@ class FeatureStore:
 
     @cached_property
     def frames(self) -> tuple[int, int]:
-        """Segments N and frames T of each, as they are read."""
+        """Segments N and frames T of each, as they are read.
+
+        Raises:
+            ConfigError: they do not divide the stored ones.
+        """
         stored = tuple(self.about["frames"])
         frames = tuple(self._frames or stored)
         if math.prod(stored) % math.prod(frames):
@@ -80,7 +84,7 @@ class FeatureStore:
             return self.regrouped(features[view : view + 1], axis=1)
 
     def regrouped(self, stored: torch.Tensor, axis: int) -> torch.Tensor:
-        """The frames on `axis` (segments) and the one behind it, as `frames` says."""
+        """(..., N, T, ...) as stored, N on `axis`, to N and T of `frames`."""
         if self._frames is None or stored.shape[axis : axis + 2] == self.frames:
             return stored
         together = stored.flatten(axis, axis + 1)

@@ -33,7 +33,7 @@ def attention_table(runs: list[TestedRun]) -> pd.DataFrame:
 
 
 def attention_over_baseline(runs: list[TestedRun]) -> pd.DataFrame:
-    """Pointing and key-frame recall, one line a row and modality; empty where nothing has been measured."""
+    """Pointing and key-frame recall, one line a row and modality, in % and points (`compared`); empty where nothing has been measured."""
     lines = []
     for (row, modality), group in grouped(runs, "row", "modality").items():
         for measure in ("pointing", "key_frame_recall"):
@@ -43,7 +43,7 @@ def attention_over_baseline(runs: list[TestedRun]) -> pd.DataFrame:
                 continue
             splits = ", ".join(map(str, sorted(videos["split"].unique())))
             videos = videos.groupby(["split", "video"]).agg({"group": "first", "attention": "mean", "baseline": "mean"})
-            about = {"row": row, "modality": modality, "splits": splits, "runs": sum(map(bool, map(len, found))), "measure": measure}
+            about = {"row": row, "modality": modality, "splits": splits, "runs": sum(not one.empty for one in found), "measure": measure}
             means = {name: round(100 * videos[name].mean(), 1) for name in ("attention", "baseline")}
             lines.append(about | means | compared(videos["baseline"], videos["attention"], videos["group"]))
     return pd.DataFrame(lines)

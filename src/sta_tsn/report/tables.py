@@ -128,7 +128,11 @@ def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> 
 
 
 def compared(first: pd.Series, second: pd.Series, groups: pd.Series) -> dict:
-    """Columns of a table that say how much better the second is in the same tests of videos (see `paired_difference`), in points."""
+    """Columns of a table that say how much better the second is in the same tests of videos, in points.
+
+    Args:
+        first, second: (V,) shares of 1; groups: (V,) the videos' sources; see `paired_difference`.
+    """
     found = paired_difference(first.to_numpy(), second.to_numpy(), groups)
     points, low, high = (round(100 * value, 2) for value in (found.mean, found.low, found.high))
     verdict = "significant" if found.significant else "not significant"

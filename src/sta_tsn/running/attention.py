@@ -69,7 +69,7 @@ def measure_attention(run: RunFolder, dataset: VideoDataset, videos: list[VideoR
 
 
 def frames_to_keep(beta: torch.Tensor, generator: np.random.Generator) -> dict[str, torch.Tensor]:
-    """Frames (N, T - k) of each segment that stay, ascending, when the k most or least attended or random ones are dropped."""
+    """Frames (N, T - k) of each segment that stay, ascending, when the k < T most, least attended or random of beta (N, T) are dropped."""
     ranked = beta.argsort(1)
     count = beta.shape[1] - NUM_DROPPED
     drawn = torch.from_numpy(np.stack([generator.permutation(beta.shape[1]) for _ in beta]))
