@@ -14,7 +14,9 @@ from tests_support import train, write_mini_experiments
 from sta_tsn.datasets.demo import write_video
 from sta_tsn.datasets.sbu import FOLDS
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks; two processes with two threads each take ten times as long
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # tiny networks; two processes with two threads each take ten times as long
 os.environ.setdefault("WANDB_MODE", "disabled")  # one test runs W&B offline for real
 ROOT = Path(__file__).parent.parent
 CLASSES = ("Jump", "Run", "Sit")
@@ -57,7 +59,9 @@ def mini_ucf101(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("mini_ucf101")
     lists = root / "ucfTrainTestlist"
     lists.mkdir()
-    (lists / "classInd.txt").write_text("".join(f"{i} {name}\r\n" for i, name in enumerate(CLASSES, 1)))
+    (lists / "classInd.txt").write_text(
+        "".join(f"{i} {name}\r\n" for i, name in enumerate(CLASSES, 1))
+    )
     for side, groups in GROUPS_OF_SPLIT.items():
         lines = []
         for label, name in enumerate(CLASSES):
@@ -73,7 +77,9 @@ def mini_ucf101(tmp_path_factory) -> Path:
     return root
 
 
-def write_hmdb51_lists(root: Path, mini_ucf101: Path, videos_folder: str, lists_folder: str) -> Path:
+def write_hmdb51_lists(
+    root: Path, mini_ucf101: Path, videos_folder: str, lists_folder: str
+) -> Path:
     """The same clips with HMDB51's names and list format."""
     (root / lists_folder).mkdir()
     for name in CLASSES:
@@ -90,12 +96,19 @@ def write_hmdb51_lists(root: Path, mini_ucf101: Path, videos_folder: str, lists_
 
 @pytest.fixture(scope="session")
 def mini_jhmdb(tmp_path_factory, mini_ucf101) -> Path:
-    return write_hmdb51_lists(tmp_path_factory.mktemp("mini_jhmdb"), mini_ucf101, "ReCompress_Videos", "splits")
+    return write_hmdb51_lists(
+        tmp_path_factory.mktemp("mini_jhmdb"), mini_ucf101, "ReCompress_Videos", "splits"
+    )
 
 
 @pytest.fixture(scope="session")
 def mini_hmdb51(tmp_path_factory, mini_ucf101) -> Path:
-    return write_hmdb51_lists(tmp_path_factory.mktemp("mini_hmdb51"), mini_ucf101, "hmdb51_org", "testTrainMulti_7030_splits")
+    return write_hmdb51_lists(
+        tmp_path_factory.mktemp("mini_hmdb51"),
+        mini_ucf101,
+        "hmdb51_org",
+        "testTrainMulti_7030_splits",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -111,14 +124,21 @@ def mini_thumos14(tmp_path_factory, mini_ucf101) -> Path:
     for part, folder in (("validation", "validation"), ("test", "TH14_test_set_mp4")):
         videos = []
         for number, own in enumerate(labels[part], 1):
-            video = {"video_name": f"video_{part}_{number:07d}", "frame_rate_FPS": 25.0, "background_video": "NO" if own else "YES"}
+            video = {
+                "video_name": f"video_{part}_{number:07d}",
+                "frame_rate_FPS": 25.0,
+                "background_video": "NO" if own else "YES",
+            }
             names = [CLASSES[label] for label in own] or ["Jump"]
             video |= {"primary_action": names[0], "primary_action_index": (own or (0,))[0] + 1}
             video["secondary_actions"] = np.array(names[1:], dtype=object)
             video["secondary_actions_indices"] = np.array([label + 1 for label in own[1:]])
             videos.append(video)
             (root / folder).mkdir(parents=True, exist_ok=True)
-            write_video(root / folder / f"{video['video_name']}.mp4", clip((own or (0,))[0], seed=number, num_frames=40))
+            write_video(
+                root / folder / f"{video['video_name']}.mp4",
+                clip((own or (0,))[0], seed=number, num_frames=40),
+            )
         (root / f"{part}_set_meta").mkdir()
         savemat(root / f"{part}_set_meta" / f"{part}_set.mat", {f"{part}_videos": videos})
     return root
@@ -132,10 +152,14 @@ def mini_kinetics400(tmp_path_factory, mini_ucf101) -> Path:
         part = "val" if "_g01_" in path.name else "train"
         (root / part).mkdir(exist_ok=True)
         lines[part].append(f"{path.parent.name},id{number},{number},{number + 10},{part}\n")
-        shutil.copy(path, root / part / f"id{number}_{number:06d}_{number + 10:06d}.mp4")  # FFmpeg looks inside, not at the name
+        shutil.copy(
+            path, root / part / f"id{number}_{number:06d}_{number + 10:06d}.mp4"
+        )  # FFmpeg looks inside, not at the name
     (root / "annotations").mkdir()
     for part, rows in lines.items():
-        (root / "annotations" / f"{part}.csv").write_text("label,youtube_id,time_start,time_end,split\n" + "".join(rows))
+        (root / "annotations" / f"{part}.csv").write_text(
+            "label,youtube_id,time_start,time_end,split\n" + "".join(rows)
+        )
     return root
 
 
@@ -158,10 +182,16 @@ def mini_something_v1(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def mini_something_v2(tmp_path_factory, mini_ucf101) -> Path:
     root = tmp_path_factory.mktemp("mini_something_v2")
-    lists = {"train": [], "validation": [], "labels": {name: str(label) for label, name in enumerate(CLASSES)}}
+    lists = {
+        "train": [],
+        "validation": [],
+        "labels": {name: str(label) for label, name in enumerate(CLASSES)},
+    }
     (root / "20bn-something-something-v2").mkdir()
     for number, path in enumerate(sorted(mini_ucf101.glob("UCF-101/*/*.avi"))):
-        lists["validation" if "_g01_" in path.name else "train"].append({"id": str(number), "template": path.parent.name})
+        lists["validation" if "_g01_" in path.name else "train"].append(
+            {"id": str(number), "template": path.parent.name}
+        )
         shutil.copy(path, root / "20bn-something-something-v2" / f"{number}.webm")
     (root / "labels").mkdir()
     for part, content in lists.items():
@@ -189,7 +219,10 @@ def mini_sbu(tmp_path_factory) -> Path:
         for label in range(8):
             frames = generator.uniform(0.4, 0.6, (int(generator.integers(5, 10)), 2, 15, 3))
             frames[:, :, [5, 8], 1] = label / 8
-            lines = [",".join([str(number), *(f"{value:.5g}" for value in frame.flatten())]) for number, frame in enumerate(frames, 7)]
+            lines = [
+                ",".join([str(number), *(f"{value:.5g}" for value in frame.flatten())])
+                for number, frame in enumerate(frames, 7)
+            ]
             path = root / pair / f"{label + 1:02d}" / "001" / "skeleton_pos.txt"
             path.parent.mkdir(parents=True)
             path.write_text("\n".join(lines) + "\n")
@@ -205,7 +238,11 @@ def mini_sbu_copy(mini_sbu, tmp_path) -> Path:
 def pytest_collection_modifyitems(items):
     """For two processes: the tests of a file stay together, and so do the files that share `trained`, which takes a minute."""
     for item in items:
-        group = "trained" if item.path.name in ("test_pipeline.py", "test_notebooks.py", "test_wandb.py") else item.path.name
+        group = (
+            "trained"
+            if item.path.name in ("test_pipeline.py", "test_notebooks.py", "test_wandb.py")
+            else item.path.name
+        )
         item.add_marker(pytest.mark.xdist_group(group))
 
 

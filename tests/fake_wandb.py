@@ -37,48 +37,114 @@ class FakeWandb(ThreadingHTTPServer):
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online", "NO_PROXY": "127.0.0.1"}
+        return {
+            "WANDB_BASE_URL": self.url,
+            "WANDB_API_KEY": "0" * 40,
+            "WANDB_MODE": "online",
+            "NO_PROXY": "127.0.0.1",
+        }
 
     def answer(self, operation: str, given: dict) -> dict:
         project = {"id": "p", "name": given.get("project"), "entity": {"id": "e", "name": "me"}}
         match operation:
             case "GetSweep" | "GetSweepLegacy":
                 file = self.sweeps.get(given["name"])
-                return {"project": {"sweep": {"id": "s", "name": given["name"], "config": file} if file else None}}
+                return {
+                    "project": {
+                        "sweep": {"id": "s", "name": given["name"], "config": file}
+                        if file
+                        else None
+                    }
+                }
             case "Runs":
                 (asked,) = json.loads(given["filters"])["$and"]
-                found = [self._as_listed(name) for name, run in self.runs.items() if run.sweep == asked["sweep"]]
+                found = [
+                    self._as_listed(name)
+                    for name, run in self.runs.items()
+                    if run.sweep == asked["sweep"]
+                ]
                 edges = [{"node": node, "cursor": node["name"]} for node in found]
                 return {
-                    "project": {"runCount": len(found), "runs": {"edges": edges, "pageInfo": {"hasNextPage": False, "endCursor": None}}}
+                    "project": {
+                        "runCount": len(found),
+                        "runs": {
+                            "edges": edges,
+                            "pageInfo": {"hasNextPage": False, "endCursor": None},
+                        },
+                    }
                 }
             case "Run":
                 return {"project": {"run": self._as_listed(given["name"])}}
             case "RunHistoryKeys":
-                return {"project": {"run": {"historyKeys": {"lastStep": max(self.runs[given["name"]].history, default=-1)}}}}
+                return {
+                    "project": {
+                        "run": {
+                            "historyKeys": {
+                                "lastStep": max(self.runs[given["name"]].history, default=-1)
+                            }
+                        }
+                    }
+                }
             case "RunParquetHistory":
                 return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": []}}}}
             case "HistoryPage":
                 lines = self.runs[given["run"]].history.items()
-                rows = [json.dumps({**row, "_step": line}) for line, row in lines if given["minStep"] <= line < given["maxStep"]]
+                rows = [
+                    json.dumps({**row, "_step": line})
+                    for line, row in lines
+                    if given["minStep"] <= line < given["maxStep"]
+                ]
                 return {"project": {"run": {"history": rows}}}
             case "Viewer" | "GetDefaultEntity":
-                return {"viewer": {"id": "u", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": {"edges": []}}}
+                return {
+                    "viewer": {
+                        "id": "u",
+                        "entity": "me",
+                        "username": "me",
+                        "email": "",
+                        "flags": "{}",
+                        "teams": {"edges": []},
+                    }
+                }
             case "RunResumeStatus":
                 return {"model": {**project, "bucket": self._resume_status(given["name"])}}
             case "UpsertBucket":
                 run = self.runs[given["name"]]
                 run.starts.append(given)
-                run.config |= {key: value["value"] for key, value in json.loads(given["config"] or "{}").items() if key != "_wandb"}
-                bucket = {"id": "b", "name": given["name"], "displayName": given["displayName"], "config": "{}", "project": project}
-                return {"upsertBucket": {"bucket": {**bucket, "historyLineCount": len(run.history)}, "inserted": True}}
+                run.config |= {
+                    key: value["value"]
+                    for key, value in json.loads(given["config"] or "{}").items()
+                    if key != "_wandb"
+                }
+                bucket = {
+                    "id": "b",
+                    "name": given["name"],
+                    "displayName": given["displayName"],
+                    "config": "{}",
+                    "project": project,
+                }
+                return {
+                    "upsertBucket": {
+                        "bucket": {**bucket, "historyLineCount": len(run.history)},
+                        "inserted": True,
+                    }
+                }
             case "CreateRunFiles":
-                files = [{"name": name, "uploadUrl": f"{self.url}/upload/{given['run']}/{name}"} for name in given["files"]]
+                files = [
+                    {"name": name, "uploadUrl": f"{self.url}/upload/{given['run']}/{name}"}
+                    for name in given["files"]
+                ]
                 return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
             case "CreateArtifact":  # COMMITTED: the server has these very files already
                 sequence = {"latestArtifact": None}
-                self.runs[given["input"]["runName"]].artifacts.append(given["input"]["artifactCollectionName"])
-                return {"createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}}}
+                self.runs[given["input"]["runName"]].artifacts.append(
+                    given["input"]["artifactCollectionName"]
+                )
+                return {
+                    "createArtifact": {
+                        "artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}
+                    }
+                }
             case "ArtifactType":  # of which type is the artifact of this name?
                 return {"project": {"artifact": None}}
         self.unknown.add(operation)
@@ -87,8 +153,21 @@ class FakeWandb(ThreadingHTTPServer):
     def _as_listed(self, name: str) -> dict:
         run = self.runs[name]
         config = json.dumps({key: {"value": value} for key, value in run.config.items()})
-        about = {"id": "b", "projectId": 1, "name": name, "displayName": name, "sweepName": run.sweep, "state": run.state, "tags": []}
-        return {**about, "config": config, "summaryMetrics": json.dumps(run.summary), "historyLineCount": len(run.history)}
+        about = {
+            "id": "b",
+            "projectId": 1,
+            "name": name,
+            "displayName": name,
+            "sweepName": run.sweep,
+            "state": run.state,
+            "tags": [],
+        }
+        return {
+            **about,
+            "config": config,
+            "summaryMetrics": json.dumps(run.summary),
+            "historyLineCount": len(run.history),
+        }
 
     def _resume_status(self, name: str) -> dict | None:
         if name not in self.runs:
@@ -97,14 +176,31 @@ class FakeWandb(ThreadingHTTPServer):
         run.resumed += 1
         tail = json.dumps([json.dumps(run.history[max(run.history)])] if run.history else [])
         config = json.dumps({key: {"value": value} for key, value in run.config.items()})
-        counts = {"logLineCount": 0, "historyLineCount": len(run.history), "eventsLineCount": 0, "historyTail": tail, "eventsTail": "[]"}
-        about = {"id": "b", "name": name, "displayName": None, "tags": [], "notes": None, "wandbConfig": "{}"}
+        counts = {
+            "logLineCount": 0,
+            "historyLineCount": len(run.history),
+            "eventsLineCount": 0,
+            "historyTail": tail,
+            "eventsTail": "[]",
+        }
+        about = {
+            "id": "b",
+            "name": name,
+            "displayName": None,
+            "tags": [],
+            "notes": None,
+            "wandbConfig": "{}",
+        }
         return {**about, **counts, "config": config, "summaryMetrics": json.dumps(run.summary)}
 
     def stream(self, name: str, files: dict) -> None:
         run = self.runs[name]
         for file, part in files.items():
-            rows = [json.loads(line) for line in part["content"]] if file in ("wandb-history.jsonl", "wandb-summary.json") else []
+            rows = (
+                [json.loads(line) for line in part["content"]]
+                if file in ("wandb-history.jsonl", "wandb-summary.json")
+                else []
+            )
             if file == "wandb-history.jsonl":
                 run.history |= dict(enumerate(rows, part["offset"]))
             elif file == "wandb-summary.json":
@@ -121,7 +217,10 @@ class _Handler(BaseHTTPRequestHandler):
         found: dict = {}
         if self.path == "/graphql":
             asked = json.loads(body)
-            operation = asked.get("operationName") or re.search(r"(?:query|mutation) (\w+)", asked["query"])[1]
+            operation = (
+                asked.get("operationName")
+                or re.search(r"(?:query|mutation) (\w+)", asked["query"])[1]
+            )
             found = {"data": self.server.answer(operation, asked.get("variables") or {})}
         elif self.path.endswith("/file_stream"):
             self.server.stream(self.path.split("/")[-2], json.loads(body).get("files") or {})

@@ -29,7 +29,9 @@ def test_help_is_quick():
     seconds = []
     for _ in range(3):
         start = time.monotonic()
-        shown = subprocess.run([sys.executable, "-m", "sta_tsn", "--help"], capture_output=True, text=True, check=True).stdout
+        shown = subprocess.run(
+            [sys.executable, "-m", "sta_tsn", "--help"], capture_output=True, text=True, check=True
+        ).stdout
         seconds.append(time.monotonic() - start)
     assert min(seconds) < 1 and "train" in shown and "check-data" in shown
 
@@ -51,7 +53,10 @@ def test_help_is_quick():
         (["--model", "smnet", "--backbone", "mobilenetv2_100"], "SMNet needs a ResNet's blocks"),
         (["--model", "smnet", "--backbone", "hrnet_w18_small"], "SMNet needs a ResNet's blocks"),
         (["--model", "sta_lstm", "--dataset", "sbu", "--modality", "flow"], "sees skeletons only"),
-        (["--runs", "setup.cfg/runs"], "setup.cfg/runs/demo: Not a directory. DATA must be readable, RUNS a folder to write to"),
+        (
+            ["--runs", "setup.cfg/runs"],
+            "setup.cfg/runs/demo: Not a directory. DATA must be readable, RUNS a folder to write to",
+        ),
         (["--experiments", "absent"], "run from the repository's root"),
     ],
 )
@@ -61,12 +66,23 @@ def test_wrong_names_are_named(say, tmp_path, options, complaint):
 
 
 @pytest.mark.parametrize(
-    ("devices", "fits"), [("auto", True), ("-1", True), ("2", True), ("0,1", True), ("0", False), ("3", False), ("0,2", False)]
+    ("devices", "fits"),
+    [
+        ("auto", True),
+        ("-1", True),
+        ("2", True),
+        ("0,1", True),
+        ("0", False),
+        ("3", False),
+        ("0,2", False),
+    ],
 )
 def test_devices_on_a_machine_with_two_gpus(say, tmp_path, monkeypatch, devices, fits):
     """Names are checked in one order: a backbone that is none is said where the devices are there."""
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    _, error = say("train", "--runs", str(tmp_path), "--devices", devices, "--backbone", "resnet512")
+    _, error = say(
+        "train", "--runs", str(tmp_path), "--devices", devices, "--backbone", "resnet512"
+    )
     assert ("there are 2 GPUs here" in error) != fits and ("resnet512" in error) == fits
 
 
@@ -92,8 +108,13 @@ def test_wrong_keys_and_values_are_named(say, tmp_path, override, complaint):
 
 def test_wrong_keys_of_the_dataset_are_named(say, tmp_path):
     configs = [f"--config=experiments/{name}.yaml" for name in ("table2/cnn", "ucf101/backbone")]
-    status, error = say("fit", *configs, f"--run_dir={tmp_path / 'run'}", "--data.dataset.init_args.rot=x")
-    assert status == 1 and "'data.dataset.init_args.rot'. Did you mean data.dataset.init_args.root" in error
+    status, error = say(
+        "fit", *configs, f"--run_dir={tmp_path / 'run'}", "--data.dataset.init_args.rot=x"
+    )
+    assert (
+        status == 1
+        and "'data.dataset.init_args.rot'. Did you mean data.dataset.init_args.root" in error
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -106,25 +127,55 @@ def test_weights_that_are_none_are_one_line(say, tmp_path, mini_ucf101):
         f"--data.manifest={tmp_path / 'm.csv'}",
         f"--model.weights={tmp_path / 'weights.pth'}",
     ]
-    status, error = say("fit", "--config=experiments/table2/cnn.yaml", "--config=experiments/ucf101/backbone.yaml", *options)
-    assert status == 1 and "cannot be read as tensors alone" in error and "Traceback" not in error and len(error.splitlines()) < 4
+    status, error = say(
+        "fit",
+        "--config=experiments/table2/cnn.yaml",
+        "--config=experiments/ucf101/backbone.yaml",
+        *options,
+    )
+    assert (
+        status == 1
+        and "cannot be read as tensors alone" in error
+        and "Traceback" not in error
+        and len(error.splitlines()) < 4
+    )
 
 
 def test_wrong_keys_in_a_file_name_the_file(say, tmp_path):
     config = tmp_path / "mine.yaml"
     config.write_text("model: {init_args: {drop_out: 0.5}}")
-    status, error = say("fit", "--config=experiments/table2/cnn.yaml", f"--config={config}", f"--run_dir={tmp_path}")
+    status, error = say(
+        "fit", "--config=experiments/table2/cnn.yaml", f"--config={config}", f"--run_dir={tmp_path}"
+    )
     assert status == 1 and "mine.yaml" in error and "Did you mean model.dropout" in error
     config.write_text("model: {init_args: {dropout: a third}}")
-    status, error = say("fit", "--config=experiments/table2/cnn.yaml", f"--config={config}", f"--run_dir={tmp_path / 'run'}")
-    assert status == 1 and "mine.yaml: model.dropout=a third does not fit" in error and not (tmp_path / "run").exists()
+    status, error = say(
+        "fit",
+        "--config=experiments/table2/cnn.yaml",
+        f"--config={config}",
+        f"--run_dir={tmp_path / 'run'}",
+    )
+    assert (
+        status == 1
+        and "mine.yaml: model.dropout=a third does not fit" in error
+        and not (tmp_path / "run").exists()
+    )
 
 
 def test_wrong_keys_are_found_before_frames_are_counted(say, tmp_path, mini_ucf101):
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
     recipe = tmp_path / "experiments" / "ucf101" / "temporal.yaml"
     recipe.write_text(recipe.read_text() + "\nmodle: {}\n")
-    options = ["--dataset", "ucf101", "--data", str(mini_ucf101), "--experiments", str(tmp_path / "experiments"), "--runs", str(tmp_path)]
+    options = [
+        "--dataset",
+        "ucf101",
+        "--data",
+        str(mini_ucf101),
+        "--experiments",
+        str(tmp_path / "experiments"),
+        "--runs",
+        str(tmp_path),
+    ]
     status, error = say("train", *options)
     assert status == 1 and "temporal.yaml" in error and "Did you mean model" in error
     assert not (tmp_path / "ucf101").exists()
@@ -133,7 +184,10 @@ def test_wrong_keys_are_found_before_frames_are_counted(say, tmp_path, mini_ucf1
 def test_explain_wants_a_stage_two_checkpoint(say, tmp_path):
     assert "no such checkpoint" in say("explain", "video.avi", "absent.ckpt")[1]
     (tmp_path / "wrong.ckpt").write_bytes(b"garbage")
-    assert "is not a checkpoint of stage two" in say("explain", "video.avi", str(tmp_path / "wrong.ckpt"))[1]
+    assert (
+        "is not a checkpoint of stage two"
+        in say("explain", "video.avi", str(tmp_path / "wrong.ckpt"))[1]
+    )
 
 
 def test_readme_names_every_make_target():

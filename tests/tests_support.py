@@ -33,13 +33,26 @@ data: {init_args: {batch_size: 4, iterations_per_epoch: 3, num_workers: 0}}
 
 
 def command(experiments: Path, runs: Path, *options: str) -> list[str]:
-    base = [sys.executable, "-m", "sta_tsn", "train", "--dataset", "mini", "--experiments", str(experiments)]
+    base = [
+        sys.executable,
+        "-m",
+        "sta_tsn",
+        "train",
+        "--dataset",
+        "mini",
+        "--experiments",
+        str(experiments),
+    ]
     return [*base, "--runs", str(runs), *options]
 
 
 def train(experiments: Path, runs: Path, *options: str, **environment: str) -> str:
     done = subprocess.run(
-        command(experiments, runs, *options), capture_output=True, text=True, cwd=experiments.parent, env={**os.environ, **environment}
+        command(experiments, runs, *options),
+        capture_output=True,
+        text=True,
+        cwd=experiments.parent,
+        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout

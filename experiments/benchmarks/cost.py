@@ -19,7 +19,9 @@ def cost(model: nn.Module, clip: torch.Tensor) -> tuple[float, float]:
     """Billions of multiply-adds of one clip, millions of parameters. A multiply-add counts once, as in the papers."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(clip)
-    return counter.get_total_flops() / 2e9, sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    return counter.get_total_flops() / 2e9, sum(
+        parameter.numel() for parameter in model.parameters()
+    ) / 1e6
 
 
 def main() -> None:
@@ -29,13 +31,25 @@ def main() -> None:
         "TSN, ResNet-50": plain,
         "TSM, ResNet-50 (a shift multiplies nothing)": plain,
         "SMNet, ResNet-50, four modules": cost(SMNet(NUM_CLASSES, "resnet50"), frames),
-        "SMNet, ResNet-50, every block": cost(SMNet(NUM_CLASSES, "resnet50", all_blocks=True), frames),
+        "SMNet, ResNet-50, every block": cost(
+            SMNet(NUM_CLASSES, "resnet50", all_blocks=True), frames
+        ),
         "STIN, ResNet-50, spatial stream, 8 pairs": cost(STIN(NUM_CLASSES, "resnet50"), pairs),
-        "R3D-18 (torchvision)": cost(r3d_18(num_classes=NUM_CLASSES), frames[0, :, 0].transpose(0, 1)[None]),
+        "R3D-18 (torchvision)": cost(
+            r3d_18(num_classes=NUM_CLASSES), frames[0, :, 0].transpose(0, 1)[None]
+        ),
     }
-    table = Table("network", "G multiply-adds", "to TSN", "M parameters", title=f"8 frames of 224 x 224, torch {torch.__version__}")
+    table = Table(
+        "network",
+        "G multiply-adds",
+        "to TSN",
+        "M parameters",
+        title=f"8 frames of 224 x 224, torch {torch.__version__}",
+    )
     for name, (multiply_adds, parameters) in rows.items():
-        table.add_row(name, f"{multiply_adds:.2f}", f"{multiply_adds / plain[0]:.3f}", f"{parameters:.2f}")
+        table.add_row(
+            name, f"{multiply_adds:.2f}", f"{multiply_adds / plain[0]:.3f}", f"{parameters:.2f}"
+        )
     Console(width=120).print(table)
 
 

@@ -88,14 +88,18 @@ def main() -> None:
             plain = decode_all(paths)
             ratios.append(check_all(folder, manifest) / plain)
             again.append(check_all(folder, manifest))
-        print(f"Checking takes {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) of decoding once,")
+        print(
+            f"Checking takes {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) of decoding once,"
+        )
         print(f"checking again {statistics.median(again):.2f} s.")
 
         long = Path(name, "long.mp4")
         write_video(long, panning(LONG_VIDEO_FRAMES), codec="libx264")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             before, after, seconds = pool.submit(sample_long_video, str(long), paths[0]).result()
-        print(f"30 frames of a 10-minute video ({long.stat().st_size / 1e6:.0f} MB): {after - before:.0f} MB more memory, {seconds:.2f} s.")
+        print(
+            f"30 frames of a 10-minute video ({long.stat().st_size / 1e6:.0f} MB): {after - before:.0f} MB more memory, {seconds:.2f} s."
+        )
 
 
 if __name__ == "__main__":

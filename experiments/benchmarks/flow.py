@@ -23,14 +23,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sta_tsn.report.flow_colour import colour_wheel, flow_to_colour
 from sta_tsn.video import VideoReader, tvl1_flow
-from sta_tsn.video.flow_extract import grey
+from sta_tsn.video.flow.colour import colour_wheel, flow_to_colour
+from sta_tsn.video.flow.flow_extraction import grey
 
 TEXTURE = 4
 MARGIN = 8
 MOTIONS = {
-    "translation 3.25, -1.5 px": cv2.getRotationMatrix2D((170, 128), 0, 1) + np.array([[0, 0, 3.25], [0, 0, -1.5]]),
+    "translation 3.25, -1.5 px": cv2.getRotationMatrix2D((170, 128), 0, 1)
+    + np.array([[0, 0, 3.25], [0, 0, -1.5]]),
     "rotation 1.5 degrees": cv2.getRotationMatrix2D((170, 128), 1.5, 1),
     "zoom 3 %": cv2.getRotationMatrix2D((170, 128), 0, 1.03),
 }
@@ -44,9 +45,22 @@ class OpenCV:
         if not python.exists():
             print(f"Installing opencv-contrib into {folder} ...", flush=True)
             venv.create(folder, with_pip=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", "numpy", "opencv-contrib-python-headless>=4.10"], check=True)
+            subprocess.run(
+                [
+                    python,
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "numpy",
+                    "opencv-contrib-python-headless>=4.10",
+                ],
+                check=True,
+            )
         worker = [python, Path(__file__).with_name("opencv_tvl1.py")]
-        self.process = subprocess.Popen(worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.folder = Path(tempfile.mkdtemp())
 
     def flow(self, previous: np.ndarray, following: np.ndarray) -> tuple[np.ndarray, float]:
@@ -57,21 +71,29 @@ class OpenCV:
         return np.load(self.folder / "flow.npy"), seconds
 
 
-def ours(previous: np.ndarray, following: np.ndarray, fused: bool = False) -> tuple[np.ndarray, float]:
+def ours(
+    previous: np.ndarray, following: np.ndarray, fused: bool = False
+) -> tuple[np.ndarray, float]:
     start = time.perf_counter()
-    flow = tvl1_flow(*(torch.from_numpy(frame).float()[None] for frame in (previous, following)), fused)
+    flow = tvl1_flow(
+        *(torch.from_numpy(frame).float()[None] for frame in (previous, following)), fused
+    )
     return flow[0].permute(1, 2, 0).numpy(), time.perf_counter() - start
 
 
 def residual(flow: np.ndarray, previous: np.ndarray, following: np.ndarray) -> float:
     y, x = np.mgrid[: flow.shape[0], : flow.shape[1]].astype(np.float32)
     target = x + flow[..., 0], y + flow[..., 1]
-    warped = cv2.remap(following.astype(np.float32), *target, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    warped = cv2.remap(
+        following.astype(np.float32), *target, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
     return float(np.abs(warped - previous)[MARGIN:-MARGIN, MARGIN:-MARGIN].mean())
 
 
 def textured(frame: np.ndarray) -> np.ndarray:
-    slopes = [cv2.Sobel(frame.astype(np.float32), cv2.CV_32F, *axis) / 8 for axis in ((1, 0), (0, 1))]
+    slopes = [
+        cv2.Sobel(frame.astype(np.float32), cv2.CV_32F, *axis) / 8 for axis in ((1, 0), (0, 1))
+    ]
     return np.hypot(*slopes) > TEXTURE
 
 
@@ -79,7 +101,12 @@ def real_pairs(data: Path, count: int) -> dict[str, tuple[np.ndarray, np.ndarray
     """Two neighbouring frames from the middle of `count` clips, spread over the classes."""
     clips = sorted((data / "ReCompress_Videos").glob("*/*.avi"))
     chosen = [clips[i] for i in np.linspace(0, len(clips) - 1, count).round().astype(int)]
-    return {f"{clip.parent.name}/{clip.stem}": tuple(grey(frame) for frame in VideoReader(clip).read([7, 8])) for clip in chosen}
+    return {
+        f"{clip.parent.name}/{clip.stem}": tuple(
+            grey(frame) for frame in VideoReader(clip).read([7, 8])
+        )
+        for clip in chosen
+    }
 
 
 def compare(pairs: dict, opencv: OpenCV) -> tuple[pd.DataFrame, dict]:
@@ -97,7 +124,9 @@ def compare(pairs: dict, opencv: OpenCV) -> tuple[pd.DataFrame, dict]:
         })  # fmt: skip
         flows[name] = flow, theirs
         times = f"{seconds:.2f} s, compiled {compiled_seconds:.2f} s, OpenCV {their_seconds:.2f} s"
-        print(f"{number}/{len(pairs)} {name}: {times}, differ {difference.mean():.3f} px", flush=True)
+        print(
+            f"{number}/{len(pairs)} {name}: {times}, differ {difference.mean():.3f} px", flush=True
+        )
     return pd.DataFrame(rows), flows
 
 
@@ -106,11 +135,20 @@ def known_motions(frames: dict[str, np.ndarray], opencv: OpenCV) -> pd.DataFrame
     rows = []
     for (motion, matrix), (name, frame) in itertools.product(MOTIONS.items(), frames.items()):
         y, x = np.mgrid[: frame.shape[0], : frame.shape[1]].astype(np.float32)
-        following = cv2.warpAffine(frame, matrix, frame.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-        truth = np.einsum("ij,jhw->hwi", matrix, np.stack([x, y, np.ones_like(x)])) - np.stack([x, y], -1)
+        following = cv2.warpAffine(
+            frame, matrix, frame.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+        )
+        truth = np.einsum("ij,jhw->hwi", matrix, np.stack([x, y, np.ones_like(x)])) - np.stack(
+            [x, y], -1
+        )
         inner = (slice(24, -24), slice(24, -24))
-        errors = [np.hypot(*(method(frame, following)[0] - truth).transpose(2, 0, 1))[inner].mean() for method in (ours, opencv.flow)]
-        rows.append({"motion": motion, "frame": name, "error px": errors[0], "opencv error px": errors[1]})
+        errors = [
+            np.hypot(*(method(frame, following)[0] - truth).transpose(2, 0, 1))[inner].mean()
+            for method in (ours, opencv.flow)
+        ]
+        rows.append(
+            {"motion": motion, "frame": name, "error px": errors[0], "opencv error px": errors[1]}
+        )
     return pd.DataFrame(rows)
 
 
@@ -133,7 +171,10 @@ def picture(pairs: dict, flows: dict, path: Path) -> None:
         wheel = frame_axis.inset_axes((0.8, 0, 0.2, 0.2 * 340 / 256))
         wheel.imshow(colour_wheel(128))
         wheel.axis("off")
-        for axis, flow, title in ((our_axis, flows[name][0], "here"), (their_axis, flows[name][1], "OpenCV")):
+        for axis, flow, title in (
+            (our_axis, flows[name][0], "here"),
+            (their_axis, flows[name][1], "OpenCV"),
+        ):
             axis.imshow(flow_to_colour(flow, bound))
             axis.set_title(f"{title}, full colour = {bound:.1f} px", fontsize=10)
         for axis in (frame_axis, our_axis, their_axis):
@@ -149,7 +190,10 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    opencv, pairs = OpenCV(out / "opencv"), real_pairs(Path(options["DATA"]), int(options.get("PAIRS", 48)))
+    opencv, pairs = (
+        OpenCV(out / "opencv"),
+        real_pairs(Path(options["DATA"]), int(options.get("PAIRS", 48))),
+    )
     for fused in (False, True):
         ours(*next(iter(pairs.values())), fused)  # first use loads and compiles kernels
     table, flows = compare(pairs, opencv)

@@ -21,9 +21,14 @@ from sta_tsn.models import STALSTM
 BATCH, NUM_JOINTS, NUM_CLASSES, ROUNDS = 8, 30, 8, 30
 
 
-def step(lstm: nn.LSTM, layer: int, frame: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def step(
+    lstm: nn.LSTM, layer: int, frame: Tensor, state: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """One cell of one layer with the LSTM's own weights: frame (B, inputs), state h and c (B, H), to the next state."""
-    weights = [getattr(lstm, f"{kind}_l{layer}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    weights = [
+        getattr(lstm, f"{kind}_l{layer}")
+        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    ]
     return torch.lstm_cell(frame, state, *weights)
 
 
@@ -35,9 +40,13 @@ def stepped(model: STALSTM, joints: Tensor) -> Tensor:
     total = joints.new_zeros(len(joints), NUM_CLASSES)
     for joints_t, frame in zip(joints.unbind(1), frames.unbind(1), strict=True):
         spatial, temporal = model.spatial, model.temporal
-        alpha = spatial.score(torch.tanh(spatial.from_joints(frame) + spatial.from_hidden(subnet["spatial"][0]))).softmax(-1)
+        alpha = spatial.score(
+            torch.tanh(spatial.from_joints(frame) + spatial.from_hidden(subnet["spatial"][0]))
+        ).softmax(-1)
         beta = F.relu(temporal.from_joints(frame) + temporal.from_hidden(subnet["temporal"][0]))
-        subnet = {name: step(getattr(model, name).lstm, 0, frame, state) for name, state in subnet.items()}
+        subnet = {
+            name: step(getattr(model, name).lstm, 0, frame, state) for name, state in subnet.items()
+        }
         below = (alpha[..., None] * joints_t).flatten(1)
         for layer in range(len(main)):
             main[layer] = step(model.main.lstm, layer, below, main[layer])
@@ -65,13 +74,20 @@ def main() -> None:
         return model(joints).scores
 
     table = Table(
-        "frames", "what", "ratio of times, stepped to whole: median (quartiles)", title=f"{BATCH} sequences, torch {torch.__version__}"
+        "frames",
+        "what",
+        "ratio of times, stepped to whole: median (quartiles)",
+        title=f"{BATCH} sequences, torch {torch.__version__}",
     )
     for num_frames in (10, 23, 46):  # SBU's shortest, median, longest
         joints = torch.randn(BATCH, num_frames, NUM_JOINTS, 3)
         torch.testing.assert_close(stepped(model, joints), whole(joints), rtol=1e-4, atol=1e-5)
         for backward, name in ((False, "forward"), (True, "forward and backward")):
-            ratios = [seconds(partial(stepped, model), joints, backward) / seconds(whole, joints, backward) for _ in range(ROUNDS)]
+            ratios = [
+                seconds(partial(stepped, model), joints, backward)
+                / seconds(whole, joints, backward)
+                for _ in range(ROUNDS)
+            ]
             low, middle, high = statistics.quantiles(ratios[3:], n=4)
             table.add_row(str(num_frames), name, f"{middle:.1f} ({low:.1f} to {high:.1f})")
     Console(width=120).print(table)

@@ -27,6 +27,14 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def save_figure(figure, path: str | os.PathLike) -> None:
+    """Write a matplotlib figure in the format that the file's name says."""
+    with atomic(path) as temporary:
+        figure.savefig(
+            temporary, bbox_inches="tight", dpi=90, format=Path(path).suffix[1:] or "png"
+        )
+
+
 def write_json(path: str | os.PathLike, content: dict) -> None:
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
@@ -42,7 +50,9 @@ def read_json(path: str | os.PathLike) -> dict:
     try:
         return json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}). Delete it; the command that writes it does so again.") from error
+        raise UserError(
+            f"{path} is damaged ({error}). Delete it; the command that writes it does so again."
+        ) from error
 
 
 def fingerprint(content) -> str:
@@ -69,7 +79,15 @@ def file_fingerprint(path: str | os.PathLike) -> str:
 def provenance() -> dict[str, str]:
     """Versions and commit that made an artefact; 'unknown' where the package is not in a checkout."""
     packages = ("sta-tsn", "torch", "timm", "pytorch-lightning", "albumentations", "av")
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+    git = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--exclude=*",
+    ]
     try:
         commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -15,16 +15,27 @@ constructor argument of the configured classes as --model.NAME, --data.NAME, or 
 `sta-tsn train` prints the command of every stage it runs."""
 
 # Of folders and files that a command names: no traceback helps there.
-FILE_TROUBLES = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+FILE_TROUBLES = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; user errors are printed without a traceback. Returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's end is a Ctrl-C: nothing counts as finished
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # a scheduler's end is a Ctrl-C: nothing counts as finished
     try:
         if arguments[:1] == ["fit"] and arguments[1:] not in ([], ["--help"], ["-h"]):
-            from sta_tsn.running.stage import fit_and_test
+            from sta_tsn.training.stage import fit_and_test
 
             fit_and_test(arguments[1:])
         else:
@@ -36,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in FILE_TROUBLES:
             raise
-        print(f"sta-tsn: {error.filename}: {error.strerror}. DATA must be readable, RUNS a folder to write to.", file=sys.stderr)
+        print(
+            f"sta-tsn: {error.filename}: {error.strerror}. DATA must be readable, RUNS a folder to write to.",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on where it was.", file=sys.stderr)
@@ -45,43 +59,69 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sta-tsn", description="Action recognition in video with STA-TSN.")
+    parser = argparse.ArgumentParser(
+        prog="sta-tsn", description="Action recognition in video with STA-TSN."
+    )
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
-    train = verbs.add_parser("train", help="train and test the rows of the model's table, then write the report")
+    train = verbs.add_parser(
+        "train", help="train and test the rows of the model's table, then write the report"
+    )
     _add_data_options(train)
     _add_train_options(train)
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=_train)
 
-    reproduce = verbs.add_parser("reproduce", help="the paper's tables and figures: every row, split and seed, with statistics")
+    reproduce = verbs.add_parser(
+        "reproduce",
+        help="the paper's tables and figures: every row, split and seed, with statistics",
+    )
     _add_data_options(reproduce, one_split=False)
     _add_train_options(reproduce)
-    reproduce.add_argument("--splits", type=int, nargs="+", help="official splits (default: 1; of SBU all five folds)")
+    reproduce.add_argument(
+        "--splits", type=int, nargs="+", help="official splits (default: 1; of SBU all five folds)"
+    )
     reproduce.add_argument("--seeds", type=int, nargs="+", default=[0])
     reproduce.set_defaults(run=_reproduce)
 
-    report = verbs.add_parser("report", help="rebuild the report of reproduce from the score tables that are there")
+    report = verbs.add_parser(
+        "report", help="rebuild the report of reproduce from the score tables that are there"
+    )
     report.add_argument("--dataset", default="demo")
-    report.add_argument("--model", default="sta_tsn", help="sta_tsn, tsn, smnet, stin, ablations or sta_lstm")
+    report.add_argument(
+        "--model", default="sta_tsn", help="sta_tsn, tsn, smnet, stin, ablations or sta_lstm"
+    )
     report.add_argument("--runs", default="runs", help="where the runs lie")
     report.set_defaults(run=_report)
 
-    data = verbs.add_parser("data", help="download and unpack a dataset's archives (resumable, checksummed)")
+    data = verbs.add_parser(
+        "data", help="download and unpack a dataset's archives (resumable, checksummed)"
+    )
     _add_dataset_options(data)
     data.set_defaults(run=_data)
 
-    flow = verbs.add_parser("flow", help="TV-L1 optical flow of every video of the split, stored once (resumable)")
+    flow = verbs.add_parser(
+        "flow", help="TV-L1 optical flow of every video of the split, stored once (resumable)"
+    )
     _add_data_options(flow)
     _add_device_options(flow)
-    flow.add_argument("--pairs-at-once", type=int, help="frame pairs a device works on together, which bounds its memory (CPU: 1, GPU: 64)")
+    flow.add_argument(
+        "--pairs-at-once",
+        type=int,
+        help="frame pairs a device works on together, which bounds its memory (CPU: 1, GPU: 64)",
+    )
     flow.set_defaults(run=_flow)
 
-    features = verbs.add_parser("features", help="features of the videos of its split by a trained backbone, stored once (resumable)")
+    features = verbs.add_parser(
+        "features",
+        help="features of the videos of its split by a trained backbone, stored once (resumable)",
+    )
     features.add_argument("backbone", help="a stage-one run, .../backbone")
     features.set_defaults(run=_features)
 
-    check = verbs.add_parser("check-data", help="count the frames that decode; name what is missing or broken")
+    check = verbs.add_parser(
+        "check-data", help="count the frames that decode; name what is missing or broken"
+    )
     _add_dataset_options(check)
     check.set_defaults(run=_check_data)
 
@@ -95,94 +135,129 @@ def _parser() -> argparse.ArgumentParser:
     fuse.add_argument("--out", help="score table to write")
     fuse.set_defaults(run=_fuse)
 
-    explain = verbs.add_parser("explain", help="class and attention picture of any video, from a checkpoint alone")
+    explain = verbs.add_parser(
+        "explain", help="class and attention picture of any video, from a checkpoint alone"
+    )
     explain.add_argument("video")
-    explain.add_argument("checkpoint", help="a stage-two checkpoint, .../temporal/checkpoints/last.ckpt")
-    explain.add_argument("--out", help="picture to write; <video>_attention.png in the working folder by default")
+    explain.add_argument(
+        "checkpoint", help="a stage-two checkpoint, .../temporal/checkpoints/last.ckpt"
+    )
+    explain.add_argument(
+        "--out", help="picture to write; <video>_attention.png in the working folder by default"
+    )
     explain.set_defaults(run=_explain)
 
-    sweep = verbs.add_parser("sweep", help="the trials of a W&B sweep file, without a server (resumable)")
-    sweep.add_argument("file", help="for example experiments/sweeps/demo_grid.yaml; `wandb sweep` takes the same")
-    sweep.add_argument("--devices", default="auto", help="GPUs to use, a trial on each; on the CPU, trials at one time (auto: 1)")
+    sweep = verbs.add_parser(
+        "sweep", help="the trials of a W&B sweep file, without a server (resumable)"
+    )
+    sweep.add_argument(
+        "file", help="for example experiments/sweeps/demo_grid.yaml; `wandb sweep` takes the same"
+    )
+    sweep.add_argument(
+        "--devices",
+        default="auto",
+        help="GPUs to use, a trial on each; on the CPU, trials at one time (auto: 1)",
+    )
     sweep.add_argument("--runs", default="runs", help="where everything is written")
     sweep.set_defaults(run=_sweep)
 
-    fit = verbs.add_parser("fit", help="train and test one stage: --config=FILE ... --run_dir=FOLDER --name=value ...", epilog=FIT_HELP)
+    fit = verbs.add_parser(
+        "fit",
+        help="train and test one stage: --config=FILE ... --run_dir=FOLDER --name=value ...",
+        epilog=FIT_HELP,
+    )
     fit.set_defaults(run=lambda options: fit.print_help())
     return parser
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modality", default="rgb", help="rgb, flow or two-stream")
-    parser.add_argument("--model", default="sta_tsn", help="sta_tsn, tsn, smnet, stin, ablations, or sta_lstm for skeletons (DATASET=sbu)")
-    parser.add_argument("--backbone", help="any timm CNN; else the recipe's, else resnet152 (tsn, smnet, stin: resnet50)")
+    parser.add_argument(
+        "--model",
+        default="sta_tsn",
+        help="sta_tsn, tsn, smnet, stin, ablations, or sta_lstm for skeletons (DATASET=sbu)",
+    )
+    parser.add_argument(
+        "--backbone",
+        help="any timm CNN; else the recipe's, else resnet152 (tsn, smnet, stin: resnet50)",
+    )
     parser.add_argument("--weights", help="imagenet, none, or a safetensors/pth file")
     _add_device_options(parser)
 
 
 def _add_device_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", default="auto", help="GPUs (or CPU processes) to use, e.g. 2")
-    parser.add_argument("--nodes", type=int, default=1, help="machines; start the same command on each")
+    parser.add_argument(
+        "--nodes", type=int, default=1, help="machines; start the same command on each"
+    )
 
 
 def _add_data_options(parser: argparse.ArgumentParser, one_split: bool = True) -> None:
     if one_split:
         parser.add_argument("--split", type=int, default=1, help="official split, from 1")
-    parser.add_argument("--allow-missing", action="store_true", help="go on without videos that are absent")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="go on without videos that are absent"
+    )
     _add_dataset_options(parser)
 
 
 def _add_dataset_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", default="demo", help="a folder of experiments/: demo, ucf101, hmdb51, jhmdb, thumos14, folder, ...")
-    parser.add_argument("--data", help="the dataset's folder; the experiment's YAML says the default")
+    parser.add_argument(
+        "--dataset",
+        default="demo",
+        help="a folder of experiments/: demo, ucf101, hmdb51, jhmdb, thumos14, folder, ...",
+    )
+    parser.add_argument(
+        "--data", help="the dataset's folder; the experiment's YAML says the default"
+    )
     parser.add_argument("--runs", default="runs", help="where everything is written")
     parser.add_argument("--experiments", default="experiments", help="folder of the YAML files")
 
 
 def _train(options: argparse.Namespace) -> None:
-    from sta_tsn.running.options import TrainOptions
-    from sta_tsn.running.pipeline import train
+    from sta_tsn.pipeline.options import TrainOptions
+    from sta_tsn.pipeline.train import train
 
     train(_as(TrainOptions, options))
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    from sta_tsn.running.options import TrainOptions
-    from sta_tsn.running.reproduce import reproduce
+    from sta_tsn.pipeline.options import TrainOptions
+    from sta_tsn.pipeline.reproduce import reproduce
 
     reproduce(_as(TrainOptions, options), options.splits, options.seeds)
 
 
 def _report(options: argparse.Namespace) -> None:
-    from sta_tsn.running.options import TrainOptions
-    from sta_tsn.running.reproduce import report
+    from sta_tsn.pipeline.options import TrainOptions
+    from sta_tsn.pipeline.reproduce import report
 
     report(_as(TrainOptions, options))
 
 
 def _data(options: argparse.Namespace) -> None:
-    from sta_tsn.running.data import download_data
-    from sta_tsn.running.options import TrainOptions
+    from sta_tsn.pipeline.data import download_data
+    from sta_tsn.pipeline.options import TrainOptions
 
     download_data(_as(TrainOptions, options))
 
 
 def _flow(options: argparse.Namespace) -> None:
-    from sta_tsn.running.data import extract_flow
-    from sta_tsn.running.options import TrainOptions
+    from sta_tsn.pipeline.data import extract_flow
+    from sta_tsn.pipeline.options import TrainOptions
 
     extract_flow(_as(TrainOptions, options), options.pairs_at_once)
 
 
 def _features(options: argparse.Namespace) -> None:
-    from sta_tsn.running.stage import write_features
+    from sta_tsn.training.stage import write_features
 
     write_features(options.backbone)
 
 
 def _check_data(options: argparse.Namespace) -> None:
-    from sta_tsn.running.data import check_data
-    from sta_tsn.running.options import TrainOptions
+    from sta_tsn.pipeline.data import check_data
+    from sta_tsn.pipeline.options import TrainOptions
 
     check_data(_as(TrainOptions, options))
 
@@ -202,9 +277,13 @@ def _fuse(options: argparse.Namespace) -> None:
 def _explain(options: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from sta_tsn.report.attention import explain
+    from sta_tsn.attention.explain import explain
 
-    explain(Path(options.video), Path(options.checkpoint), Path(options.out or f"{Path(options.video).stem}_attention.png"))
+    explain(
+        Path(options.video),
+        Path(options.checkpoint),
+        Path(options.out or f"{Path(options.video).stem}_attention.png"),
+    )
 
 
 def _sweep(options: argparse.Namespace) -> None:
@@ -214,4 +293,10 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _as(kind: type, options: argparse.Namespace):
-    return kind(**{name: value for name, value in vars(options).items() if name in kind.__dataclass_fields__})
+    return kind(
+        **{
+            name: value
+            for name, value in vars(options).items()
+            if name in kind.__dataclass_fields__
+        }
+    )

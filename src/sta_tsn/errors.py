@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterable
 
 # what torch puts before the message of an error in a data loader's worker: a traceback of the worker's
-OF_A_WORKER = re.compile(r"^Caught \w+ in DataLoader worker.*^sta_tsn\.errors\.\w+: ", re.DOTALL | re.MULTILINE)
+OF_A_WORKER = re.compile(
+    r"^Caught \w+ in DataLoader worker.*^sta_tsn\.errors\.\w+: ", re.DOTALL | re.MULTILINE
+)
 
 
 class UserError(Exception):

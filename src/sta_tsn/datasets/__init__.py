@@ -15,7 +15,13 @@ from sta_tsn.datasets.kinetics400 import Kinetics400
 from sta_tsn.datasets.manifest import Manifest, ManifestRow, build_manifest, read_manifest
 from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord, hold_out_groups
 from sta_tsn.datasets.sbu import SBU
-from sta_tsn.datasets.skeletons import Skeleton, SkeletonDataset, read_ntu_skeleton, read_sbu_skeleton, skeleton_manifest
+from sta_tsn.datasets.skeletons import (
+    Skeleton,
+    SkeletonDataset,
+    read_ntu_skeleton,
+    read_sbu_skeleton,
+    skeleton_manifest,
+)
 from sta_tsn.datasets.something import SomethingV1, SomethingV2
 from sta_tsn.datasets.split import VideoSplit, moving_only, prepare_split
 from sta_tsn.datasets.thumos14 import THUMOS14

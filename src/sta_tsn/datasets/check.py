@@ -32,8 +32,17 @@ def check_dataset(dataset: VideoDataset, manifest: Manifest) -> dict:
         },
         "splits": [_split(dataset, split) for split in range(1, dataset.num_splits + 1)],
         "classes": _classes(dataset, records, rows),
-        "frames": {"min": min(frames), "median": median(frames), "max": max(frames), "total": sum(frames)} if frames else {},
-        "resolutions": _counted(f"{row.width_px}x{row.height_px}" for row in readable if row.width_px),
+        "frames": {
+            "min": min(frames),
+            "median": median(frames),
+            "max": max(frames),
+            "total": sum(frames),
+        }
+        if frames
+        else {},
+        "resolutions": _counted(
+            f"{row.width_px}x{row.height_px}" for row in readable if row.width_px
+        ),
         "fps": _counted(f"{row.fps:.4g}" for row in readable if row.width_px),
         "unreadable": {row.path: row.reason for row in rows.values() if row and row.reason},
         "missing": [str(record.path) for record in records if rows[record.id] is None],
@@ -45,25 +54,38 @@ def _split(dataset: VideoDataset, split: int) -> dict:
     """Counts of one official split, and the groups that its authors have on both sides."""
     official = dataset.records(split)
     published = dataset.published_splits[split - 1] if dataset.published_splits else (None, None)
-    shared = {record.group for record in official.train} & {record.group for record in official.test}
+    shared = {record.group for record in official.train} & {
+        record.group for record in official.test
+    }
     return {
         "train": len(official.train), "val": len(official.val or []), "test": len(official.test),
         "published_train": published[0], "published_test": published[1], "groups_on_both_sides": len(shared),
     }  # fmt: skip
 
 
-def _classes(dataset: VideoDataset, records: list[VideoRecord], rows: dict[str, ManifestRow | None]) -> dict:
+def _classes(
+    dataset: VideoDataset, records: list[VideoRecord], rows: dict[str, ManifestRow | None]
+) -> dict:
     labels = Counter(label for record in records for label in record.labels)
-    usable = Counter(label for record in records if rows[record.id] and not rows[record.id].reason for label in record.labels)
+    usable = Counter(
+        label
+        for record in records
+        if rows[record.id] and not rows[record.id].reason
+        for label in record.labels
+    )
     return {
         "number": len(dataset.classes),
         "published": dataset.published_classes,
         "label_range": [min(labels, default=None), max(labels, default=None)],
-        "labels_out_of_range": sorted(label for label in labels if not 0 <= label < len(dataset.classes)),
+        "labels_out_of_range": sorted(
+            label for label in labels if not 0 <= label < len(dataset.classes)
+        ),
         "videos_per_class": [min(labels.values(), default=0), max(labels.values(), default=0)],
         "videos_without_label": sum(not record.labels for record in records),
         "videos_with_several_labels": sum(len(record.labels) > 1 for record in records),
-        "without_readable_video": [name for label, name in enumerate(dataset.classes) if not usable[label]],
+        "without_readable_video": [
+            name for label, name in enumerate(dataset.classes) if not usable[label]
+        ],
     }
 
 
@@ -89,27 +111,55 @@ def summary(report: dict) -> str:
     videos, classes = report["videos"], report["classes"]
     lines = [f"{report['dataset']} in {report['root']}"]
     published = _published(videos["listed"], videos["published"])
-    lines.append(f"  videos: {videos['listed']} listed{published}; {videos['present']} present, {videos['readable']} readable")
+    lines.append(
+        f"  videos: {videos['listed']} listed{published}; {videos['present']} present, {videos['readable']} readable"
+    )
     for number, split in enumerate(report["splits"], 1):
-        sides = "/".join(str(split[side]) for side in ("train", "val", "test") if split[side] or side != "val")
-        ok = _published((split["train"], split["test"]), (split["published_train"], split["published_test"]))
-        shared = f"; {split['groups_on_both_sides']} source videos (by name) on both sides" if split["groups_on_both_sides"] else ""
-        empty = "".join(f"; nothing to {verb}" for side, verb in (("train", "train on"), ("test", "test on")) if not split[side])
-        lines.append(f"  split {number}: {sides}{' train/val/test' if split['val'] else ' train/test'}{ok}{shared}{empty}")
+        sides = "/".join(
+            str(split[side]) for side in ("train", "val", "test") if split[side] or side != "val"
+        )
+        ok = _published(
+            (split["train"], split["test"]), (split["published_train"], split["published_test"])
+        )
+        shared = (
+            f"; {split['groups_on_both_sides']} source videos (by name) on both sides"
+            if split["groups_on_both_sides"]
+            else ""
+        )
+        empty = "".join(
+            f"; nothing to {verb}"
+            for side, verb in (("train", "train on"), ("test", "test on"))
+            if not split[side]
+        )
+        lines.append(
+            f"  split {number}: {sides}{' train/val/test' if split['val'] else ' train/test'}{ok}{shared}{empty}"
+        )
     (low, high), (fewest, most) = classes["label_range"], classes["videos_per_class"]
     published = _published(classes["number"], classes["published"])
-    lines.append(f"  classes: {classes['number']}{published}, labels {low} to {high}, {fewest} to {most} listed videos each")
+    lines.append(
+        f"  classes: {classes['number']}{published}, labels {low} to {high}, {fewest} to {most} listed videos each"
+    )
     if classes["videos_without_label"] or classes["videos_with_several_labels"]:
-        lines.append(f"  {classes['videos_without_label']} videos without label, {classes['videos_with_several_labels']} with several")
+        lines.append(
+            f"  {classes['videos_without_label']} videos without label, {classes['videos_with_several_labels']} with several"
+        )
     if report["frames"]:
         frames = report["frames"]
-        lines.append(f"  frames that decode: {frames['min']} to {frames['max']}, median {frames['median']:g}, {frames['total']:,} in all")
+        lines.append(
+            f"  frames that decode: {frames['min']} to {frames['max']}, median {frames['median']:g}, {frames['total']:,} in all"
+        )
         for what in ("resolutions", "fps") if report["resolutions"] else ():  # skeletons have none
-            common = ", ".join(f"{value} ({count})" for value, count in list(report[what].items())[:SHOWN])
+            common = ", ".join(
+                f"{value} ({count})" for value, count in list(report[what].items())[:SHOWN]
+            )
             lines.append(f"  {what}: {common}{', ...' if len(report[what]) > SHOWN else ''}")
     lines += _names("classes without a readable video", classes["without_readable_video"])
-    lines += _names("files with the same bytes", [" = ".join(paths) for paths in report["duplicates"]])
-    lines += _names("unreadable", [f"{path}: {reason}" for path, reason in report["unreadable"].items()])
+    lines += _names(
+        "files with the same bytes", [" = ".join(paths) for paths in report["duplicates"]]
+    )
+    lines += _names(
+        "unreadable", [f"{path}: {reason}" for path, reason in report["unreadable"].items()]
+    )
     lines += _names("missing", report["missing"])
     return "\n".join(lines)
 
@@ -123,4 +173,8 @@ def _published(found, published) -> str:
 
 def _names(title: str, names: list[str]) -> list[str]:
     more = [f"    ... and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
-    return [f"  {title}: {len(names)}", *(f"    {name}" for name in names[:SHOWN]), *more] if names else []
+    return (
+        [f"  {title}: {len(names)}", *(f"    {name}" for name in names[:SHOWN]), *more]
+        if names
+        else []
+    )

@@ -70,14 +70,20 @@ class Demo(UCF101):
         """The action's rectangle, empty outside its window."""
         truth = self._ground_truth[record.id]
         mask = np.zeros((record.num_frames, HEIGHT_PX, WIDTH_PX), bool)
-        rows, columns = (slice(max(0, truth[a]), truth[a] + truth[b]) for a, b in (("y_px", "height_px"), ("x_px", "width_px")))
+        rows, columns = (
+            slice(max(0, truth[a]), truth[a] + truth[b])
+            for a, b in (("y_px", "height_px"), ("x_px", "width_px"))
+        )
         mask[self.key_frames(record), rows, columns] = True
         return mask
 
     @cached_property
     def _ground_truth(self) -> dict[str, dict[str, int]]:
         with open(self.require("ground_truth.csv"), newline="") as file:
-            return {row.pop("id"): {key: int(value) for key, value in row.items()} for row in csv.DictReader(file)}
+            return {
+                row.pop("id"): {key: int(value) for key, value in row.items()}
+                for row in csv.DictReader(file)
+            }
 
 
 def render_demo(root: Path, seed: int = 0) -> None:
@@ -89,18 +95,29 @@ def render_demo(root: Path, seed: int = 0) -> None:
 
     marker = root / MARKER
     if root.exists() and any(root.iterdir()) and not marker.exists():
-        raise DatasetError(f"{root.resolve()} holds something else than the demo dataset. Did you forget DATASET=<name>?")
+        raise DatasetError(
+            f"{root.resolve()} holds something else than the demo dataset. Did you forget DATASET=<name>?"
+        )
     root.mkdir(parents=True, exist_ok=True)
     marker.touch()
     lists = root / "ucfTrainTestlist"
     shutil.rmtree(lists, ignore_errors=True)
     lists.mkdir(parents=True)
-    (lists / "classInd.txt").write_text("".join(f"{i} {name}\n" for i, name in enumerate(ACTIONS, 1)))
+    (lists / "classInd.txt").write_text(
+        "".join(f"{i} {name}\n" for i, name in enumerate(ACTIONS, 1))
+    )
     rows = []
-    clips = [(name, g, c) for name in ACTIONS for g in range(1, NUM_GROUPS + 1) for c in range(1, CLIPS_PER_GROUP + 1)]
+    clips = [
+        (name, g, c)
+        for name in ACTIONS
+        for g in range(1, NUM_GROUPS + 1)
+        for c in range(1, CLIPS_PER_GROUP + 1)
+    ]
     for name, group, clip in track(clips, description="Rendering the demo dataset"):
         stem = f"v_{name}_g{group:02d}_c{clip:02d}"
-        frames, window, region = render_clip(name, scene_seed=seed * 1000 + group, clip_seed=(seed, group, clip, *name.encode()))
+        frames, window, region = render_clip(
+            name, scene_seed=seed * 1000 + group, clip_seed=(seed, group, clip, *name.encode())
+        )
         with atomic(root / "UCF-101" / name / f"{stem}.avi") as path:
             write_video(path, frames)
         rows.append([f"{name}/{stem}", *window, *region])
@@ -110,11 +127,17 @@ def render_demo(root: Path, seed: int = 0) -> None:
             label = list(ACTIONS).index(name) + 1
             line = f"{name}/v_{name}_g{group:02d}_c{clip:02d}.avi"
             sides["test" if group in test_groups else "train"].append((line, label))
-        (lists / f"trainlist{split:02d}.txt").write_text("".join(f"{line} {label}\n" for line, label in sides["train"]))
-        (lists / f"testlist{split:02d}.txt").write_text("".join(f"{line}\n" for line, _ in sides["test"]))
+        (lists / f"trainlist{split:02d}.txt").write_text(
+            "".join(f"{line} {label}\n" for line, label in sides["train"])
+        )
+        (lists / f"testlist{split:02d}.txt").write_text(
+            "".join(f"{line}\n" for line, _ in sides["test"])
+        )
     with atomic(truth) as path, open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "first_frame", "last_frame", "x_px", "y_px", "width_px", "height_px"])
+        writer.writerow(
+            ["id", "first_frame", "last_frame", "x_px", "y_px", "width_px", "height_px"]
+        )
         writer.writerows(rows)
 
 
@@ -137,13 +160,27 @@ def render_clip(name: str, scene_seed: int, clip_seed: tuple[int, ...]):
         for distractor in distractors:
             distractor.draw(frames[t], t)
         if first <= t < first + window_frames:
-            _draw_actor(frames[t], ACTIONS[name], centre, radius, reach, phase + 2 * math.pi * t / 12, colour)
+            _draw_actor(
+                frames[t],
+                ACTIONS[name],
+                centre,
+                radius,
+                reach,
+                phase + 2 * math.pi * t / 12,
+                colour,
+            )
     x, y = np.floor(centre - margin).astype(int).tolist()
     side = math.ceil(2 * margin) + 2  # shapes are drawn at rounded positions
     return frames, (first, first + window_frames - 1), (x, y, side, side)
 
 
-def write_video(path: Path, frames: np.ndarray, codec: str = "mpeg4", pixel_format: str = "yuv420p", options: dict | None = None) -> None:
+def write_video(
+    path: Path,
+    frames: np.ndarray,
+    codec: str = "mpeg4",
+    pixel_format: str = "yuv420p",
+    options: dict | None = None,
+) -> None:
     """Encode uint8 (T, H, W, 3) RGB at 25 fps; `ffv1` with `bgr0` is lossless (the tests use it)."""
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=FPS)
@@ -154,7 +191,9 @@ def write_video(path: Path, frames: np.ndarray, codec: str = "mpeg4", pixel_form
         container.mux(stream.encode())
 
 
-def _draw_actor(frame, action: Action, centre, radius: float, reach: float, angle: float, colour) -> None:
+def _draw_actor(
+    frame, action: Action, centre, radius: float, reach: float, angle: float, colour
+) -> None:
     """One frame of the action; `angle` runs through 2 pi every 12 frames."""
     swing = reach * math.sin(angle)
     dx, dy = {
@@ -176,7 +215,11 @@ def _star(centre, radius: float, corners: int, turn: float) -> np.ndarray:
     """Corner points; from 8 corners on, every second one lies nearer to the centre."""
     angles = turn + np.arange(corners) * 2 * np.pi / corners
     radii = np.where((np.arange(corners) % 2 == 1) & (corners >= 8), 0.45 * radius, radius)
-    return np.stack([centre[0] + radii * np.cos(angles), centre[1] + radii * np.sin(angles)], 1).round().astype(np.int32)
+    return (
+        np.stack([centre[0] + radii * np.cos(angles), centre[1] + radii * np.sin(angles)], 1)
+        .round()
+        .astype(np.int32)
+    )
 
 
 class _Distractor:

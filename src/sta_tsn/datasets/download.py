@@ -24,7 +24,9 @@ def download(kind: type[VideoDataset], root: Path) -> None:
         DatasetError: an archive cannot be fetched, or its checksum is another one; says what to do by hand.
     """
     if root.exists() and not root.is_dir():
-        raise DatasetError(f"{root.resolve()} is a file; give the folder that the dataset is to lie in: DATA=<folder>")
+        raise DatasetError(
+            f"{root.resolve()} is a file; give the folder that the dataset is to lie in: DATA=<folder>"
+        )
     for archive in kind.archives:
         if _is_unpacked(archive, root):
             print(f"{archive.name}: unpacked already", flush=True)
@@ -37,10 +39,17 @@ def download(kind: type[VideoDataset], root: Path) -> None:
         check(archive, file)
         print(f"{archive.name}: unpacking", flush=True)
         names = unpack(file, root / archive.folder)
-        about = {"url": archive.url, "checksum": archive.checksum, "bytes": file.stat().st_size, "files": names}
+        about = {
+            "url": archive.url,
+            "checksum": archive.checksum,
+            "bytes": file.stat().st_size,
+            "files": names,
+        }
         write_json(_note(archive, root), about)
     if kind.archives:
-        print(f"The archives are kept in {(root / '.archives').resolve()}; delete them, not the .json files, when check-data is content.")
+        print(
+            f"The archives are kept in {(root / '.archives').resolve()}; delete them, not the .json files, when check-data is content."
+        )
     print(_by_hand(kind), end="", flush=True)
 
 
@@ -66,7 +75,11 @@ def _by_hand(kind: type[VideoDataset]) -> str:
 def _what_is_left(kind: type[VideoDataset], root: Path, failed: Archive) -> str:
     """Everything that a person without network has to bring, at once."""
     folder = root / ".archives"
-    missing = [one for one in kind.archives if not _is_unpacked(one, root) and not (folder / one.name).exists()]
+    missing = [
+        one
+        for one in kind.archives
+        if not _is_unpacked(one, root) and not (folder / one.name).exists()
+    ]
     return (
         f"{failed.url} could not be fetched (no network, or the server has moved it). What came is kept.\n"
         f"The same command goes on with it. Or get these by hand (page: {kind.page}), put them into {folder.resolve()}, and repeat:\n"
@@ -86,8 +99,15 @@ def fetch(archive: Archive, file: Path) -> bool:
     quiet.setLevel(logging.CRITICAL)
     timeout = ClientTimeout(sock_connect=30, sock_read=60)
     # Without ETags a resumed file could mix two versions; checksums, and those inside archives, find that out.
-    settings = {"segments": SEGMENTS, "retries": RETRIES, "timeout": timeout, "etag_validation": False}
-    if not Pypdl(logger=quiet).start(archive.url, str(partial), display=sys.stdout.isatty(), **settings):
+    settings = {
+        "segments": SEGMENTS,
+        "retries": RETRIES,
+        "timeout": timeout,
+        "etag_validation": False,
+    }
+    if not Pypdl(logger=quiet).start(
+        archive.url, str(partial), display=sys.stdout.isatty(), **settings
+    ):
         with contextlib.suppress(OSError):
             file.parent.rmdir()  # where nothing came
         return False
@@ -98,7 +118,10 @@ def fetch(archive: Archive, file: Path) -> bool:
 def check(archive: Archive, file: Path) -> None:
     """Compare with the published checksum, where there is one. A wrong file is moved aside."""
     if not archive.checksum:
-        print(f"{archive.name}: no checksum is published, taken as it is ({file.stat().st_size:,} bytes)", flush=True)
+        print(
+            f"{archive.name}: no checksum is published, taken as it is ({file.stat().st_size:,} bytes)",
+            flush=True,
+        )
         return
     algorithm, _, expected = archive.checksum.partition(":")
     found = file_digest(file, algorithm)

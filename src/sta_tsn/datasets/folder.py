@@ -40,9 +40,15 @@ class Folder(VideoDataset):
         if (self.root / TABLE).exists():
             classes = sorted({name for place, row in self._rows() for name in _names(row, place)})
         else:
-            classes = sorted(path.name for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+            classes = sorted(
+                path.name
+                for path in self.root.iterdir()
+                if path.is_dir() and not path.name.startswith(".")
+            )
         if len(classes) < 2:
-            raise DatasetError(f"Folder: {self.root.resolve()} holds {len(classes)} classes.\n{self._remedy()}")
+            raise DatasetError(
+                f"Folder: {self.root.resolve()} holds {len(classes)} classes.\n{self._remedy()}"
+            )
         return classes
 
     def records(self, split: int) -> OfficialSplit:
@@ -50,17 +56,25 @@ class Folder(VideoDataset):
         rows = self._rows() if (self.root / TABLE).exists() else []
         if any(row.get("split") for _, row in rows):
             return self._listed_split(rows)
-        everything = without_repeats((place, self._record(row, place)) for place, row in rows) or list(self._files())
-        train, test = hold_out_groups(everything, self.test_share, self.seed * 1000 + split, smallest_first=False)
+        everything = without_repeats(
+            (place, self._record(row, place)) for place, row in rows
+        ) or list(self._files())
+        train, test = hold_out_groups(
+            everything, self.test_share, self.seed * 1000 + split, smallest_first=False
+        )
         return OfficialSplit(train, test)
 
     def _files(self) -> Iterator[VideoRecord]:
         for label, folder in enumerate(self.classes):
             for path in sorted((self.root / folder).iterdir()):
                 if path.is_dir() and not path.name.startswith("."):
-                    raise DatasetError(f"{path.resolve()} is a folder inside a class: move its videos up, or list them in {TABLE}.")
+                    raise DatasetError(
+                        f"{path.resolve()} is a folder inside a class: move its videos up, or list them in {TABLE}."
+                    )
                 if not path.name.startswith("."):  # a broken link too: it counts as missing
-                    yield VideoRecord(f"{folder}/{path.name}", path, (label,), f"{folder}/{_group(path)}")
+                    yield VideoRecord(
+                        f"{folder}/{path.name}", path, (label,), f"{folder}/{_group(path)}"
+                    )
 
     def _rows(self) -> list[tuple[str, dict[str, str]]]:
         rows = read_table(self.root / TABLE, ("path",))
@@ -74,7 +88,9 @@ class Folder(VideoDataset):
         name = inside(row["path"], place)
         path = self.root / name
         labels = tuple(label_of(name, self.classes, place, TABLE) for name in _names(row, place))
-        return VideoRecord(name, path, labels, row.get("group") or f"{Path(name).parent}/{_group(path)}")
+        return VideoRecord(
+            name, path, labels, row.get("group") or f"{Path(name).parent}/{_group(path)}"
+        )
 
     def _listed_split(self, rows: list[tuple[str, dict[str, str]]]) -> OfficialSplit:
         sides: dict[str, list[VideoRecord]] = {side: [] for side in SIDES}
@@ -86,7 +102,9 @@ class Folder(VideoDataset):
         told = {row["group"]: row["split"] for _, row in reversed(rows) if row.get("group")}
         for place, row in rows:
             if row.get("group") and row["split"] != told[row["group"]]:
-                raise DatasetError(f"{place}: group {row['group']!r} is in {told[row['group']]} and in {row['split']}")
+                raise DatasetError(
+                    f"{place}: group {row['group']!r} is in {told[row['group']]} and in {row['split']}"
+                )
         return OfficialSplit(sides["train"], sides["test"], sides["val"] or None)
 
 

@@ -34,9 +34,17 @@ class HMDB51(VideoDataset):
 
     def _read_classes(self) -> list[str]:
         files = self.require(self.lists_folder).glob("*_test_split[123].txt")
-        classes = sorted({path.name.rpartition("_test_split")[0] for path in files if not path.name.startswith("._")})  # of macOS
+        classes = sorted(
+            {
+                path.name.rpartition("_test_split")[0]
+                for path in files
+                if not path.name.startswith("._")
+            }
+        )  # of macOS
         if not classes:
-            raise DatasetError(f"{self.name}: no *_test_split1.txt in {(self.root / self.lists_folder).resolve()}.\n{self._remedy()}")
+            raise DatasetError(
+                f"{self.name}: no *_test_split1.txt in {(self.root / self.lists_folder).resolve()}.\n{self._remedy()}"
+            )
         return classes
 
     def records(self, split: int) -> OfficialSplit:
@@ -52,10 +60,18 @@ class HMDB51(VideoDataset):
         sides: dict[str, list[VideoRecord]] = {"0": [], "1": [], "2": []}
         for label, folder in enumerate(self.classes):
             entries = []
-            for place, line in read_lines(self.require(f"{self.lists_folder}/{folder}_test_split{split}.txt")):
+            for place, line in read_lines(
+                self.require(f"{self.lists_folder}/{folder}_test_split{split}.txt")
+            ):
                 name, _, side = line.rpartition(" ")
-                if side not in sides or "/" in inside(name.strip(), place) or not Path(name.strip()).suffix:
-                    raise DatasetError(f"{place}: {line!r} is not '<clip>.avi' and 1 (train), 2 (test) or 0 (unused)")
+                if (
+                    side not in sides
+                    or "/" in inside(name.strip(), place)
+                    or not Path(name.strip()).suffix
+                ):
+                    raise DatasetError(
+                        f"{place}: {line!r} is not '<clip>.avi' and 1 (train), 2 (test) or 0 (unused)"
+                    )
                 record = self._record(folder, label, name.strip())
                 sides[side].append(record)
                 entries.append((place, record))
@@ -65,4 +81,6 @@ class HMDB51(VideoDataset):
     def _record(self, folder: str, label: int, name: str) -> VideoRecord:
         stem = name.rpartition(".")[0]
         group = stem.rpartition(f"_{folder}_")[0] or stem
-        return VideoRecord(f"{folder}/{stem}", self.root / self.videos_folder / folder / name, (label,), group)
+        return VideoRecord(
+            f"{folder}/{stem}", self.root / self.videos_folder / folder / name, (label,), group
+        )

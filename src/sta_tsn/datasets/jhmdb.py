@@ -26,7 +26,10 @@ class JHMDB(HMDB51):
     published_splits = ((660, 268), (658, 270), (663, 265))
     videos_folder, lists_folder = "ReCompress_Videos", "splits"
     page = "http://jhmdb.is.tue.mpg.de"
-    archives = tuple(Archive(f"http://files.is.tue.mpg.de/jhmdb/{name}.zip") for name in ("splits", "JHMDB_video", "puppet_mask"))
+    archives = tuple(
+        Archive(f"http://files.is.tue.mpg.de/jhmdb/{name}.zip")
+        for name in ("splits", "JHMDB_video", "puppet_mask")
+    )
 
     def actor_mask(self, record: VideoRecord) -> np.ndarray | None:
         """The puppet mask; None where the masks were not unpacked.
@@ -41,8 +44,14 @@ class JHMDB(HMDB51):
             return None
         try:
             mask = np.moveaxis(loadmat(path)["part_mask"], -1, 0) > 0
-        except Exception as error:  # scipy raises anything from KeyError to zlib.error on a damaged file
-            raise DatasetError(f"{path}: no puppet mask can be read from it ({error}); unpack puppet_mask.zip again") from error
+        except (
+            Exception
+        ) as error:  # scipy raises anything from KeyError to zlib.error on a damaged file
+            raise DatasetError(
+                f"{path}: no puppet mask can be read from it ({error}); unpack puppet_mask.zip again"
+            ) from error
         if record.num_frames and len(mask) != record.num_frames:
-            raise DatasetError(f"{path}: {len(mask)} masks for {record.num_frames} frames that decode")
+            raise DatasetError(
+                f"{path}: {len(mask)} masks for {record.num_frames} frames that decode"
+            )
         return mask

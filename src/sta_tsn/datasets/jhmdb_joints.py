@@ -21,7 +21,10 @@ class JHMDBJoints(JHMDB, SkeletonDataset):
 
     layout = "  joint_positions/<class>/<clip>/joint_positions.mat\n  splits/<class>_test_split{1,2,3}.txt"
     videos_folder = "joint_positions"
-    archives = tuple(Archive(f"http://files.is.tue.mpg.de/jhmdb/{name}.zip") for name in ("splits", "joint_positions"))
+    archives = tuple(
+        Archive(f"http://files.is.tue.mpg.de/jhmdb/{name}.zip")
+        for name in ("splits", "joint_positions")
+    )
     num_persons = 1
     skeleton = Skeleton(
         joints=(
@@ -46,16 +49,26 @@ class JHMDBJoints(JHMDB, SkeletonDataset):
 
         try:
             positions = np.asarray(loadmat(path)["pos_img"], np.float32)
-        except Exception as error:  # scipy raises anything from KeyError to zlib.error on a damaged file
-            raise DatasetError(f"{path}: no joints can be read from it ({error}); unpack joint_positions.zip again") from error
+        except (
+            Exception
+        ) as error:  # scipy raises anything from KeyError to zlib.error on a damaged file
+            raise DatasetError(
+                f"{path}: no joints can be read from it ({error}); unpack joint_positions.zip again"
+            ) from error
         joints = len(self.skeleton.joints)
         if positions.ndim != 3 or positions.shape[:2] != (2, joints) or not positions.shape[2]:
-            raise DatasetError(f"{path}: pos_img is {positions.shape}; (2, {joints}, frames) is expected")
+            raise DatasetError(
+                f"{path}: pos_img is {positions.shape}; (2, {joints}, frames) is expected"
+            )
         if not np.isfinite(positions).all():
             frame, joint, _ = np.argwhere(~np.isfinite(positions.T))[0]
-            raise DatasetError(f"{path}: {self.skeleton.joints[joint]} in frame {frame + 1} is {positions[:, joint, frame]}")
+            raise DatasetError(
+                f"{path}: {self.skeleton.joints[joint]} in frame {frame + 1} is {positions[:, joint, frame]}"
+            )
         if len(empty := np.flatnonzero(~positions.any((0, 1)))):
-            raise DatasetError(f"{path}: every joint of frame {empty[0] + 1} is 0, so nobody was annotated")
+            raise DatasetError(
+                f"{path}: every joint of frame {empty[0] + 1} is 0, so nobody was annotated"
+            )
         flat = np.zeros((positions.shape[2], 1, joints, 3), np.float32)
         flat[:, 0, :, :2] = positions.T * np.float32([1, -1])
         return flat

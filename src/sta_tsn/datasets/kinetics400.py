@@ -16,7 +16,10 @@ from sta_tsn.datasets.lists import inside, label_of, read_table, without_repeats
 from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord
 from sta_tsn.errors import DatasetError
 
-PARTS = {"train": ("train",), "val": ("val", "validate", "validation")}  # what the column `split` says of each
+PARTS = {
+    "train": ("train",),
+    "val": ("val", "validate", "validation"),
+}  # what the column `split` says of each
 COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
 
@@ -32,7 +35,9 @@ class Kinetics400(VideoDataset):
     layout = "  annotations/train.csv, val.csv\n  {train,val}/<youtube_id>_<start>_<end>.mp4, or {train,val}/<class>/..."
 
     def _read_classes(self) -> list[str]:
-        return sorted({row["label"] for _, row in read_table(self.require("annotations/train.csv"), COLUMNS)})
+        return sorted(
+            {row["label"] for _, row in read_table(self.require("annotations/train.csv"), COLUMNS)}
+        )
 
     def records(self, split: int) -> OfficialSplit:
         self.check_split(split)
@@ -49,7 +54,9 @@ class Kinetics400(VideoDataset):
         try:
             start, end = int(float(row["time_start"])), int(float(row["time_end"]))
         except (ValueError, OverflowError) as error:  # no number, infinity
-            raise DatasetError(f"{place}: {row['time_start']!r} to {row['time_end']!r} are not seconds") from error
+            raise DatasetError(
+                f"{place}: {row['time_start']!r} to {row['time_end']!r} are not seconds"
+            ) from error
         if not 0 <= start < end:
             raise DatasetError(f"{place}: a clip from second {start} to {end}")
         file = f"{inside(row['youtube_id'], place)}_{start:06d}_{end:06d}.mp4"

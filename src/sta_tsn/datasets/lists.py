@@ -18,9 +18,13 @@ def read_text(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: byte {error.start} is not UTF-8 text; save it as UTF-8 (official lists: unpack them again)") from error
+        raise DatasetError(
+            f"{path}: byte {error.start} is not UTF-8 text; save it as UTF-8 (official lists: unpack them again)"
+        ) from error
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); a text file is expected there") from error
+        raise DatasetError(
+            f"{path}: cannot be read ({error.strerror}); a text file is expected there"
+        ) from error
     if not text.strip():
         raise DatasetError(f"{path}: the file is empty (official lists: unpack them again)")
     return text
@@ -37,7 +41,9 @@ def read_table(path: Path, columns: Iterable[str]) -> list[tuple[str, dict[str, 
     reader = csv.DictReader(StringIO(read_text(path)))
     lacking = [name for name in columns if name not in (reader.fieldnames or [])]
     if lacking:
-        raise DatasetError(f"{path}, line 1: no column {', '.join(lacking)}; the header is {', '.join(reader.fieldnames or [])}")
+        raise DatasetError(
+            f"{path}, line 1: no column {', '.join(lacking)}; the header is {', '.join(reader.fieldnames or [])}"
+        )
     rows = []
     for row in reader:
         place = f"{path}, line {reader.line_num}"
@@ -59,7 +65,13 @@ def read_json_list(path: Path) -> object:
 def inside(name: str, place: str) -> str:
     """`name` without detours, when it is a relative path that stays inside its folder."""
     parts = PurePosixPath(name).parts
-    if not parts or ".." in parts or "\\" in name or PurePosixPath(name).is_absolute() or ":" in parts[0]:
+    if (
+        not parts
+        or ".." in parts
+        or "\\" in name
+        or PurePosixPath(name).is_absolute()
+        or ":" in parts[0]
+    ):
         raise DatasetError(f"{place}: {name!r} is not a path inside the dataset's folder")
     return str(PurePosixPath(name))
 
@@ -69,7 +81,10 @@ def label_of(name: str, classes: list[str], place: str, known_from: str) -> int:
     if name in classes:
         return classes.index(name)
     near = difflib.get_close_matches(name, classes, n=2)
-    raise DatasetError(f"{place}: class {name!r} is not in {known_from}" + (f" (is {' or '.join(near)} meant?)" if near else ""))
+    raise DatasetError(
+        f"{place}: class {name!r} is not in {known_from}"
+        + (f" (is {' or '.join(near)} meant?)" if near else "")
+    )
 
 
 def without_repeats(entries: Iterable[tuple[str, object]]) -> list:

@@ -25,7 +25,13 @@ TIME_LIMIT_SEC = 60.0
 BYTES_PER_SEC = 1e6  # on top: an untrimmed video of THUMOS14 takes its time
 TOOK_LONGER = "decoding took longer than"
 CRASHED = "the decoder failed"
-ANOTHER_DAY = (CRASHED, *(f"not a readable video: {why}" for why in ("Permission", "Input/output", "Cannot allocate", "Too many open")))
+ANOTHER_DAY = (
+    CRASHED,
+    *(
+        f"not a readable video: {why}"
+        for why in ("Permission", "Input/output", "Cannot allocate", "Too many open")
+    ),
+)
 SECONDS_BETWEEN_WRITES = 20.0
 NO_VIDEO_FORMATS = ("tty", "image2", "gif")  # FFmpeg plays text files and pictures, too
 EXACT_DURATION_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # AVI's and MPEG's is not
@@ -55,14 +61,22 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
     types = {field.name: field.type for field in fields(ManifestRow)}
     with open(path, newline="", encoding="utf-8") as file:
         try:
-            rows = [ManifestRow(**{key: types[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
+            rows = [
+                ManifestRow(**{key: types[key](value) for key, value in row.items()})
+                for row in csv.DictReader(file)
+            ]
         except (TypeError, KeyError, ValueError) as error:
-            raise DatasetError(f"{path} is damaged. Delete it: the frames are counted anew.") from error
+            raise DatasetError(
+                f"{path} is damaged. Delete it: the frames are counted anew."
+            ) from error
     return {row.path: row for row in rows}
 
 
 def build_manifest(
-    records: list[VideoRecord], path: str | os.PathLike, time_limit_sec: float = TIME_LIMIT_SEC, retry_slow: bool = False
+    records: list[VideoRecord],
+    path: str | os.PathLike,
+    time_limit_sec: float = TIME_LIMIT_SEC,
+    retry_slow: bool = False,
 ) -> Manifest:
     """Count the frames of every record's file that exists; reuse what `path` already knows.
 
@@ -73,7 +87,11 @@ def build_manifest(
             named with that reason.
         retry_slow: look again at files that took longer than the limit; a busy machine may have been at fault.
     """
-    known = {file: row for file, row in read_manifest(path).items() if not row.reason.startswith(ANOTHER_DAY)}
+    known = {
+        file: row
+        for file, row in read_manifest(path).items()
+        if not row.reason.startswith(ANOTHER_DAY)
+    }
     if retry_slow:
         known = {file: row for file, row in known.items() if not row.reason.startswith(TOOK_LONGER)}
     todo, gone = [], set()
@@ -99,11 +117,16 @@ def _count_all(todo: list[ManifestRow], known: Manifest, path, time_limit_sec: f
     from rich.progress import track
 
     workers = min(os.cpu_count() or 1, len(todo))
-    context = multiprocessing.get_context("spawn")  # a forked decoder can inherit a locked lock and hang
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a forked decoder can inherit a locked lock and hang
     last_write = time.monotonic()
     with ProcessPool(max_workers=workers, context=context) as pool:
         limits = [time_limit_sec + row.size_bytes / BYTES_PER_SEC for row in todo]
-        futures = [(row, limit, pool.schedule(probe, [row.path], timeout=limit)) for row, limit in zip(todo, limits, strict=True)]
+        futures = [
+            (row, limit, pool.schedule(probe, [row.path], timeout=limit))
+            for row, limit in zip(todo, limits, strict=True)
+        ]
         try:
             for row, limit, future in track(futures, description="Counting frames that decode"):
                 known[row.path] = _outcome(row, future, limit)
@@ -156,16 +179,28 @@ def probe(path: str) -> dict:
                 frames += 1
                 if frames == 1 and frame.rotation % 180:  # of a telephone held upright
                     size = size[::-1]
-            found = {"num_frames": frames, "width_px": size[0], "height_px": size[1], "fps": float(stream.average_rate or 0)}
-            own = float(stream.duration * stream.time_base) if stream.duration else 0  # the sound may be longer
+            found = {
+                "num_frames": frames,
+                "width_px": size[0],
+                "height_px": size[1],
+                "fps": float(stream.average_rate or 0),
+            }
+            own = (
+                float(stream.duration * stream.time_base) if stream.duration else 0
+            )  # the sound may be longer
             expected = (own or (container.duration or 0) / av.time_base) * found["fps"]
     except (av.FFmpegError, ValueError) as error:
-        return {"reason": f"not a readable video: {error.strerror if hasattr(error, 'strerror') else error}"}
+        return {
+            "reason": f"not a readable video: {error.strerror if hasattr(error, 'strerror') else error}"
+        }
     if frames == 0:
         return {"reason": "no frame decodes"}
     missing_bytes = _riff_bytes_missing(path)
     if missing_bytes:
-        return {**found, "reason": f"truncated: {missing_bytes} bytes are missing, {frames} frames decode"}
+        return {
+            **found,
+            "reason": f"truncated: {missing_bytes} bytes are missing, {frames} frames decode",
+        }
     if kind in EXACT_DURATION_FORMATS and frames < 0.9 * expected - 2:
         return {**found, "reason": f"truncated: {frames} of about {expected:.0f} frames decode"}
     return found
@@ -173,7 +208,11 @@ def probe(path: str) -> dict:
 
 def numbered_pictures(folder: Path) -> list[Path]:
     """The frames of a video that is stored as pictures, in order."""
-    pictures = (path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png") and path.stem.isdigit())
+    pictures = (
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png") and path.stem.isdigit()
+    )
     return sorted(pictures, key=lambda path: (int(path.stem), path.name))
 
 
@@ -186,15 +225,25 @@ def _probe_pictures(folder: Path) -> dict:
     numbers = [int(path.stem) for path in pictures]
     for before, after in pairwise(numbers):
         if after != before + 1:
-            return {"reason": f"picture {before + 1:05d} is missing" if after > before else f"picture {after:05d} is there twice"}
+            return {
+                "reason": f"picture {before + 1:05d} is missing"
+                if after > before
+                else f"picture {after:05d} is there twice"
+            }
     size = None
     for path in pictures:
         picture = cv2.imread(str(path))
         if picture is None:
             return {"reason": f"{path.name} is not a readable picture"}
         if picture.shape != (size := size or picture.shape):
-            return {"reason": f"{path.name} is {picture.shape[1]}x{picture.shape[0]}, the pictures before it {size[1]}x{size[0]}"}
-    return {"num_frames": len(pictures), "width_px": picture.shape[1], "height_px": picture.shape[0]}
+            return {
+                "reason": f"{path.name} is {picture.shape[1]}x{picture.shape[0]}, the pictures before it {size[1]}x{size[0]}"
+            }
+    return {
+        "num_frames": len(pictures),
+        "width_px": picture.shape[1],
+        "height_px": picture.shape[0],
+    }
 
 
 def _riff_bytes_missing(path: str) -> int:
@@ -208,7 +257,9 @@ def _riff_bytes_missing(path: str) -> int:
 
 def _write(path: str | os.PathLike, manifest: Manifest, gone: Collection[str] = ()) -> None:
     """With what another process counted meanwhile."""
-    manifest = {file: row for file, row in (read_manifest(path) | manifest).items() if file not in gone}
+    manifest = {
+        file: row for file, row in (read_manifest(path) | manifest).items() if file not in gone
+    }
     with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(ManifestRow)])
         writer.writeheader()

@@ -57,10 +57,14 @@ class OfficialSplit:
     val: list[VideoRecord] | None = None
 
     def __post_init__(self):
-        sides = Counter(record.id for side in (self.train, self.test, self.val or []) for record in side)
+        sides = Counter(
+            record.id for side in (self.train, self.test, self.val or []) for record in side
+        )
         twice = [name for name, count in sides.items() if count > 1]
         if twice:
-            raise DatasetError(f"{len(twice)} videos are on two sides of the split (or twice on one): {', '.join(twice[:5])}")
+            raise DatasetError(
+                f"{len(twice)} videos are on two sides of the split (or twice on one): {', '.join(twice[:5])}"
+            )
 
     @property
     def videos(self) -> list[VideoRecord]:
@@ -111,7 +115,11 @@ class VideoDataset(ABC):
 
     def listed(self) -> list[VideoRecord]:
         """Every video that any split names, once."""
-        videos = {record.id: record for split in range(1, self.num_splits + 1) for record in self.records(split).videos}
+        videos = {
+            record.id: record
+            for split in range(1, self.num_splits + 1)
+            for record in self.records(split).videos
+        }
         return list(videos.values())
 
     def key_frames(self, record: VideoRecord) -> np.ndarray | None:
@@ -126,18 +134,24 @@ class VideoDataset(ABC):
         """A file or folder that the layout promises."""
         path = self.root / relative
         if not path.exists():
-            raise DatasetError(f"{self.name}: looked for {path.resolve()}, which does not exist.\n{self._remedy()}")
+            raise DatasetError(
+                f"{self.name}: looked for {path.resolve()}, which does not exist.\n{self._remedy()}"
+            )
         return path
 
     def check_split(self, split: int) -> None:
         if not 1 <= split <= self.num_splits:
-            raise DatasetError(f"{self.name} has splits 1 to {self.num_splits}; SPLIT={split} was asked for.")
+            raise DatasetError(
+                f"{self.name} has splits 1 to {self.num_splits}; SPLIT={split} was asked for."
+            )
 
     def _remedy(self) -> str:
         return f"Expected layout under DATA=<folder>:\n{self.layout}"
 
 
-def hold_out_groups(records: list[VideoRecord], share: float, seed: int, smallest_first: bool = True) -> tuple[list, list]:
+def hold_out_groups(
+    records: list[VideoRecord], share: float, seed: int, smallest_first: bool = True
+) -> tuple[list, list]:
     """Split into (kept, held out) so that no group is on both sides.
 
     No class gives up more than `share` of its clips, but one group at least, its smallest, if it has two: a class never
@@ -151,7 +165,11 @@ def hold_out_groups(records: list[VideoRecord], share: float, seed: int, smalles
     for record in records:
         members.setdefault(record.group, []).append(record)
     clips_of_class = Counter(label for record in records for label in record.labels)
-    groups_of_class = Counter(label for group in members.values() for label in {one for record in group for one in record.labels})
+    groups_of_class = Counter(
+        label
+        for group in members.values()
+        for label in {one for record in group for one in record.labels}
+    )
 
     held_groups: set[str] = set()
     held_clips: Counter[int] = Counter()
@@ -163,7 +181,9 @@ def hold_out_groups(records: list[VideoRecord], share: float, seed: int, smalles
     def hold_out(names: list[str], may_exceed: bool) -> None:
         for name in names:
             adds = Counter(label for record in members[name] for label in record.labels)
-            if name not in held_groups and all(affordable(label, clips, may_exceed) for label, clips in adds.items()):
+            if name not in held_groups and all(
+                affordable(label, clips, may_exceed) for label, clips in adds.items()
+            ):
                 held_groups.add(name)
                 held_clips.update(adds)
 

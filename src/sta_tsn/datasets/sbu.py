@@ -23,7 +23,16 @@ FOLDS = (
     ("s02s01", "s02s06", "s03s02", "s03s06"),
     ("s04s02", "s04s03", "s04s06", "s06s02", "s06s03"),
 )
-CLASSES = ("approaching", "departing", "kicking", "pushing", "shaking hands", "hugging", "exchanging object", "punching")
+CLASSES = (
+    "approaching",
+    "departing",
+    "kicking",
+    "pushing",
+    "shaking hands",
+    "hugging",
+    "exchanging object",
+    "punching",
+)
 
 
 class SBU(SkeletonDataset):
@@ -63,10 +72,17 @@ class SBU(SkeletonDataset):
         numbers = [f"{label:02d}" for label in range(1, len(CLASSES) + 1)]
         for folder in sorted(path for path in self.require(pair).iterdir() if path.is_dir()):
             if folder.name not in numbers:
-                raise DatasetError(f"{folder}: class {folder.name!r} is not one of 01 to {numbers[-1]}")
+                raise DatasetError(
+                    f"{folder}: class {folder.name!r} is not one of 01 to {numbers[-1]}"
+                )
             for take in sorted(path.name for path in folder.iterdir() if path.is_dir()):
                 label = numbers.index(folder.name)
-                yield VideoRecord(f"{folder.name}/{pair}_{take}", folder / take / "skeleton_pos.txt", (label,), pair)
+                yield VideoRecord(
+                    f"{folder.name}/{pair}_{take}",
+                    folder / take / "skeleton_pos.txt",
+                    (label,),
+                    pair,
+                )
 
     def read(self, path: Path) -> np.ndarray:
         """(T, 2, 15, 3) in metres; see `read_sbu_skeleton`."""

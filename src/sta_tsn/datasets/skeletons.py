@@ -33,7 +33,9 @@ class Skeleton:
     def mirrored(self) -> list[int]:
         """Index of each joint's counterpart on the other side of the body; of itself in the middle."""
         other = {"left": "right", "right": "left"}
-        names = ["_".join(other.get(part, part) for part in name.split("_")) for name in self.joints]
+        names = [
+            "_".join(other.get(part, part) for part in name.split("_")) for name in self.joints
+        ]
         return [self.joints.index(name) for name in names]
 
 
@@ -67,7 +69,9 @@ def read_sbu_skeleton(path: Path) -> np.ndarray:
         cells = line.split(",")
         if len(cells) != SBU_COLUMNS:
             held = f"{(len(cells) - 1) / 3:g} joints in place of 2 x 15"
-            raise DatasetError(f"{place}: {len(cells)} columns, {SBU_COLUMNS} are expected ({held}); the last is {cells[-1]!r}")
+            raise DatasetError(
+                f"{place}: {len(cells)} columns, {SBU_COLUMNS} are expected ({held}); the last is {cells[-1]!r}"
+            )
         number, *values = (_number(cell, place, column) for column, cell in enumerate(cells, 1))
         if before is not None and number != before + 1:
             raise DatasetError(f"{place}: frame {number:g} after frame {before:g}")
@@ -81,7 +85,9 @@ def _joints(values: list[float], place: str) -> np.ndarray:
     persons = np.array(values, np.float32).reshape(2, -1)
     for number, person in enumerate(persons, 1):
         if not person.any():
-            raise DatasetError(f"{place}: every joint of person {number} is 0, so nobody was tracked")
+            raise DatasetError(
+                f"{place}: every joint of person {number} is 0, so nobody was tracked"
+            )
     return persons
 
 
@@ -105,8 +111,12 @@ def read_ntu_skeleton(path: Path) -> np.ndarray:
                 raise DatasetError(f"{place}: tracking id {cells[0]} is in this frame twice")
             joints = _count(lines, path, "joints")
             if joints != NTU_JOINTS:
-                raise DatasetError(f"{place}: the body has {joints} joints, {NTU_JOINTS} are expected")
-            bodies[cells[0]] = np.array([_ntu_joint(lines, path) for _ in range(joints)], np.float32)
+                raise DatasetError(
+                    f"{place}: the body has {joints} joints, {NTU_JOINTS} are expected"
+                )
+            bodies[cells[0]] = np.array(
+                [_ntu_joint(lines, path) for _ in range(joints)], np.float32
+            )
         frames.append(bodies)
     left = next(lines, None)
     if left:
@@ -123,13 +133,17 @@ def _ntu_joint(lines: Iterator[tuple[str, str]], path: Path) -> list[float]:
     return [_number(cell, place, column) for column, cell in enumerate(cells[:3], 1)]
 
 
-def _cells(lines: Iterator[tuple[str, str]], path: Path, columns: int, what: str) -> tuple[str, list[str]]:
+def _cells(
+    lines: Iterator[tuple[str, str]], path: Path, columns: int, what: str
+) -> tuple[str, list[str]]:
     place, line = next(lines, (str(path), ""))
     if not line:
         raise DatasetError(f"{path}: the file ends where {what} is expected")
     cells = line.split()
     if len(cells) != columns:
-        raise DatasetError(f"{place}: {len(cells)} values in place of the {columns} of {what}: {line[:60]!r}")
+        raise DatasetError(
+            f"{place}: {len(cells)} values in place of the {columns} of {what}: {line[:60]!r}"
+        )
     return place, cells
 
 

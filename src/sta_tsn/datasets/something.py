@@ -36,7 +36,9 @@ class SomethingV1(VideoDataset):
         classes: list[str] = []
         for place, line in read_lines(self.require("something-something-v1-labels.csv")):
             if line in classes:
-                raise DatasetError(f"{place}: class {line!r} is listed already (line {classes.index(line) + 1})")
+                raise DatasetError(
+                    f"{place}: class {line!r} is listed already (line {classes.index(line) + 1})"
+                )
             classes.append(line)
         return classes
 
@@ -73,7 +75,9 @@ class SomethingV2(VideoDataset):
 
     def _read_classes(self) -> list[str]:
         path, numbers = self._list("labels")
-        if not isinstance(numbers, dict) or sorted(map(str, numbers.values())) != sorted(map(str, range(len(numbers)))):
+        if not isinstance(numbers, dict) or sorted(map(str, numbers.values())) != sorted(
+            map(str, range(len(numbers)))
+        ):
             raise DatasetError(f'{path} is not {{"<class>": "<number from 0>", ...}}')
         return sorted(numbers, key=lambda name: int(numbers[name]))
 
@@ -84,7 +88,9 @@ class SomethingV2(VideoDataset):
     def _read_part(self, part: str) -> list[VideoRecord]:
         path, videos = self._list(part)
         if not isinstance(videos, list) or not videos:
-            raise DatasetError(f'{path} is not a list of {{"id": ..., "template": ...}}, one at least')
+            raise DatasetError(
+                f'{path} is not a list of {{"id": ..., "template": ...}}, one at least'
+            )
         entries = []
         for number, video in enumerate(videos, 1):
             place = f"{path}, video {number}"

@@ -21,11 +21,20 @@ class VideoSplit:
     @property
     def fingerprint(self) -> str:
         """Changes with any video, label, frame count, file size (a copy encoded anew) or side."""
-        return fingerprint([[(r.id, r.labels, r.num_frames, r.size_bytes) for r in side] for side in (self.train, self.val, self.test)])
+        return fingerprint(
+            [
+                [(r.id, r.labels, r.num_frames, r.size_bytes) for r in side]
+                for side in (self.train, self.val, self.test)
+            ]
+        )
 
 
 def moving_only(
-    dataset: VideoDataset, split: int, videos: VideoSplit, allow_missing: bool = False, say: Callable[[str], None] = print
+    dataset: VideoDataset,
+    split: int,
+    videos: VideoSplit,
+    allow_missing: bool = False,
+    say: Callable[[str], None] = print,
 ) -> VideoSplit:
     """Without videos of a single frame, which have no optical flow; in testing they count as missing.
 
@@ -35,7 +44,9 @@ def moving_only(
     still = [record.id for side in sides for record in side if record.num_frames < 2]
     if not still:
         return videos
-    say(f"Left out, because a single frame has no optical flow: {len(still)} videos ({', '.join(still[:5])}{', ...' * (len(still) > 5)}).")
+    say(
+        f"Left out, because a single frame has no optical flow: {len(still)} videos ({', '.join(still[:5])}{', ...' * (len(still) > 5)})."
+    )
     train, val, test = ([record for record in side if record.num_frames > 1] for side in sides)
     _check_classes(dataset, split, train, test, allow_missing, say)
     return VideoSplit(train, val, test, videos.num_test_missing + len(videos.test) - len(test))
@@ -63,11 +74,15 @@ def prepare_split(
         ConfigError: val_share is no share.
     """
     if not 0 <= val_share < 1:
-        raise ConfigError(f"data.val_share={val_share}: the share of the training clips to hold out, from 0 to below 1 (10 % is 0.1).")
+        raise ConfigError(
+            f"data.val_share={val_share}: the share of the training clips to hold out, from 0 to below 1 (10 % is 0.1)."
+        )
     official = dataset.records(split)
     _check_labels(dataset, split, official)
     if dataset.published_classes not in (None, len(dataset.classes)):
-        say(f"{dataset.name}: the lists name {len(dataset.classes)} classes, {dataset.published_classes} are published.")
+        say(
+            f"{dataset.name}: the lists name {len(dataset.classes)} classes, {dataset.published_classes} are published."
+        )
     if dataset.published_splits:
         train_published, test_published = dataset.published_splits[split - 1]
         if (len(official.train), len(official.test)) != (train_published, test_published):
@@ -83,7 +98,8 @@ def prepare_split(
     if absent and not allow_missing:
         raise DatasetError(_missing_message(dataset, split, absent, official))
     broken, broken_test = (
-        [(r, row.reason) for r in lost if (row := manifest.get(str(r.path.absolute())))] for lost in (train_lost + test_lost, test_lost)
+        [(r, row.reason) for r in lost if (row := manifest.get(str(r.path.absolute())))]
+        for lost in (train_lost + test_lost, test_lost)
     )
     if broken_test and not allow_missing:
         raise DatasetError(
@@ -100,7 +116,9 @@ def prepare_split(
     return VideoSplit(train, val, test, num_test_missing=len(test_lost))
 
 
-def _usable(records: list[VideoRecord], manifest: Manifest) -> tuple[list[VideoRecord], list[VideoRecord]]:
+def _usable(
+    records: list[VideoRecord], manifest: Manifest
+) -> tuple[list[VideoRecord], list[VideoRecord]]:
     usable, lost = [], []
     for record in records:
         row = manifest.get(str(record.path.absolute()))
@@ -116,13 +134,21 @@ def _check_labels(dataset: VideoDataset, split: int, official: OfficialSplit) ->
     name, last = f"{dataset.name} split {split}", len(dataset.classes) - 1
     for record in official.videos:
         if not all(0 <= label <= last for label in record.labels):
-            raise DatasetError(f"{name}: {record.id} has labels {record.labels}, classes are 0 to {last}.")
-    unlabelled = [record.id for record in official.train + (official.val or []) if not record.labels]
+            raise DatasetError(
+                f"{name}: {record.id} has labels {record.labels}, classes are 0 to {last}."
+            )
+    unlabelled = [
+        record.id for record in official.train + (official.val or []) if not record.labels
+    ]
     if unlabelled:
-        raise DatasetError(f"{name}: {len(unlabelled)} videos to learn from have no label: {', '.join(unlabelled[:5])}")
+        raise DatasetError(
+            f"{name}: {len(unlabelled)} videos to learn from have no label: {', '.join(unlabelled[:5])}"
+        )
 
 
-def _missing_message(dataset: VideoDataset, split: int, absent: list[VideoRecord], official: OfficialSplit) -> str:
+def _missing_message(
+    dataset: VideoDataset, split: int, absent: list[VideoRecord], official: OfficialSplit
+) -> str:
     names = "\n".join(f"  {r.path}" for r in absent[:5])
     return (
         f"{dataset.name} split {split} lists {len(official.videos)} videos, {len(absent)} of them are not in {dataset.root.resolve()}:\n"
@@ -140,15 +166,21 @@ def _check_classes(dataset, split, train, test, allow_missing, say) -> None:
     if not train:
         raise DatasetError(f"{dataset.name} split {split}: no training video is left.")
     if not test:
-        raise DatasetError(f"{dataset.name} split {split}: no test video is left, so nothing could be measured.")
+        raise DatasetError(
+            f"{dataset.name} split {split}: no test video is left, so nothing could be measured."
+        )
     untrained, untested = (_classes_not_in(side, dataset.classes) for side in (train, test))
     if untrained:
         message = f"{dataset.name} split {split}: {_without_clips(untrained, dataset.classes, 'training')}."
         if not allow_missing:
-            raise DatasetError(f"{message} Add clips, remove the class, or set ALLOW_MISSING=1 to go on.")
+            raise DatasetError(
+                f"{message} Add clips, remove the class, or set ALLOW_MISSING=1 to go on."
+            )
         say(message)
     if untested:
-        say(f"{dataset.name} split {split}: {_without_clips(untested, dataset.classes, 'test')}. Nothing is measured of them.")
+        say(
+            f"{dataset.name} split {split}: {_without_clips(untested, dataset.classes, 'test')}. Nothing is measured of them."
+        )
 
 
 def _classes_not_in(side: list[VideoRecord], classes: list[str]) -> list[str]:

@@ -20,7 +20,14 @@ from sta_tsn.datasets.records import Archive, OfficialSplit, VideoDataset, Video
 from sta_tsn.datasets.ucf101 import UCF101
 from sta_tsn.errors import DatasetError
 
-FIELDS = {"video_name", "primary_action", "primary_action_index", "secondary_actions", "secondary_actions_indices", "frame_rate_FPS"}
+FIELDS = {
+    "video_name",
+    "primary_action",
+    "primary_action_index",
+    "secondary_actions",
+    "secondary_actions_indices",
+    "frame_rate_FPS",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,10 @@ class THUMOS14(VideoDataset):
             "https://www.crcv.ucf.edu/THUMOS14/Validation_set/TH14_Temporal_annotations_validation.zip",
             folder="TH14_Temporal_annotations_validation",
         ),
-        Archive("https://www.crcv.ucf.edu/THUMOS14/test_set/TH14_Temporal_annotations_test.zip", folder="TH14_Temporal_annotations_test"),
+        Archive(
+            "https://www.crcv.ucf.edu/THUMOS14/test_set/TH14_Temporal_annotations_test.zip",
+            folder="TH14_Temporal_annotations_test",
+        ),
         Archive("https://storage.googleapis.com/thumos14_files/TH14_validation_set_mp4.zip"),
     )
     by_hand = (
@@ -75,17 +85,25 @@ class THUMOS14(VideoDataset):
 
     def records(self, split: int) -> OfficialSplit:
         self.check_split(split)
-        val = self._read_set("validation_set_meta/validation_set.mat", "validation_videos", "validation")
+        val = self._read_set(
+            "validation_set_meta/validation_set.mat", "validation_videos", "validation"
+        )
         test = self._read_set("test_set_meta/test_set.mat", "test_videos", "TH14_test_set_mp4")
         return OfficialSplit(train=self.ucf101.listed(), val=val, test=test)
 
     def key_frames(self, record: VideoRecord) -> np.ndarray | None:
         """Frames inside an interval of one of the video's classes; ambiguous instances count as none."""
-        intervals = [interval for interval in self.intervals.get(record.path.stem, ()) if interval.label in record.labels]
+        intervals = [
+            interval
+            for interval in self.intervals.get(record.path.stem, ())
+            if interval.label in record.labels
+        ]
         if not intervals:
             return None
         times = (np.arange(record.num_frames) + 0.5) / self._fps[record.path.stem]
-        return np.any([(times >= one.start_sec) & (times <= one.end_sec) for one in intervals], axis=0)
+        return np.any(
+            [(times >= one.start_sec) & (times <= one.end_sec) for one in intervals], axis=0
+        )
 
     @cached_property
     def intervals(self) -> dict[str, list[Interval]]:
@@ -95,7 +113,11 @@ class THUMOS14(VideoDataset):
             folder = self.root / f"TH14_Temporal_annotations_{part}"
             for path in sorted(folder.rglob(f"annotation/*{suffix}.txt")):
                 name = path.stem.removesuffix(suffix)
-                label = None if name == "Ambiguous" else label_of(name, self.classes, str(path), "UCF101's classInd.txt")
+                label = (
+                    None
+                    if name == "Ambiguous"
+                    else label_of(name, self.classes, str(path), "UCF101's classInd.txt")
+                )
                 for place, line in read_lines(path):
                     video, interval = _interval(line, label, place)
                     found.setdefault(video, []).append(interval)
@@ -103,8 +125,15 @@ class THUMOS14(VideoDataset):
 
     @cached_property
     def _fps(self) -> dict[str, float]:
-        files = (("validation_set_meta/validation_set.mat", "validation_videos"), ("test_set_meta/test_set.mat", "test_videos"))
-        return {video["video_name"]: float(video["frame_rate_FPS"]) for file in files for video in self._load(*file)}
+        files = (
+            ("validation_set_meta/validation_set.mat", "validation_videos"),
+            ("test_set_meta/test_set.mat", "test_videos"),
+        )
+        return {
+            video["video_name"]: float(video["frame_rate_FPS"])
+            for file in files
+            for video in self._load(*file)
+        }
 
     def _load(self, relative: str, variable: str) -> list[dict]:
         from scipy.io import loadmat
@@ -112,9 +141,15 @@ class THUMOS14(VideoDataset):
         path = self.require(relative)
         try:
             videos = np.atleast_1d(loadmat(path, simplify_cells=True)[variable]).tolist()
-            assert all(video.keys() >= FIELDS for video in videos), f"every video has {', '.join(sorted(FIELDS))}"
-        except Exception as error:  # scipy raises anything from KeyError to struct.error on a damaged file
-            raise DatasetError(f"{path}: no list {variable!r} can be read from it ({error}); unpack the archive again") from error
+            assert all(video.keys() >= FIELDS for video in videos), (
+                f"every video has {', '.join(sorted(FIELDS))}"
+            )
+        except (
+            Exception
+        ) as error:  # scipy raises anything from KeyError to struct.error on a damaged file
+            raise DatasetError(
+                f"{path}: no list {variable!r} can be read from it ({error}); unpack the archive again"
+            ) from error
         return videos
 
     def _read_set(self, relative: str, variable: str, folder: str) -> list[VideoRecord]:
@@ -123,7 +158,12 @@ class THUMOS14(VideoDataset):
             place = f"{self.root / relative}, video {number}"
             name = inside(str(video["video_name"]), place)
             path = self.root / folder / f"{name}.mp4"
-            entries.append((place, VideoRecord(f"{folder}/{name}", path, self._labels(video, place), group=name)))
+            entries.append(
+                (
+                    place,
+                    VideoRecord(f"{folder}/{name}", path, self._labels(video, place), group=name),
+                )
+            )
         return without_repeats(entries)
 
     def _labels(self, video: dict, place: str) -> tuple[int, ...]:
@@ -131,10 +171,17 @@ class THUMOS14(VideoDataset):
         if video.get("background_video") == "YES":
             return ()
         names = [video["primary_action"], *np.atleast_1d(video["secondary_actions"])]
-        numbers = [video["primary_action_index"], *np.atleast_1d(video["secondary_actions_indices"])]
-        labels = [label_of(str(name), self.classes, place, "UCF101's classInd.txt") for name in names]
+        numbers = [
+            video["primary_action_index"],
+            *np.atleast_1d(video["secondary_actions_indices"]),
+        ]
+        labels = [
+            label_of(str(name), self.classes, place, "UCF101's classInd.txt") for name in names
+        ]
         if [label + 1 for label in labels] != [int(number) for number in numbers]:
-            raise DatasetError(f"{place}: classes {[str(name) for name in names]} with indices {[int(n) for n in numbers]}")
+            raise DatasetError(
+                f"{place}: classes {[str(name) for name in names]} with indices {[int(n) for n in numbers]}"
+            )
         return tuple(dict.fromkeys(labels))
 
 
@@ -143,7 +190,9 @@ def _interval(line: str, label: int | None, place: str) -> tuple[str, Interval]:
         video, start, end = line.split()
         interval = Interval(label, float(start), float(end))
     except ValueError as error:
-        raise DatasetError(f"{place}: {line!r} is not '<video> <start> <end>' in seconds") from error
+        raise DatasetError(
+            f"{place}: {line!r} is not '<video> <start> <end>' in seconds"
+        ) from error
     if not 0 <= interval.start_sec <= interval.end_sec:
         raise DatasetError(f"{place}: {line!r} ends before it starts")
     return video, interval

@@ -37,16 +37,25 @@ class UCF101(VideoDataset):
         for place, line in read_lines(self.require("ucfTrainTestlist/classInd.txt")):
             number, _, name = line.partition(" ")
             if number != str(len(classes) + 1) or not name or " " in name or name in classes:
-                raise DatasetError(f"{place}: {line!r} is not '{len(classes) + 1} <Class>' with a new class")
+                raise DatasetError(
+                    f"{place}: {line!r} is not '{len(classes) + 1} <Class>' with a new class"
+                )
             classes.append(name)
         return classes
 
     def records(self, split: int) -> OfficialSplit:
         self.check_split(split)
-        return OfficialSplit(*(self._read_list(f"ucfTrainTestlist/{part}list{split:02d}.txt") for part in ("train", "test")))
+        return OfficialSplit(
+            *(
+                self._read_list(f"ucfTrainTestlist/{part}list{split:02d}.txt")
+                for part in ("train", "test")
+            )
+        )
 
     def _read_list(self, relative: str) -> list[VideoRecord]:
-        return without_repeats((place, self._record(line, place)) for place, line in read_lines(self.require(relative)))
+        return without_repeats(
+            (place, self._record(line, place)) for place, line in read_lines(self.require(relative))
+        )
 
     def _record(self, line: str, place: str) -> VideoRecord:
         name, _, number = line.partition(" ")
@@ -56,9 +65,13 @@ class UCF101(VideoDataset):
         folder, file = parts
         label = label_of(folder, self.classes, place, "classInd.txt")
         if number and number.strip() != str(label + 1):
-            raise DatasetError(f"{place}: label {number.strip()} for class {folder!r}, which classInd.txt numbers {label + 1}")
+            raise DatasetError(
+                f"{place}: label {number.strip()} for class {folder!r}, which classInd.txt numbers {label + 1}"
+            )
         stem = file.rpartition(".")[0]
         group = re.search(r"_(g\d+)_c\d+$", stem)
         if not group:
             raise DatasetError(f"{place}: {file!r} names no group (v_<Class>_gXX_cXX.avi)")
-        return VideoRecord(f"{folder}/{stem}", self.root / "UCF-101" / name, (label,), f"{folder}_{group[1]}")
+        return VideoRecord(
+            f"{folder}/{stem}", self.root / "UCF-101" / name, (label,), f"{folder}_{group[1]}"
+        )

@@ -21,7 +21,15 @@ from sta_tsn.datasets.lists import inside
 from sta_tsn.errors import DatasetError
 
 MAX_GROWTH = 100  # text lists shrink about twentyfold, videos not at all
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
@@ -90,10 +98,14 @@ def check_members(archive: Path, members: list[Member], limit_bytes: int) -> int
     for member in members:
         inside(member.name, str(archive))
         if not member.plain:
-            raise DatasetError(f"{archive}: {member.name!r} is a link or a device; nothing was unpacked. Is this the official archive?")
+            raise DatasetError(
+                f"{archive}: {member.name!r} is a link or a device; nothing was unpacked. Is this the official archive?"
+            )
     total = sum(member.size_bytes for member in members)
     if total > limit_bytes:
-        raise DatasetError(f"{archive}: would grow from {archive.stat().st_size:,} to {total:,} bytes; nothing of it was unpacked.")
+        raise DatasetError(
+            f"{archive}: would grow from {archive.stat().st_size:,} to {total:,} bytes; nothing of it was unpacked."
+        )
     return total
 
 
@@ -101,7 +113,9 @@ def check_room(archive: Path, needed_bytes: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
-        raise DatasetError(f"{archive}: needs {needed_bytes:,} bytes, {free:,} are free at {folder.resolve()}; make room and repeat.")
+        raise DatasetError(
+            f"{archive}: needs {needed_bytes:,} bytes, {free:,} are free at {folder.resolve()}; make room and repeat."
+        )
 
 
 @contextmanager
@@ -124,12 +138,18 @@ def _members(archive: Path) -> Iterator[list[Member]]:
             "macOS: brew install unar) and repeat."
         ) from error
     except (*DAMAGED, rarfile.Error, IsADirectoryError) as error:
-        reason = str(error).splitlines()[0].rstrip(":")  # tarfile goes on with every method it tried
-        raise DatasetError(f"{archive}: cannot be unpacked ({reason}). Delete it and repeat, or unpack it by hand.") from error
+        reason = (
+            str(error).splitlines()[0].rstrip(":")
+        )  # tarfile goes on with every method it tried
+        raise DatasetError(
+            f"{archive}: cannot be unpacked ({reason}). Delete it and repeat, or unpack it by hand."
+        ) from error
 
 
 def _zip_member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    kind = info.external_attr >> 28  # Unix file type; 0 where the archive was made elsewhere, 8 for a plain file
+    kind = (
+        info.external_attr >> 28
+    )  # Unix file type; 0 where the archive was made elsewhere, 8 for a plain file
     return Member(info.filename, info.file_size, kind in (0, 8), lambda: file.open(info))
 
 

@@ -25,9 +25,13 @@ def fuse(tables: Sequence[ScoreTable], weights: Sequence[float]) -> ScoreTable:
         UserError: ids missing on one side (they are listed), other classes or labels, wrong weights.
     """
     if len(tables) < 2 or len(tables) != len(weights):
-        raise UserError(f"fusing takes two or more score tables and as many weights, not {len(tables)} and {len(weights)}")
+        raise UserError(
+            f"fusing takes two or more score tables and as many weights, not {len(tables)} and {len(weights)}"
+        )
     if not all(0 <= weight < math.inf for weight in weights) or not sum(weights):
-        raise UserError(f"weights {list(weights)}: none may be negative or without bound, one must be positive")
+        raise UserError(
+            f"weights {list(weights)}: none may be negative or without bound, one must be positive"
+        )
     shares = torch.tensor(weights, dtype=tables[0].scores.dtype) / sum(weights)
     return _weighted(tables, shares[:, None], {"weights": list(weights)})
 
@@ -51,7 +55,9 @@ def fuse_learned(tables: Sequence[ScoreTable]) -> ScoreTable:
     """
     for number, table in enumerate(tables, 1):
         if table.validation is None:
-            raise UserError(f"score table {number} has no validation scores to learn a fusion from; test its run again")
+            raise UserError(
+                f"score table {number} has no validation scores to learn a fusion from; test its run again"
+            )
     parts = [table.validation for table in tables]
     joined = [_aligned(part, parts[0]) for part in parts]
     weights = learn_weights(torch.stack([scores for scores, _ in joined]), joined[0][1])
@@ -68,25 +74,45 @@ def on_shared_videos(tables: Sequence[ScoreTable]) -> list[ScoreTable]:
         UserError: the tables are of several datasets or splits, or no video is in all of them.
     """
     protocols = [table.protocol for table in tables if "dataset" in table.protocol]
-    tested_on = sorted({f"{protocol['dataset']} split {protocol.get('split')}" for protocol in protocols})
+    tested_on = sorted(
+        {f"{protocol['dataset']} split {protocol.get('split')}" for protocol in protocols}
+    )
     if len(tested_on) > 1:
-        raise UserError(f"the score tables are of {' and '.join(tested_on)}; fuse runs that were tested on one split")
+        raise UserError(
+            f"the score tables are of {' and '.join(tested_on)}; fuse runs that were tested on one split"
+        )
     tested = set.intersection(*(set(table.ids) for table in tables))
     if not tested:
-        raise UserError("no video is in all of the score tables; fuse runs that were tested on one split")
+        raise UserError(
+            "no video is in all of the score tables; fuse runs that were tested on one split"
+        )
     judged = [set(table.validation.ids) for table in tables if table.validation]
     shared = set.intersection(*judged) if judged else set()
     parts = [_only(table, tested) for table in tables]
-    return [replace(part, validation=_only(part.validation, shared) if part.validation and shared else None) for part in parts]
+    return [
+        replace(
+            part, validation=_only(part.validation, shared) if part.validation and shared else None
+        )
+        for part in parts
+    ]
 
 
 def _only(table: ScoreTable, names: set[str]) -> ScoreTable:
     rows = [row for row, name in enumerate(table.ids) if name in names]
-    protocol = {**table.protocol, "missing": table.protocol.get("missing", 0) + len(table.ids) - len(rows)}
+    protocol = {
+        **table.protocol,
+        "missing": table.protocol.get("missing", 0) + len(table.ids) - len(rows),
+    }
     beta = None if table.temporal_weights is None else table.temporal_weights[rows]
     ids, groups = ([names[row] for row in rows] for names in (table.ids, table.groups))
     return replace(
-        table, ids=ids, groups=groups, scores=table.scores[rows], labels=table.labels[rows], protocol=protocol, temporal_weights=beta
+        table,
+        ids=ids,
+        groups=groups,
+        scores=table.scores[rows],
+        labels=table.labels[rows],
+        protocol=protocol,
+        temporal_weights=beta,
     )
 
 
@@ -125,9 +151,13 @@ def _aligned(table: ScoreTable, first: ScoreTable) -> tuple[Tensor, Tensor]:
     one_side = sorted(set(table.ids) ^ set(first.ids))
     if one_side:
         more = f", ... ({len(one_side)} in all)" if len(one_side) > 5 else ""
-        raise UserError(f"videos in one score table and not in the other: {', '.join(one_side[:5])}{more}; test both on the same split")
+        raise UserError(
+            f"videos in one score table and not in the other: {', '.join(one_side[:5])}{more}; test both on the same split"
+        )
     position = {name: row for row, name in enumerate(table.ids)}
     order = [position[name] for name in first.ids]
     if not torch.equal(table.labels[order], first.labels):
-        raise UserError("the score tables give a video different labels; fuse runs of one dataset and split")
+        raise UserError(
+            "the score tables give a video different labels; fuse runs of one dataset and split"
+        )
     return table.scores[order], table.labels[order]

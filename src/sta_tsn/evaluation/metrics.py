@@ -5,7 +5,11 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_average_precision, multiclass_accuracy, multiclass_confusion_matrix
+from torchmetrics.functional.classification import (
+    binary_average_precision,
+    multiclass_accuracy,
+    multiclass_confusion_matrix,
+)
 
 
 def micro_accuracy(scores: Tensor, labels: Tensor) -> float:
@@ -54,8 +58,14 @@ def mean_average_precision(scores: Tensor, labels: Tensor) -> float:
     precisions = []
     for k in columns:
         values, ranks = scores[:, k].unique(return_inverse=True)  # ascending
-        with _float64_by_default():  # torchmetrics divides integer counts, to whatever the default type is
-            precisions.append(binary_average_precision((ranks.double() + 1) / (len(values) + 1), labels[:, k].long()))
+        with (
+            _float64_by_default()
+        ):  # torchmetrics divides integer counts, to whatever the default type is
+            precisions.append(
+                binary_average_precision(
+                    (ranks.double() + 1) / (len(values) + 1), labels[:, k].long()
+                )
+            )
     return float(torch.stack(precisions).mean())
 
 

@@ -43,28 +43,54 @@ class ScoreTable:
             object.__setattr__(self, "groups", self.ids)
         if len(set(self.ids)) != len(self.ids):
             raise UserError("a score table names a video twice")
-        if self.scores.shape != self.labels.shape or self.scores.shape != (len(self.ids), len(self.classes)):
-            raise UserError(f"scores {tuple(self.scores.shape)}, labels {tuple(self.labels.shape)}, {len(self.ids)} ids do not fit")
+        if self.scores.shape != self.labels.shape or self.scores.shape != (
+            len(self.ids),
+            len(self.classes),
+        ):
+            raise UserError(
+                f"scores {tuple(self.scores.shape)}, labels {tuple(self.labels.shape)}, {len(self.ids)} ids do not fit"
+            )
         if not self.scores.isfinite().all():
-            raise UserError("class scores that are not finite numbers: training diverged. Lower model.lr.")
+            raise UserError(
+                "class scores that are not finite numbers: training diverged. Lower model.lr."
+            )
         if len(self.groups) != len(self.ids):
             raise UserError(f"{len(self.groups)} groups for {len(self.ids)} ids")
 
     @property
     def summary(self) -> dict:
         """Accuracy in % by both definitions, mAP in %, and N."""
-        measures = {"micro accuracy %": micro_accuracy, "mean-class accuracy %": mean_class_accuracy, "mAP %": mean_average_precision}
-        return {name: round(100 * measure(self.scores, self.labels), 2) for name, measure in measures.items()} | {"videos": len(self.ids)}
+        measures = {
+            "micro accuracy %": micro_accuracy,
+            "mean-class accuracy %": mean_class_accuracy,
+            "mAP %": mean_average_precision,
+        }
+        return {
+            name: round(100 * measure(self.scores, self.labels), 2)
+            for name, measure in measures.items()
+        } | {"videos": len(self.ids)}
 
     def save(self, path: str | os.PathLike) -> None:
-        arrays = {"ids": np.array(self.ids), "scores": self.scores.numpy(), "labels": self.labels.numpy(), "groups": np.array(self.groups)}
+        arrays = {
+            "ids": np.array(self.ids),
+            "scores": self.scores.numpy(),
+            "labels": self.labels.numpy(),
+            "groups": np.array(self.groups),
+        }
         if self.temporal_weights is not None:
             arrays["temporal_weights"] = self.temporal_weights.numpy()
         if self.validation is not None:
             own = self.validation
-            arrays |= {"val_ids": np.array(own.ids), "val_scores": own.scores.numpy(), "val_labels": own.labels.numpy()}
+            arrays |= {
+                "val_ids": np.array(own.ids),
+                "val_scores": own.scores.numpy(),
+                "val_labels": own.labels.numpy(),
+            }
         text = {"classes": np.array(self.classes), "protocol": np.array(json.dumps(self.protocol))}
-        with atomic(path) as temporary, open(temporary, "wb") as file:  # given a name, numpy would add .npz to it
+        with (
+            atomic(path) as temporary,
+            open(temporary, "wb") as file,
+        ):  # given a name, numpy would add .npz to it
             np.savez_compressed(file, **arrays, **text)
 
     @classmethod
@@ -76,26 +102,44 @@ class ScoreTable:
         try:
             return cls._read(path)
         except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, UserError) as error:
-            remedy = "If it is a run's, delete it, and the command that trained the run tests it again."
-            raise UserError(f"{path} is no score table, which is a run's scores.npz: {error}. {remedy}") from error
+            remedy = (
+                "If it is a run's, delete it, and the command that trained the run tests it again."
+            )
+            raise UserError(
+                f"{path} is no score table, which is a run's scores.npz: {error}. {remedy}"
+            ) from error
 
     @classmethod
     def _read(cls, path: Path) -> "ScoreTable":
         with np.load(path, allow_pickle=False) as file:
             if missing := {"ids", "scores", "labels", "classes", "protocol"} - set(file):
                 raise UserError(f"{', '.join(sorted(missing))} missing")
-            beta = torch.from_numpy(file["temporal_weights"]) if "temporal_weights" in file else None
-            about = {"classes": file["classes"].tolist(), "protocol": json.loads(str(file["protocol"]))}
+            beta = (
+                torch.from_numpy(file["temporal_weights"]) if "temporal_weights" in file else None
+            )
+            about = {
+                "classes": file["classes"].tolist(),
+                "protocol": json.loads(str(file["protocol"])),
+            }
             if not isinstance(about["protocol"], dict):
                 raise UserError("its protocol names nothing")
             groups = file["groups"].tolist() if "groups" in file else []  # older tables have none
             test, val = (
-                {"ids": file[f"{part}ids"].tolist(), **{name: torch.from_numpy(file[part + name]) for name in ("scores", "labels")}}
+                {
+                    "ids": file[f"{part}ids"].tolist(),
+                    **{name: torch.from_numpy(file[part + name]) for name in ("scores", "labels")},
+                }
                 if f"{part}ids" in file
                 else None
                 for part in ("", "val_")
             )
-            return cls(**test, **about, temporal_weights=beta, validation=cls(**val, **about) if val else None, groups=groups)
+            return cls(
+                **test,
+                **about,
+                temporal_weights=beta,
+                validation=cls(**val, **about) if val else None,
+                groups=groups,
+            )
 
 
 def pooled(tables: Sequence[ScoreTable]) -> ScoreTable:
@@ -105,8 +149,12 @@ def pooled(tables: Sequence[ScoreTable]) -> ScoreTable:
         UserError: the dataset's classes were others for one split than for another.
     """
     if len({tuple(table.classes) for table in tables}) > 1:
-        raise UserError("the splits were trained with different classes; train them anew on the same dataset")
+        raise UserError(
+            "the splits were trained with different classes; train them anew on the same dataset"
+        )
     ids = [f"split {table.protocol['split']}: {name}" for table in tables for name in table.ids]
-    scores, labels = (torch.cat([getattr(table, part) for table in tables]) for part in ("scores", "labels"))
+    scores, labels = (
+        torch.cat([getattr(table, part) for table in tables]) for part in ("scores", "labels")
+    )
     groups = [name for table in tables for name in table.groups]
     return ScoreTable(ids, scores, labels, tables[0].classes, tables[0].protocol, groups=groups)

@@ -25,7 +25,9 @@ class Difference(NamedTuple):
         return self.p < 0.05
 
 
-def accuracy_interval(correct: np.ndarray, sources: Sequence, confidence: float = 0.95) -> tuple[float, float]:
+def accuracy_interval(
+    correct: np.ndarray, sources: Sequence, confidence: float = 0.95
+) -> tuple[float, float]:
     """Wilson's interval of an accuracy, (low, high) in [0, 1], for as many videos as are worth `effective_number`.
 
     Args:
@@ -36,7 +38,9 @@ def accuracy_interval(correct: np.ndarray, sources: Sequence, confidence: float 
     z = norm.ppf(0.5 + confidence / 2)
     middle = share + z**2 / (2 * number)
     half = z * np.sqrt(share * (1 - share) / number + z**2 / (4 * number**2))
-    return float((middle - half) / (1 + z**2 / number)), float((middle + half) / (1 + z**2 / number))
+    return float((middle - half) / (1 + z**2 / number)), float(
+        (middle + half) / (1 + z**2 / number)
+    )
 
 
 def effective_number(correct: np.ndarray, sources: Sequence) -> float:
@@ -45,7 +49,11 @@ def effective_number(correct: np.ndarray, sources: Sequence) -> float:
     At least 1, at most V, which it is where every video has its own source. Where all answers are equal: the number of sources.
     """
     _, source = np.unique(sources, return_inverse=True)
-    deviation, videos, number = np.asarray(correct, float) - np.mean(correct), len(source), source.max() + 1
+    deviation, videos, number = (
+        np.asarray(correct, float) - np.mean(correct),
+        len(source),
+        source.max() + 1,
+    )
     if number == 1 or not deviation.any():
         return float(number)
     between = np.square(np.bincount(source, deviation)).sum() * number / (number - 1)
@@ -53,7 +61,13 @@ def effective_number(correct: np.ndarray, sources: Sequence) -> float:
     return float(np.clip(videos * alone / max(between, alone), 1, videos))
 
 
-def paired_difference(first: np.ndarray, second: np.ndarray, sources: Sequence, num_draws: int = NUM_DRAWS, seed: int = 0) -> Difference:
+def paired_difference(
+    first: np.ndarray,
+    second: np.ndarray,
+    sources: Sequence,
+    num_draws: int = NUM_DRAWS,
+    seed: int = 0,
+) -> Difference:
     """How much better the second model is on the same videos.
 
     The interval is a bootstrap's that draws source videos with all their clips, both models' answers together; p is of
@@ -70,9 +84,13 @@ def paired_difference(first: np.ndarray, second: np.ndarray, sources: Sequence, 
     if len(clips) == 1:
         return Difference(float(gains.mean()), -1.0, 1.0, 1.0)
     draws = {"n_resamples": num_draws, "batch": 1000, "rng": seed}
-    drawn = bootstrap((gained, clips), _mean_gain, paired=True, method="percentile", **draws).confidence_interval
+    drawn = bootstrap(
+        (gained, clips), _mean_gain, paired=True, method="percentile", **draws
+    ).confidence_interval
     exchanged = permutation_test((gained,), np.sum, permutation_type="samples", **draws)
-    return Difference(float(gains.mean()), float(drawn.low), float(drawn.high), float(exchanged.pvalue))
+    return Difference(
+        float(gains.mean()), float(drawn.low), float(drawn.high), float(exchanged.pvalue)
+    )
 
 
 def _mean_gain(gained: np.ndarray, clips: np.ndarray, axis: int) -> np.ndarray:

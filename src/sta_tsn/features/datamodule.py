@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sta_tsn.errors import ConfigError
-from sta_tsn.features.frame_classifiers import read_judgement
-from sta_tsn.features.store import FeatureStore
+from sta_tsn.features.feature_store import FeatureStore
+from sta_tsn.features.frame_judgement import read_judgement
 from sta_tsn.video import SeededSampler, multi_hot
 from sta_tsn.video.datamodule import next_epoch
 
@@ -20,7 +20,12 @@ class FeatureDataset(Dataset):
 
     def __init__(self, store: FeatureStore, part: str, relevant: Tensor | None = None):
         about = store.about
-        self.store, self.videos, self.num_classes, self.relevant = store, about["videos"][part], len(about["classes"]), relevant
+        self.store, self.videos, self.num_classes, self.relevant = (
+            store,
+            about["videos"][part],
+            len(about["classes"]),
+            relevant,
+        )
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -31,7 +36,11 @@ class FeatureDataset(Dataset):
         sample = {"labels": multi_hot(video["labels"], self.num_classes), "index": index}
         if self.relevant is None:
             return {**sample, "features": self.store.read(video["id"])["features"]}
-        return {**sample, "features": self.store.read_view(video["id"], seed), "relevant": self.relevant[index]}
+        return {
+            **sample,
+            "features": self.store.read_view(video["id"], seed),
+            "relevant": self.relevant[index],
+        }
 
 
 class FeatureDataModule(LightningDataModule):
@@ -67,7 +76,10 @@ class FeatureDataModule(LightningDataModule):
             raise ConfigError(f"data.frames={list(frames)}: segments x frames of each, at least 1.")
         self.tested = tested
         self.store, self.batch_size = FeatureStore(features, frames), batch_size
-        self.iterations_per_epoch, self.max_passes_per_epoch = iterations_per_epoch, max_passes_per_epoch
+        self.iterations_per_epoch, self.max_passes_per_epoch = (
+            iterations_per_epoch,
+            max_passes_per_epoch,
+        )
         self.num_workers, self.seed = num_workers, seed
 
     @property
@@ -88,7 +100,12 @@ class FeatureDataModule(LightningDataModule):
         about = self.store.about
         crops, segments, frames, _ = self.store.read(self.test_videos[0]["id"])["features"].shape
         missing = about["num_test_missing"]
-        shown = {"crops": crops, "segments": segments, "frames_per_segment": frames, "missing": missing}
+        shown = {
+            "crops": crops,
+            "segments": segments,
+            "frames_per_segment": frames,
+            "missing": missing,
+        }
         return {**shown, "dataset": about["dataset"], "split": about["split"]}
 
     def state_dict(self) -> dict:
@@ -101,7 +118,11 @@ class FeatureDataModule(LightningDataModule):
         batch_size = min(self.batch_size, len(dataset))
         passes = self.max_passes_per_epoch
         num_draws = self.iterations_per_epoch * batch_size
-        return self._loader(dataset, num_draws if passes is None else min(num_draws, passes * len(dataset)), batch_size)
+        return self._loader(
+            dataset,
+            num_draws if passes is None else min(num_draws, passes * len(dataset)),
+            batch_size,
+        )
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(FeatureDataset(self.store, "val"))
@@ -109,9 +130,13 @@ class FeatureDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self._loader(FeatureDataset(self.store, self.tested), batch_size=8)
 
-    def _loader(self, dataset: FeatureDataset, num_draws: int | None = None, batch_size: int = 128) -> DataLoader:
+    def _loader(
+        self, dataset: FeatureDataset, num_draws: int | None = None, batch_size: int = 128
+    ) -> DataLoader:
         trainer = self.trainer
-        rank, world_size, epoch = (trainer.global_rank, trainer.world_size, next_epoch(trainer)) if trainer else (0, 1, 0)
+        rank, world_size, epoch = (
+            (trainer.global_rank, trainer.world_size, next_epoch(trainer)) if trainer else (0, 1, 0)
+        )
         return DataLoader(
             dataset,
             batch_size=max(1, batch_size // world_size),

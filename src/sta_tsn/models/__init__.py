@@ -7,7 +7,11 @@ map positions, D feature width, K classes.
 from sta_tsn.models.cnn import CNN
 from sta_tsn.models.smnet import SMNet
 from sta_tsn.models.spatial_attention import SpatialAttention, SpatialPyramidPooling
-from sta_tsn.models.sta_lstm import STALSTM, frame_attention_regularization, joint_attention_regularization
+from sta_tsn.models.sta_lstm import (
+    STALSTM,
+    frame_attention_regularization,
+    joint_attention_regularization,
+)
 from sta_tsn.models.sta_tsn import STATSN
 from sta_tsn.models.stin import STIN
 from sta_tsn.models.temporal_attention import KeyFrameAttention, temporal_attention_regularization

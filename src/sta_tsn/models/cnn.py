@@ -52,18 +52,32 @@ class CNN(nn.Module):
         self.options = {**header.get("options", {}), **(options or {})}
         self.net = _create(name, weights == "imagenet", self.options)
         defaults = timm.data.resolve_model_data_config(self.net)
-        self.name, self.input_px = name, defaults["input_size"][-1] if input_px is None else input_px
+        self.name, self.input_px = (
+            name,
+            defaults["input_size"][-1] if input_px is None else input_px,
+        )
         if self.input_px < 32:
-            raise ConfigError(f"input_px={self.input_px}: the side of the crops in pixels, at least 32.")
+            raise ConfigError(
+                f"input_px={self.input_px}: the side of the crops in pixels, at least 32."
+            )
         if num_channels == 3:
-            mean, std = mean or header.get("mean") or defaults["mean"], std or header.get("std") or defaults["std"]
+            mean, std = (
+                mean or header.get("mean") or defaults["mean"],
+                std or header.get("std") or defaults["std"],
+            )
         else:
             mean, std = mean or (FLOW_MEAN,) * num_channels, std or (FLOW_STD,) * num_channels
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.num_features = self._check_map(name)
-        self.loaded = load_weights(self.net, weights) if _is_file(weights) else f"{name}: {weights} weights"
-        self.first_convolutions = [module for module in self.net.modules() if isinstance(module, nn.Conv2d) and module.in_channels == 3]
+        self.loaded = (
+            load_weights(self.net, weights) if _is_file(weights) else f"{name}: {weights} weights"
+        )
+        self.first_convolutions = [
+            module
+            for module in self.net.modules()
+            if isinstance(module, nn.Conv2d) and module.in_channels == 3
+        ]
         if num_channels != 3:
             repeat_input_channels(self.first_convolutions, num_channels)
         self.to(memory_format=torch.channels_last)
@@ -71,8 +85,17 @@ class CNN(nn.Module):
     @property
     def settings(self) -> dict:
         """Arguments that build the same network again, without its weights."""
-        statistics = {"mean": tuple(self.mean.flatten().tolist()), "std": tuple(self.std.flatten().tolist())}
-        return {"name": self.name, "options": self.options, "num_channels": self.num_channels, "input_px": self.input_px, **statistics}
+        statistics = {
+            "mean": tuple(self.mean.flatten().tolist()),
+            "std": tuple(self.std.flatten().tolist()),
+        }
+        return {
+            "name": self.name,
+            "options": self.options,
+            "num_channels": self.num_channels,
+            "input_px": self.input_px,
+            **statistics,
+        }
 
     @property
     def num_channels(self) -> int:
@@ -95,7 +118,9 @@ class CNN(nn.Module):
         maps = self.net.eval()(torch.zeros(1, 3, self.input_px, self.input_px))
         self.net.train(was_training)
         if maps.ndim != 4 or maps.shape[2] != maps.shape[3]:
-            raise ConfigError(f"Backbone {name!r} ends in shape {tuple(maps.shape)}, not in a map (1, C, H, W). Take a CNN: resnet50, ...")
+            raise ConfigError(
+                f"Backbone {name!r} ends in shape {tuple(maps.shape)}, not in a map (1, C, H, W). Take a CNN: resnet50, ..."
+            )
         return maps.shape[1]
 
 
@@ -114,7 +139,9 @@ def repeat_input_channels(convolutions: list[nn.Conv2d], num_channels: int) -> N
         ConfigError: there is none.
     """
     if not convolutions:
-        raise ConfigError("No convolution of this backbone sees the RGB image itself: it cannot take flow. Choose another BACKBONE.")
+        raise ConfigError(
+            "No convolution of this backbone sees the RGB image itself: it cannot take flow. Choose another BACKBONE."
+        )
     for convolution in convolutions:
         kernel = convolution.weight.mean(1, keepdim=True).repeat(1, num_channels, 1, 1)
         convolution.weight, convolution.in_channels = nn.Parameter(kernel), num_channels
@@ -135,12 +162,18 @@ def _is_file(weights: str) -> bool:
 
 def _create(name: str, pretrained: bool, options: dict) -> nn.Module:
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **options)
+        return timm.create_model(
+            name, pretrained=pretrained, num_classes=0, global_pool="", **options
+        )
     except TypeError as error:
-        raise ConfigError(f"Backbone {name!r} does not take the options {options}: {error}") from error
+        raise ConfigError(
+            f"Backbone {name!r} does not take the options {options}: {error}"
+        ) from error
     except AssertionError as error:
         options = {"global_pool": "", **options}
-        raise ConfigError(f"Backbone {name!r} cannot be built with {options} ({error}). Take a CNN: resnet50, ...") from error
+        raise ConfigError(
+            f"Backbone {name!r} cannot be built with {options} ({error}). Take a CNN: resnet50, ..."
+        ) from error
     except Exception as error:  # the hub client raises many kinds when there is no network
         if not pretrained:
             raise
@@ -181,7 +214,9 @@ def load_weights(net: nn.Module, path: str) -> str:
     """
     state = _read_state(path)
     own = net.state_dict()
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    fitting = {
+        key: value for key, value in state.items() if key in own and own[key].shape == value.shape
+    }
     missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")]
     unused = [key for key in state if key not in fitting]
     if len(fitting) < len(own) / 2:
@@ -210,5 +245,11 @@ def _read_state(path: str) -> dict[str, Tensor]:
     for wrapper in ("state_dict", "model"):
         state = state.get(wrapper, state) if isinstance(state, dict) else state
     if not isinstance(state, dict):
-        raise ConfigError(f"WEIGHTS={path} holds a {type(state).__name__}, not tensors by name (a state dict).")
-    return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+        raise ConfigError(
+            f"WEIGHTS={path} holds a {type(state).__name__}, not tensors by name (a state dict)."
+        )
+    return {
+        key.removeprefix("module."): value
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    }

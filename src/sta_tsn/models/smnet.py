@@ -23,7 +23,9 @@ class SpatioTemporalExcitation(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.over_time = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0), groups=channels, bias=False)
+        self.over_time = nn.Conv3d(
+            channels, channels, (3, 1, 1), padding=(1, 0, 0), groups=channels, bias=False
+        )
         self.where = nn.Conv3d(1, 1, 3, padding=1, bias=False)
         fold = channels // 8
         with torch.no_grad():
@@ -46,16 +48,22 @@ class MotionExcitation(nn.Module):
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
         hidden = max(1, channels // reduction)
-        self.squeeze = nn.Sequential(nn.Conv2d(channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden))
+        self.squeeze = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden)
+        )
         self.align = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden, bias=False)
-        self.expand = nn.Sequential(nn.Conv2d(hidden, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        self.expand = nn.Sequential(
+            nn.Conv2d(hidden, channels, 1, bias=False), nn.BatchNorm2d(channels)
+        )
         nn.init.zeros_(self.align.weight)
         nn.init.ones_(self.align.weight[:, :, 1, 1])
 
     def difference(self, maps: Tensor, num_frames: int) -> Tensor:
         """D (B, T, C/16, H, W) of maps (B*T, C, H, W)."""
         squeezed = self.squeeze(maps).unflatten(0, (-1, num_frames))
-        following = self.align(squeezed[:, 1:].flatten(0, 1)).unflatten(0, (len(squeezed), num_frames - 1))
+        following = self.align(squeezed[:, 1:].flatten(0, 1)).unflatten(
+            0, (len(squeezed), num_frames - 1)
+        )
         return torch.cat([following - squeezed[:, :-1], torch.zeros_like(squeezed[:, :1])], 1)
 
     def forward(self, maps: Tensor, num_frames: int) -> Tensor:
@@ -68,7 +76,11 @@ class SMModule(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.excite, self.motion, self.num_frames = SpatioTemporalExcitation(channels), MotionExcitation(channels), 1
+        self.excite, self.motion, self.num_frames = (
+            SpatioTemporalExcitation(channels),
+            MotionExcitation(channels),
+            1,
+        )
 
     def forward(self, maps: Tensor) -> Tensor:  # (B*T, C, H, W) -> the same
         clips = maps.unflatten(0, (-1, self.num_frames)).transpose(1, 2)
@@ -87,10 +99,17 @@ class ClipEncoder(nn.Module):
         super().__init__()
         self.cnn, self.feature_dim = cnn, cnn.num_features
         stages = [stage for name, stage in cnn.net.named_children() if name.startswith("layer")]
-        blocks = [block for stage in stages for block in (stage if all_blocks else stage[:1]) if hasattr(block, "conv1")]
+        blocks = [
+            block
+            for stage in stages
+            for block in (stage if all_blocks else stage[:1])
+            if hasattr(block, "conv1")
+        ]
         if len(blocks) < 4:
             having = ", ".join(timm.list_models(module="resnet"))
-            raise ConfigError(f"SMNet needs a ResNet's blocks, which backbone {cnn.name!r} has not. These have them: {having}.")
+            raise ConfigError(
+                f"SMNet needs a ResNet's blocks, which backbone {cnn.name!r} has not. These have them: {having}."
+            )
         for block in blocks:
             block.conv1 = nn.Sequential(SMModule(block.conv1.in_channels), block.conv1)
         self.inserted = [block.conv1[0] for block in blocks]

@@ -20,12 +20,18 @@ class SpatialPyramidPooling(nn.Module):
         mode: the reading.
     """
 
-    def __init__(self, sizes: tuple[int, ...] = (1, 3, 5, 7), mode: Literal["stride1_max", "adaptive"] = "stride1_max"):
+    def __init__(
+        self,
+        sizes: tuple[int, ...] = (1, 3, 5, 7),
+        mode: Literal["stride1_max", "adaptive"] = "stride1_max",
+    ):
         super().__init__()
         if mode not in ("stride1_max", "adaptive"):
             raise ValueError(f"mode is stride1_max or adaptive, not {mode!r}")
         if mode == "stride1_max" and any(size % 2 == 0 for size in sizes):
-            raise ValueError(f"stride-1 pooling keeps the map's size with odd kernels only, not {sizes}")
+            raise ValueError(
+                f"stride-1 pooling keeps the map's size with odd kernels only, not {sizes}"
+            )
         self.sizes, self.mode = tuple(sizes), mode
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -33,7 +39,9 @@ class SpatialPyramidPooling(nn.Module):
 
     def _pool(self, maps: Tensor, size: int) -> Tensor:
         if self.mode == "adaptive":
-            return F.interpolate(F.adaptive_max_pool2d(maps, size), size=maps.shape[-2:], mode="nearest")
+            return F.interpolate(
+                F.adaptive_max_pool2d(maps, size), size=maps.shape[-2:], mode="nearest"
+            )
         return maps if size == 1 else F.max_pool2d(maps, size, stride=1, padding=size // 2)
 
 

@@ -63,9 +63,22 @@ class FrameAttention(nn.Module):
 class MainLSTM(nn.Module):
     """Class scores of every frame: z_t = W_z h_t + b_z. Reading: dropout between the layers and before W_z."""
 
-    def __init__(self, num_joints: int, num_classes: int, hidden_dim: int = 100, num_layers: int = 3, dropout: float = 0.5):
+    def __init__(
+        self,
+        num_joints: int,
+        num_classes: int,
+        hidden_dim: int = 100,
+        num_layers: int = 3,
+        dropout: float = 0.5,
+    ):
         super().__init__()
-        self.lstm = nn.LSTM(3 * num_joints, hidden_dim, num_layers, batch_first=True, dropout=dropout if num_layers > 1 else 0.0)
+        self.lstm = nn.LSTM(
+            3 * num_joints,
+            hidden_dim,
+            num_layers,
+            batch_first=True,
+            dropout=dropout if num_layers > 1 else 0.0,
+        )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden_dim, num_classes)
 
@@ -106,7 +119,9 @@ class STALSTM(nn.Module):
         dropout: float = 0.5,
     ):
         super().__init__()
-        self.spatial = JointAttention(num_joints, hidden_dim, rescale_joints) if spatial_attention else None
+        self.spatial = (
+            JointAttention(num_joints, hidden_dim, rescale_joints) if spatial_attention else None
+        )
         self.temporal = FrameAttention(num_joints, hidden_dim) if temporal_attention else None
         self.main = MainLSTM(num_joints, num_classes, hidden_dim, num_layers, dropout)
 
@@ -117,7 +132,11 @@ class STALSTM(nn.Module):
 
 
 def attend(
-    joints: Tensor, lengths: Tensor | None, main: MainLSTM, spatial: JointAttention | None, temporal: FrameAttention | None
+    joints: Tensor,
+    lengths: Tensor | None,
+    main: MainLSTM,
+    spatial: JointAttention | None,
+    temporal: FrameAttention | None,
 ) -> ActionOutput:
     """`STALSTM.forward` with any of its parts. LSTMs run forward in time, so frames after the end change nothing before it."""
     frames = joints.flatten(2)
@@ -125,7 +144,9 @@ def attend(
     scores = main(frames if alpha is None else (alpha[..., None] * joints).flatten(2))
     there = frame_mask(lengths, joints)
     beta = there if temporal is None else there * temporal(frames)
-    return ActionOutput((beta[..., None] * scores).sum(1), alpha, None if temporal is None else beta)
+    return ActionOutput(
+        (beta[..., None] * scores).sum(1), alpha, None if temporal is None else beta
+    )
 
 
 def frame_mask(lengths: Tensor | None, joints: Tensor) -> Tensor:

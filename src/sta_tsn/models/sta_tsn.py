@@ -41,7 +41,9 @@ class STATSN(nn.Module):
     def classify(self, features: Tensor) -> ActionOutput:
         """Features (B, N, T, D) to scores (B, K) and beta (B, N, T)."""
         segments, temporal_weights = self.attention(features)  # (B, N, D)
-        return ActionOutput(self.head(self.dropout(segments)).mean(1), temporal_weights=temporal_weights)
+        return ActionOutput(
+            self.head(self.dropout(segments)).mean(1), temporal_weights=temporal_weights
+        )
 
     def forward(self, clips: Tensor) -> ActionOutput:  # (B, N, T, C, S, S)
         features, spatial_weights = self.encoder(clips)

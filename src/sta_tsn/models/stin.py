@@ -25,8 +25,12 @@ class ApparentDifference(nn.Module):
     def __init__(self, in_channels: int):
         super().__init__()
         self.hidden_dim = max(1, in_channels // 4)
-        self.squeeze = nn.Sequential(nn.Conv2d(in_channels, self.hidden_dim, 1, bias=False), nn.BatchNorm2d(self.hidden_dim))
-        self.compare = nn.Conv2d(self.hidden_dim, self.hidden_dim, 3, padding=1, bias=False)  # no bias: no change, no signal
+        self.squeeze = nn.Sequential(
+            nn.Conv2d(in_channels, self.hidden_dim, 1, bias=False), nn.BatchNorm2d(self.hidden_dim)
+        )
+        self.compare = nn.Conv2d(
+            self.hidden_dim, self.hidden_dim, 3, padding=1, bias=False
+        )  # no bias: no change, no signal
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Maps of pairs (2 M, C, H, W) to [GAP(A_t), g] (M, C + C/4) and where it changes (M, H, W), which sums to 1."""
@@ -50,7 +54,10 @@ class SelfAttention(nn.Module):
     def __init__(self, in_channels: int):
         super().__init__()
         hidden_dim = max(1, in_channels // 8)
-        self.query, self.key = nn.Conv2d(in_channels, hidden_dim, 1), nn.Conv2d(in_channels, hidden_dim, 1)
+        self.query, self.key = (
+            nn.Conv2d(in_channels, hidden_dim, 1),
+            nn.Conv2d(in_channels, hidden_dim, 1),
+        )
         self.value = nn.Conv2d(in_channels, in_channels, 1)
         self.gamma = nn.Parameter(torch.zeros(()))
 
@@ -80,7 +87,12 @@ class STIN(FrameConsensus):
     """
 
     def __init__(
-        self, num_classes: int, backbone: str | dict = "resnet50", weights: str = "none", dropout: float = 0.8, num_channels: int = 3
+        self,
+        num_classes: int,
+        backbone: str | dict = "resnet50",
+        weights: str = "none",
+        dropout: float = 0.8,
+        num_channels: int = 3,
     ):
         cnn = build_cnn(backbone, weights, num_channels)
         if cnn.num_channels == 3:
@@ -98,4 +110,6 @@ class STIN(FrameConsensus):
 
     def auxiliary_scores(self, features: Tensor) -> Tensor:
         """Features (B, N, T, D) to (B, K): of what was injected alone."""
-        return self.auxiliary_head(self.dropout(features[..., -self.auxiliary_head.in_features :])).mean((1, 2))
+        return self.auxiliary_head(
+            self.dropout(features[..., -self.auxiliary_head.in_features :])
+        ).mean((1, 2))

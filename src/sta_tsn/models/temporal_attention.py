@@ -28,7 +28,9 @@ class KeyFrameAttention(nn.Module):
         self.lstm = nn.LSTM(feature_dim, hidden_dim, batch_first=True)
         self.score = nn.Conv1d(hidden_dim, 1, kernel_size=1)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:  # (B, N, T, D) -> (B, N, D), (B, N, T)
+    def forward(
+        self, features: Tensor
+    ) -> tuple[Tensor, Tensor]:  # (B, N, T, D) -> (B, N, D), (B, N, T)
         batch, segments = features.shape[:2]
         hidden, _ = self.lstm(features.flatten(0, 1))  # (B*N, T, hidden)
         logits = self.score(hidden.transpose(1, 2)).squeeze(1)  # (B*N, T)

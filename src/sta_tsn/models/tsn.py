@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from sta_tsn.models.cnn import CNN, build_cnn
 from sta_tsn.models.spatial_attention import SpatialAttention
 
-FRAMES_PER_CPU_PASS = 5  # a batch whose maps stay in the cache: 1.5 times the speed of 30 (MobileNetV2, fp32)
+FRAMES_PER_CPU_PASS = (
+    5  # a batch whose maps stay in the cache: 1.5 times the speed of 30 (MobileNetV2, fp32)
+)
 
 
 class ActionOutput(NamedTuple):
@@ -31,7 +33,9 @@ class FrameEncoder(nn.Module):
         feature_dim: how many of the D features the class scores are made from (all but in STIN's flow stream); where None the CNN's D.
     """
 
-    def __init__(self, cnn: CNN, attention: nn.Module | None = None, feature_dim: int | None = None):
+    def __init__(
+        self, cnn: CNN, attention: nn.Module | None = None, feature_dim: int | None = None
+    ):
         super().__init__()
         self.cnn, self.attention = cnn, attention
         self.feature_dim = feature_dim or cnn.num_features
@@ -51,9 +55,13 @@ class FrameEncoder(nn.Module):
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor | None]:
         leading, images = clips.shape[:-3], clips.flatten(0, -4)
         at_once = len(images) if images.is_cuda or torch.is_grad_enabled() else FRAMES_PER_CPU_PASS
-        features, weights = zip(*(self._encode(chunk) for chunk in images.split(at_once)), strict=True)
+        features, weights = zip(
+            *(self._encode(chunk) for chunk in images.split(at_once)), strict=True
+        )
         features = torch.cat(features).unflatten(0, leading)
-        return features, None if self.attention is None else torch.cat(weights).unflatten(0, leading)
+        return features, None if self.attention is None else torch.cat(weights).unflatten(
+            0, leading
+        )
 
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         cnn = self._folded[0] if self._folded and images.device.type == "cpu" else self.cnn
@@ -83,7 +91,12 @@ class FrameConsensus(nn.Module):
         super().__init__()
         self.encoder, self.dropout = encoder, nn.Dropout(dropout)
         self.head = class_scores(encoder.feature_dim, num_classes)
-        self.settings = {"num_classes": num_classes, "backbone": encoder.cnn.settings, "dropout": dropout, **settings}
+        self.settings = {
+            "num_classes": num_classes,
+            "backbone": encoder.cnn.settings,
+            "dropout": dropout,
+            **settings,
+        }
 
     @property
     def input_px(self) -> int:

@@ -1,4 +1,4 @@
-"""What people look at: tables and figures beside the papers', attention pictures, runs as pandas tables.
+"""What people look at: tables and figures beside the papers'.
 
 The names below are loaded on first use: pandas and matplotlib take seconds to import.
 """
@@ -8,9 +8,6 @@ from importlib import import_module
 _HOMES = {
     "build_report": "sta_tsn.report.page",
     "draw_attention": "sta_tsn.report.page",
-    "draw_skeleton_attention": "sta_tsn.report.skeletons",
-    "load_runs": "sta_tsn.report.runs",
-    "Runs": "sta_tsn.report.runs",
 }
 __all__ = list(_HOMES)
 

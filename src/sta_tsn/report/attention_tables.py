@@ -1,11 +1,11 @@
-"""What `running.attention` measured, as tables: each run's, and whether attention is above its baseline over all splits and seeds."""
+"""What `attention.measurement` measured, as tables: each run's, and whether attention is above its baseline over all splits and seeds."""
 
 import pandas as pd
 
 from sta_tsn.artefacts import read_json
 from sta_tsn.report.tables import TestedRun, compared, grouped
+from sta_tsn.runs.layout import ATTENTION_FILE
 
-ATTENTION_FILE = "attention.json"  # in the folder of a tested stage-two run
 ATTENTION_TEXT = (
     "All on the centre crop of the test videos. Pointing: in how many % of the frames that show the actor the middle of the most attended "
     "cell is on it; beside it a model that always points at the middle, and a random cell. Peak at border: in how many % that cell is one "
@@ -23,12 +23,19 @@ OVER_BASELINE_TEXT = (
 
 
 def attention_table(runs: list[TestedRun]) -> pd.DataFrame:
-    """What `running.attention` measured of each run that has it."""
+    """What `attention.measurement` measured of each run that has it."""
     lines = []
     for run in runs:
         if measured := _measured(run):
             about = {"row": run.row, "modality": run.modality, "split": run.split, "seed": run.seed}
-            lines.append(about | {name: value for name, value in measured.items() if name not in ("made_by", "by_video")})
+            lines.append(
+                about
+                | {
+                    name: value
+                    for name, value in measured.items()
+                    if name not in ("made_by", "by_video")
+                }
+            )
     return pd.DataFrame(lines).astype(object).fillna("–")  # not every run has everything
 
 
@@ -37,15 +44,32 @@ def attention_over_baseline(runs: list[TestedRun]) -> pd.DataFrame:
     lines = []
     for (row, modality), group in grouped(runs, "row", "modality").items():
         for measure in ("pointing", "key_frame_recall"):
-            found = [pd.DataFrame(_measured(run).get("by_video", {}).get(measure)).assign(split=run.split) for run in group]
+            found = [
+                pd.DataFrame(_measured(run).get("by_video", {}).get(measure)).assign(
+                    split=run.split
+                )
+                for run in group
+            ]
             videos = pd.concat(found)
             if videos.empty:
                 continue
             splits = ", ".join(map(str, sorted(videos["split"].unique())))
-            videos = videos.groupby(["split", "video"]).agg({"group": "first", "attention": "mean", "baseline": "mean"})
-            about = {"row": row, "modality": modality, "splits": splits, "runs": sum(not one.empty for one in found), "measure": measure}
-            means = {name: round(100 * videos[name].mean(), 1) for name in ("attention", "baseline")}
-            lines.append(about | means | compared(videos["baseline"], videos["attention"], videos["group"]))
+            videos = videos.groupby(["split", "video"]).agg(
+                {"group": "first", "attention": "mean", "baseline": "mean"}
+            )
+            about = {
+                "row": row,
+                "modality": modality,
+                "splits": splits,
+                "runs": sum(not one.empty for one in found),
+                "measure": measure,
+            }
+            means = {
+                name: round(100 * videos[name].mean(), 1) for name in ("attention", "baseline")
+            }
+            lines.append(
+                about | means | compared(videos["baseline"], videos["attention"], videos["group"])
+            )
     return pd.DataFrame(lines)
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation.statistics import accuracy_interval, paired_difference
-from sta_tsn.report.runs import Runs
+from sta_tsn.runs.run_tables import Runs
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
@@ -49,10 +49,18 @@ def curves_figure(history: pd.DataFrame, metrics: Sequence[str]) -> Figure:
         for number, (name, rows) in enumerate(history.groupby(level="run", sort=False)):
             logged = rows[["step", metric]].dropna()
             share = 100 * (logged["step"] + 1) / (rows["step"].max() + 1)
-            axes.plot(share, logged[metric], label=names[name], color=f"C{number}", marker="." if len(logged) < 3 else None)
+            axes.plot(
+                share,
+                logged[metric],
+                label=names[name],
+                color=f"C{number}",
+                marker="." if len(logged) < 3 else None,
+            )
         axes.set(title=metric, xlabel="% of training")
         axes.grid(alpha=0.3)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9
+    )
     return figure
 
 
@@ -66,25 +74,51 @@ def accuracy_table(scores: pd.DataFrame) -> pd.DataFrame:
     for name, answers in scores.dropna(subset="correct").groupby(level="run", sort=False):
         low, high = accuracy_interval(answers["correct"].to_numpy(), answers["group"])
         counts = {"videos": len(answers), "sources": answers["group"].nunique()}
-        lines[name] = {"accuracy %": 100 * answers["correct"].mean(), "low": 100 * low, "high": 100 * high, **counts}
-    table = pd.DataFrame.from_dict(lines, orient="index", columns=["accuracy %", "low", "high", "videos", "sources"]).rename_axis("run")
+        lines[name] = {
+            "accuracy %": 100 * answers["correct"].mean(),
+            "low": 100 * low,
+            "high": 100 * high,
+            **counts,
+        }
+    table = pd.DataFrame.from_dict(
+        lines, orient="index", columns=["accuracy %", "low", "high", "videos", "sources"]
+    ).rename_axis("run")
     return table.sort_values("accuracy %", ascending=False)
 
 
 def differences_table(runs: Runs) -> pd.DataFrame:
     """Every two runs of one dataset on the videos that both were tested on: see `paired_difference`; points of accuracy."""
     labelled = runs.scores.dropna(subset="correct")
-    answers = {name: part.droplevel("run") for name, part in labelled.groupby(level="run", sort=False)}
-    names, dataset, lines = short_names(list(answers)), runs.config.get("dataset", pd.Series(dtype=str)), []
+    answers = {
+        name: part.droplevel("run") for name, part in labelled.groupby(level="run", sort=False)
+    }
+    names, dataset, lines = (
+        short_names(list(answers)),
+        runs.config.get("dataset", pd.Series(dtype=str)),
+        [],
+    )
     for first, second in combinations(answers, 2):
         both = answers[first].join(answers[second]["correct"].rename("second"), how="inner")
         if both.empty or dataset.get(first) != dataset.get(second):
             continue
-        found = paired_difference(both["correct"].to_numpy(), both["second"].to_numpy(), both["group"])
+        found = paired_difference(
+            both["correct"].to_numpy(), both["second"].to_numpy(), both["group"]
+        )
         points = {"difference": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high}
         verdict = "yes" if found.significant else "no"
-        lines.append({"from": names[first], "to": names[second], **points, "p": found.p, "significant": verdict, "videos": len(both)})
-    return pd.DataFrame(lines, columns=["from", "to", "difference", "low", "high", "p", "significant", "videos"])
+        lines.append(
+            {
+                "from": names[first],
+                "to": names[second],
+                **points,
+                "p": found.p,
+                "significant": verdict,
+                "videos": len(both),
+            }
+        )
+    return pd.DataFrame(
+        lines, columns=["from", "to", "difference", "low", "high", "p", "significant", "videos"]
+    )
 
 
 def confused_pairs(answers: pd.DataFrame) -> pd.DataFrame:
@@ -94,6 +128,12 @@ def confused_pairs(answers: pd.DataFrame) -> pd.DataFrame:
         answers: one run's part of `load_runs(...).scores`.
     """
     labelled = answers.dropna(subset="correct")
-    wrong = labelled[labelled["correct"] == 0].groupby(["true", "predicted"]).size().rename("videos").reset_index()
+    wrong = (
+        labelled[labelled["correct"] == 0]
+        .groupby(["true", "predicted"])
+        .size()
+        .rename("videos")
+        .reset_index()
+    )
     wrong["% of class"] = 100 * wrong["videos"] / wrong["true"].map(labelled["true"].value_counts())
     return wrong.sort_values(["videos", "true"], ascending=[False, True], ignore_index=True)

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 NUM_EXPLAINED = 4
 
 
-def build_report(name: str, scores: dict[str, dict[str, Path]], draw: Callable[[Path], list[tuple[str, str]]], folder: Path) -> None:
+def build_report(
+    name: str,
+    scores: dict[str, dict[str, Path]],
+    draw: Callable[[Path], list[tuple[str, str]]],
+    folder: Path,
+) -> None:
     """Print the table and write `index.html`, `<name>.csv` and the figures; figures only when scores changed.
 
     Args:
@@ -32,10 +37,21 @@ def build_report(name: str, scores: dict[str, dict[str, Path]], draw: Callable[[
         draw: makes the attention pictures in a folder, returns (file name, caption) of each.
         folder: to write to.
     """
-    tables = named_tables({modality: {title: ScoreTable.load(path) for title, path in rows.items()} for modality, rows in scores.items()})
-    summary = pd.DataFrame({title: row_of(table) for title, table in tables.items()}).T.convert_dtypes()
+    tables = named_tables(
+        {
+            modality: {title: ScoreTable.load(path) for title, path in rows.items()}
+            for modality, rows in scores.items()
+        }
+    )
+    summary = pd.DataFrame(
+        {title: row_of(table) for title, table in tables.items()}
+    ).T.convert_dtypes()
     print_table(summary, protocol_line(tables), name)
-    paths = {f"{title}, {modality}": path for modality, rows in scores.items() for title, path in rows.items()}
+    paths = {
+        f"{title}, {modality}": path
+        for modality, rows in scores.items()
+        for title, path in rows.items()
+    }
     stamp = fingerprint([file_fingerprint(path) for path in paths.values()])
     page = folder / "index.html"
     if read_json(folder / "report.json").get("fingerprint") != stamp or not page.exists():
@@ -43,8 +59,13 @@ def build_report(name: str, scores: dict[str, dict[str, Path]], draw: Callable[[
         with atomic(folder / f"{name.lower().replace(' ', '').replace('-', '_')}.csv") as path:
             summary.to_csv(path, index_label="model")
         with atomic(page) as path:
-            path.write_text(render_page(name, summary, protocol_line(tables), figures), encoding="utf-8")
-        write_json(folder / "report.json", {"fingerprint": stamp, "scores": {title: str(path) for title, path in paths.items()}})
+            path.write_text(
+                render_page(name, summary, protocol_line(tables), figures), encoding="utf-8"
+            )
+        write_json(
+            folder / "report.json",
+            {"fingerprint": stamp, "scores": {title: str(path) for title, path in paths.items()}},
+        )
     print(f"Report: {page.resolve()}", flush=True)
 
 
@@ -56,19 +77,26 @@ def named_tables(streams: dict[str, dict[str, ScoreTable]]) -> dict[str, ScoreTa
     for title in next(iter(streams.values())):
         parts = {modality: tables[title] for modality, tables in streams.items()}
         rows |= {f"{title}, {modality}": table for modality, table in parts.items()}
-        rows |= {f"{title}, {name}": table for name, table in two_streams(list(parts.values())).items()}
+        rows |= {
+            f"{title}, {name}": table for name, table in two_streams(list(parts.values())).items()
+        }
     return rows
 
 
 def evaluate(paths: list[str]) -> None:
     """Print the accuracies of score tables, from nothing but the tables."""
     tables = {path: ScoreTable.load(path) for path in paths}
-    print_table(pd.DataFrame({path: row_of(table) for path, table in tables.items()}).T, protocol_line(tables))
+    print_table(
+        pd.DataFrame({path: row_of(table) for path, table in tables.items()}).T,
+        protocol_line(tables),
+    )
 
 
 def row_of(table: ScoreTable) -> dict:
     """A row of Table 2: the measures, and what it cost (a fusion: all its streams)."""
-    memory = max(run.get("peak_memory_gb", 0) for run in table.protocol.get("fused", [table.protocol]))
+    memory = max(
+        run.get("peak_memory_gb", 0) for run in table.protocol.get("fused", [table.protocol])
+    )
     return {**table.summary, "minutes": minutes(table.protocol), "peak memory GB": memory}
 
 
@@ -86,13 +114,20 @@ def fuse_runs(paths: list[str], weights: list[float], out: str | None) -> None:
     for path, table, shared in zip(files, list(tables.values()), streams, strict=True):
         if left_out := sorted(set(table.ids) - set(shared.ids)):
             more = f", ... ({len(left_out)} in all)" if len(left_out) > 5 else ""
-            print(f"Left out of the fusion, because not every run has them: {', '.join(left_out[:5])}{more} (of {path})")
-    tables[f"fused {':'.join(f'{weight:g}' for weight in weights)}"] = fused = fuse(streams, weights)
+            print(
+                f"Left out of the fusion, because not every run has them: {', '.join(left_out[:5])}{more} (of {path})"
+            )
+    tables[f"fused {':'.join(f'{weight:g}' for weight in weights)}"] = fused = fuse(
+        streams, weights
+    )
     if all(table.validation for table in streams):
         tables["fused, weights learned on validation"] = fuse_learned(streams)
     else:
         print("No weights are learned: no validation video was scored by every run.")
-    print_table(pd.DataFrame({path: row_of(table) for path, table in tables.items()}).T, protocol_line(tables))
+    print_table(
+        pd.DataFrame({path: row_of(table) for path, table in tables.items()}).T,
+        protocol_line(tables),
+    )
     if out:
         fused.save(out)
         print(f"Fused scores: {Path(out).resolve()}")
@@ -105,11 +140,21 @@ def protocol_line(tables: dict[str, ScoreTable]) -> str:
 
 
 def _protocol(table: ScoreTable) -> str:
-    protocol = {"dataset": "unknown dataset", "split": "?", "missing": 0, "seed": "?", "commit": "unknown"} | table.protocol
+    protocol = {
+        "dataset": "unknown dataset",
+        "split": "?",
+        "missing": 0,
+        "seed": "?",
+        "commit": "unknown",
+    } | table.protocol
     if "crops" in protocol:
         seen = f"{protocol['segments'] * protocol['frames_per_segment']} frames, {protocol['crops']} crops"
     else:  # skeletons: nothing is sampled
-        seen = f"whole sequences, views averaged: {protocol['views']}" if protocol.get("views", 1) > 1 else "whole sequences"
+        seen = (
+            f"whole sequences, views averaged: {protocol['views']}"
+            if protocol.get("views", 1) > 1
+            else "whole sequences"
+        )
     missing = f" ({protocol['missing']} more are listed but MISSING)" if protocol["missing"] else ""
     return (
         f"{protocol['dataset']} split {protocol['split']}, {seen}, {len(table.ids)} test "
@@ -121,34 +166,52 @@ def print_table(summary: pd.DataFrame, protocol: str, title: str = "") -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    printed = Table(Column("model", overflow="fold"), *summary.columns, title=title, caption=protocol)
+    printed = Table(
+        Column("model", overflow="fold"), *summary.columns, title=title, caption=protocol
+    )
     for title, row in summary.iterrows():
         printed.add_row(title, *(f"{value:g}" for value in row))
-    Console(width=None if sys.stdout.isatty() else 120).print(printed)  # rich takes a log file for 80 columns, too few for the names
+    Console(width=None if sys.stdout.isatty() else 120).print(
+        printed
+    )  # rich takes a log file for 80 columns, too few for the names
 
 
 def draw_charts(tables: dict[str, ScoreTable], folder: Path) -> list[tuple[str, str]]:
     """The last table's Figures 4 and 5; returns (file name, caption) in the page's order."""
-    from sta_tsn.report.figures import confusion_chart, per_class_chart
+    from sta_tsn.evaluation.charts import confusion_chart, per_class_chart
 
     title, table = list(tables.items())[-1]
     per_class_chart(table, title, folder / "per_class.png")
     confusion_chart(table, title, folder / "confusion.png")
-    return [("per_class.png", "Accuracy of each class (STA-TSN's Fig 4)"), ("confusion.png", "Confusion matrix (Fig 5)")]
+    return [
+        ("per_class.png", "Accuracy of each class (STA-TSN's Fig 4)"),
+        ("confusion.png", "Confusion matrix (Fig 5)"),
+    ]
 
 
 def draw_attention(
-    tasks: dict[str, "ActionRecognition"], flow: FlowStore, test_videos: list[VideoRecord], folder: Path
+    tasks: dict[str, "ActionRecognition"],
+    flow: FlowStore,
+    test_videos: list[VideoRecord],
+    folder: Path,
 ) -> list[tuple[str, str]]:
     """Of each modality's network."""
-    return [figure for modality, task in tasks.items() for figure in _draw_attention(modality, task, flow, test_videos, folder)]
+    return [
+        figure
+        for modality, task in tasks.items()
+        for figure in _draw_attention(modality, task, flow, test_videos, folder)
+    ]
 
 
 def _draw_attention(
-    modality: str, task: "ActionRecognition", flow: FlowStore, test_videos: list[VideoRecord], folder: Path
+    modality: str,
+    task: "ActionRecognition",
+    flow: FlowStore,
+    test_videos: list[VideoRecord],
+    folder: Path,
 ) -> list[tuple[str, str]]:
     """Fig 6 for a few test videos drawn at random, scored from the checkpoint alone."""
-    from sta_tsn.report.attention import attention_figure, explain_video
+    from sta_tsn.attention.explain import attention_figure, explain_video
 
     if modality == "flow":
         test_videos = [record for record in test_videos if record.num_frames > 1]
@@ -159,14 +222,23 @@ def _draw_attention(
         stored = flow if modality == "flow" else None
         explained = explain_video(task, record, stored)
         said = task.classes[int(explained.output.scores.argmax())]
-        true = " and ".join(task.classes[label] for label in record.labels) or "no class (background)"
+        true = (
+            " and ".join(task.classes[label] for label in record.labels) or "no class (background)"
+        )
         name = f"attention_{modality}_{number}.png"
         attention_figure(explained, f"{record.id}: {true}, taken for {said}", folder / name)
-        figures.append((name, f"Attention on {modality} (STA-TSN's Fig 6), {record.id}; crops, attention laid over them, frame numbers"))
+        figures.append(
+            (
+                name,
+                f"Attention on {modality} (STA-TSN's Fig 6), {record.id}; crops, attention laid over them, frame numbers",
+            )
+        )
     return figures
 
 
-def render_page(name: str, summary: pd.DataFrame, protocol: str, figures: list[tuple[str, str]]) -> str:
+def render_page(
+    name: str, summary: pd.DataFrame, protocol: str, figures: list[tuple[str, str]]
+) -> str:
     pictures = "\n".join(
         f'<figure><img src="{name}" alt="{html.escape(caption)}"><figcaption>{html.escape(caption)}</figcaption></figure>'
         for name, caption in figures

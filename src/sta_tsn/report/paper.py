@@ -24,7 +24,11 @@ TABLE_3 = {
     "jhmdb": ((58.6, 55.2, 54.3), (69.8, 66.3, 67.6), (81.0, 77.1, 77.0)),
 }
 
-TABLE_3_MEAN = {"ucf101": (82.1, 88.7, 93.3), "hmdb51": (51.0, 58.2, 67.9), "jhmdb": (56.0, 67.9, 78.4)}  # as printed
+TABLE_3_MEAN = {
+    "ucf101": (82.1, 88.7, 93.3),
+    "hmdb51": (51.0, 58.2, 67.9),
+    "jhmdb": (56.0, 67.9, 78.4),
+}  # as printed
 SBU_MEAN = 91.51  # Song et al., AAAI 2017 (STA-LSTM): the mean of all five folds; nothing of the ablation's rows or single folds
 
 # Tables 4 to 6, mean of three splits: the systems that the paper compares with, RGB, flow, two-stream.
@@ -58,7 +62,11 @@ def mean_of(dataset: str, row: str, modality: str, splits: Sequence[int]) -> flo
     said = [accuracy_of(dataset, row, modality, split) for split in splits]
     if None in said:
         return None
-    return TABLE_3_MEAN[dataset][MODALITIES.index(modality)] if len(splits) == 3 else float(np.mean(said))
+    return (
+        TABLE_3_MEAN[dataset][MODALITIES.index(modality)]
+        if len(splits) == 3
+        else float(np.mean(said))
+    )
 
 
 def accuracy_of(dataset: str, row: str, modality: str, split: int) -> float | None:

@@ -8,10 +8,24 @@ import yaml
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.evaluation import confusion_matrix, pooled
+from sta_tsn.evaluation.charts import confusion_chart, per_class_chart
 from sta_tsn.report import paper
-from sta_tsn.report.attention_tables import ATTENTION_TEXT, OVER_BASELINE_TEXT, attention_over_baseline, attention_table
-from sta_tsn.report.figures import confusion_chart, per_class_chart, rows_chart
-from sta_tsn.report.tables import TestedRun, competitors, differences, runs_table, table_2, table_3, with_fusions
+from sta_tsn.report.attention_tables import (
+    ATTENTION_TEXT,
+    OVER_BASELINE_TEXT,
+    attention_over_baseline,
+    attention_table,
+)
+from sta_tsn.report.rows_chart import rows_chart
+from sta_tsn.report.tables import (
+    TestedRun,
+    competitors,
+    differences,
+    runs_table,
+    table_2,
+    table_3,
+    with_fusions,
+)
 
 STYLE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:16px/1.5 sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}img{{max-width:100%}}
@@ -20,7 +34,13 @@ table{{border-collapse:collapse}}td,th{{padding:.25rem .8rem;text-align:left;bor
 
 
 def build_reproduction(
-    runs: list[TestedRun], dataset: str, command: str, pictures: list[Path], folder: Path, beside: dict[str, str], last: str = ""
+    runs: list[TestedRun],
+    dataset: str,
+    command: str,
+    pictures: list[Path],
+    folder: Path,
+    beside: dict[str, str],
+    last: str = "",
 ) -> Path:
     """Write `report.md`, `index.html`, one CSV a table and the figures; returns the page.
 
@@ -60,7 +80,11 @@ def build_reproduction(
             "networks as they were trained: another seed trains other ones, and so does another rounding.",
         ),
         "attention": ("Attention against ground truth", attention_table(runs), ATTENTION_TEXT),
-        "attention_over_baseline": ("Is attention above its baseline?", attention_over_baseline(runs), OVER_BASELINE_TEXT),
+        "attention_over_baseline": (
+            "Is attention above its baseline?",
+            attention_over_baseline(runs),
+            OVER_BASELINE_TEXT,
+        ),
     }
     if dataset in paper.COMPETITORS and last == "STA-TSN":
         tables["competitors"] = (
@@ -74,10 +98,21 @@ def build_reproduction(
             "clips of one source count as the fewer that they are worth)."
         )
         tables["table_2"] = ("Table 2: split 1", table_2(runs, dataset), text)
-    order = ("table_2", "table_3", "differences", "attention_over_baseline", "attention", "competitors", "runs")
+    order = (
+        "table_2",
+        "table_3",
+        "differences",
+        "attention_over_baseline",
+        "attention",
+        "competitors",
+        "runs",
+    )
     title = f"{dataset}: {last}{ablations} from our own runs"
     made = f"Made from score tables by `{command}`; what trained a run stands in its `run.json`."
-    parts = [f"# {title}", made + _backbones(runs) + " The paper used ResNet-152 throughout." * (last in paper.ROWS)]
+    parts = [
+        f"# {title}",
+        made + _backbones(runs) + " The paper used ResNet-152 throughout." * (last in paper.ROWS),
+    ]
     for name in order:
         if name not in tables or tables[name][1].empty:
             (folder / f"{name}.csv").unlink(missing_ok=True)  # of runs that are gone
@@ -87,9 +122,13 @@ def build_reproduction(
             table.to_csv(path)
         parts.append(f"## {heading}\n\n{text}\n\n{markdown(table)}")
     parts.append(_figures(runs, final, pictures, folder))
-    missing = ["attention scored"] * tables["attention"][1].empty + ["pictures of attention (Fig 6)"] * (not pictures)
+    missing = ["attention scored"] * tables["attention"][1].empty + [
+        "pictures of attention (Fig 6)"
+    ] * (not pictures)
     if last == "STA-TSN" and missing and not ablations:
-        parts.append(f"Not here: {' and '.join(missing)}. `make reproduce` makes them, from the runs' checkpoints.")
+        parts.append(
+            f"Not here: {' and '.join(missing)}. `make reproduce` makes them, from the runs' checkpoints."
+        )
     return _write("\n\n".join(parts) + "\n", title, folder)
 
 
@@ -97,14 +136,22 @@ def markdown(table: pd.DataFrame) -> str:
     """Numbers to the right as they are: tabulate would print the text "56.0" as 56."""
     with_index = not isinstance(table.index, pd.RangeIndex)
     sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
-    return table.to_markdown(index=with_index, disable_numparse=True, colalign=["left"] * with_index + sides)
+    return table.to_markdown(
+        index=with_index, disable_numparse=True, colalign=["left"] * with_index + sides
+    )
 
 
 def _backbones(runs: list[TestedRun]) -> str:
     """What BACKBONE= said; nothing where it said nothing."""
     arguments = [argument for run in runs for argument in run.table.protocol.get("arguments", [])]
-    values = [yaml.safe_load(argument.partition("=")[2]) for argument in arguments if argument.startswith("--model.backbone=")]
-    given = sorted({value["name"] if isinstance(value, dict) else value for value in values})  # {name: ..., options: ...}
+    values = [
+        yaml.safe_load(argument.partition("=")[2])
+        for argument in arguments
+        if argument.startswith("--model.backbone=")
+    ]
+    given = sorted(
+        {value["name"] if isinstance(value, dict) else value for value in values}
+    )  # {name: ..., options: ...}
     if len(given) > 1:
         return f" **The runs' backbones differ: {', '.join(given)}.**"
     return f" Backbone: {given[0]}." if given else ""
@@ -114,12 +161,23 @@ def _tested_on(runs: list[TestedRun]) -> str:
     """Of split 1: "268 videos from 119 sources", and which runs were tested on fewer."""
     first = [run for run in runs if run.split == 1]
     table = max((run.table for run in first), key=lambda table: len(table.ids))
-    fewer = [f"{run.row}, {run.modality}, seed {run.seed} on {len(run.table.ids)}" for run in first if len(run.table.ids) < len(table.ids)]
-    return f"{len(table.ids)} videos from {len(set(table.groups))} sources" + f" (**fewer: {'; '.join(fewer)}**)" * bool(fewer)
+    fewer = [
+        f"{run.row}, {run.modality}, seed {run.seed} on {len(run.table.ids)}"
+        for run in first
+        if len(run.table.ids) < len(table.ids)
+    ]
+    return (
+        f"{len(table.ids)} videos from {len(set(table.groups))} sources"
+        + f" (**fewer: {'; '.join(fewer)}**)" * bool(fewer)
+    )
 
 
-def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path], folder: Path) -> str:
-    plain = [run for run in final if "learned" not in run.modality]  # the fusion that the paper's pictures show
+def _figures(
+    runs: list[TestedRun], final: list[TestedRun], pictures: list[Path], folder: Path
+) -> str:
+    plain = [
+        run for run in final if "learned" not in run.modality
+    ]  # the fusion that the paper's pictures show
     of_modality = [run for run in plain if run.modality == plain[-1].modality]
     seed = min(run.seed for run in of_modality)
     of_seed = [run for run in of_modality if run.seed == seed]
@@ -132,16 +190,26 @@ def _figures(runs: list[TestedRun], final: list[TestedRun], pictures: list[Path]
         all_rows = _rows_figure(runs, folder / f"rows.{suffix}")
         per_class_chart(shown, title, folder / f"per_class.{suffix}")
         confusion_chart(shown, title, folder / f"confusion.{suffix}")
-    counts = pd.DataFrame(confusion_matrix(shown.scores, shown.labels).numpy(), shown.classes, shown.classes)
+    counts = pd.DataFrame(
+        confusion_matrix(shown.scores, shown.labels).numpy(), shown.classes, shown.classes
+    )
     with atomic(folder / "confusion.csv") as path:  # of Figures 4 and 5
         counts.to_csv(path, index_label="true class, tests by predicted class")
-    names = {"rows.png": all_rows, "per_class.png": f"Fig 4: {title}", "confusion.png": f"Fig 5: {title}"}
+    names = {
+        "rows.png": all_rows,
+        "per_class.png": f"Fig 4: {title}",
+        "confusion.png": f"Fig 5: {title}",
+    }
     for picture in pictures:
         with atomic(folder / picture.name) as path:
             shutil.copyfile(picture, path)
         drawn = picture.stem.removeprefix("attention_").replace("_", " ")
-        names[picture.name] = f"Fig 6: attention on a test video drawn at random, one view of it ({drawn})"
-    return "## Figures\n\n" + "\n\n".join(f"{caption}\n\n![{caption}]({name})" for name, caption in names.items())
+        names[picture.name] = (
+            f"Fig 6: attention on a test video drawn at random, one view of it ({drawn})"
+        )
+    return "## Figures\n\n" + "\n\n".join(
+        f"{caption}\n\n![{caption}]({name})" for name, caption in names.items()
+    )
 
 
 def _rows_figure(runs: list[TestedRun], path: Path) -> str:
@@ -152,7 +220,11 @@ def _rows_figure(runs: list[TestedRun], path: Path) -> str:
     shared = set.intersection(*({run.split for run in group} for group in tables.values()))
     shared = shared or {min(run.split for run in runs)}
     chosen = {key: [run for run in group if run.split in shared] for key, group in tables.items()}
-    bars = [(row, modality, pooled([run.table for run in group])) for (row, modality, _), group in chosen.items() if group]
+    bars = [
+        (row, modality, pooled([run.table for run in group]))
+        for (row, modality, _), group in chosen.items()
+        if group
+    ]
     title = _splits([run for group in chosen.values() for run in group])
     rows_chart(bars, title, path)
     return f"Every row, {title}"
@@ -170,5 +242,8 @@ def _write(markdown: str, title: str, folder: Path) -> Path:
         path.write_text(markdown, encoding="utf-8")
     page = folder / "index.html"
     with atomic(page) as path:
-        path.write_text(STYLE.format(title=title) + MarkdownIt("commonmark").enable("table").render(markdown), encoding="utf-8")
+        path.write_text(
+            STYLE.format(title=title) + MarkdownIt("commonmark").enable("table").render(markdown),
+            encoding="utf-8",
+        )
     return page

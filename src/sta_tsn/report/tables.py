@@ -32,7 +32,10 @@ def with_fusions(runs: list[TestedRun]) -> list[TestedRun]:
         other = flows.get((run.row, run.split, run.seed))
         if run.modality == "rgb" and other:
             joined = two_streams([run.table, other.table])
-            fused += [run._replace(modality=name, table=table, folder=None) for name, table in joined.items()]
+            fused += [
+                run._replace(modality=name, table=table, folder=None)
+                for name, table in joined.items()
+            ]
     return [*runs, *fused]
 
 
@@ -50,54 +53,89 @@ def runs_table(runs: list[TestedRun]) -> pd.DataFrame:
 
 def minutes(protocol: dict) -> float:
     """How long a run's training and testing took; a fusion's is its streams'."""
-    return round(sum(sum(run.get("seconds", {}).values()) for run in protocol.get("fused", [protocol])) / 60, 1)
+    return round(
+        sum(sum(run.get("seconds", {}).values()) for run in protocol.get("fused", [protocol])) / 60,
+        1,
+    )
 
 
 def _commits(protocol: dict) -> str:
-    return " + ".join(dict.fromkeys(str(run["commit"]) for run in protocol.get("fused", [protocol])))
+    return " + ".join(
+        dict.fromkeys(str(run["commit"]) for run in protocol.get("fused", [protocol]))
+    )
 
 
 def _sampling(protocol: dict) -> dict[str, int]:
     """Of skeletons nothing is sampled."""
     if "crops" not in protocol:
         return {"views": protocol.get("views", 1)}
-    return {"frames": protocol["segments"] * protocol["frames_per_segment"], "crops": protocol["crops"]}
+    return {
+        "frames": protocol["segments"] * protocol["frames_per_segment"],
+        "crops": protocol["crops"],
+    }
 
 
 def table_2(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
     """Split 1, rows by modality: mean over seeds, its spread, the 95 % interval for N videos, and the paper's where it has any."""
     cells = {}
-    for (row, modality), group in grouped([run for run in runs if run.split == 1], "row", "modality").items():
+    for (row, modality), group in grouped(
+        [run for run in runs if run.split == 1], "row", "modality"
+    ).items():
         cells.setdefault(row, {})[modality] = _cell(group)
         cells[row][f"{modality}, paper"] = _plain(paper.accuracy_of(dataset, row, modality, 1))
         if _is_multi_label(group[0].table):
-            cells[row][f"{modality}, mAP"] = _mean_and_spread([run.table.summary["mAP %"] for run in group])
-            cells[row][f"{modality}, mAP, paper"] = _plain(paper.TABLE_2_MAP.get(dataset, {}).get((row, modality)))
+            cells[row][f"{modality}, mAP"] = _mean_and_spread(
+                [run.table.summary["mAP %"] for run in group]
+            )
+            cells[row][f"{modality}, mAP, paper"] = _plain(
+                paper.TABLE_2_MAP.get(dataset, {}).get((row, modality))
+            )
     table = pd.DataFrame(cells).T.fillna("–")
-    return table.drop(columns=[name for name in table if name.endswith("paper") and (table[name] == "–").all()])
+    return table.drop(
+        columns=[name for name in table if name.endswith("paper") and (table[name] == "–").all()]
+    )
 
 
 def table_3(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
     """Each row and modality on each split, mean over seeds, and the mean of the splits that are there with its 95 % interval."""
     lines = {}
     for (row, modality), group in grouped(runs, "row", "modality").items():
-        splits = {split: np.mean([_accuracy(run) for run in part]) for (split,), part in grouped(group, "split").items()}
-        line = {f"split {k}": _beside(f"{value:.1f}", paper.accuracy_of(dataset, row, modality, k)) for k, value in sorted(splits.items())}
-        mean = f"{np.mean(list(splits.values())):.1f}{_spread_over_seeds(group)} ({_interval(group)})"
-        line[f"mean of {len(splits)}"] = _beside(mean, paper.mean_of(dataset, row, modality, list(splits)))
+        splits = {
+            split: np.mean([_accuracy(run) for run in part])
+            for (split,), part in grouped(group, "split").items()
+        }
+        line = {
+            f"split {k}": _beside(f"{value:.1f}", paper.accuracy_of(dataset, row, modality, k))
+            for k, value in sorted(splits.items())
+        }
+        mean = (
+            f"{np.mean(list(splits.values())):.1f}{_spread_over_seeds(group)} ({_interval(group)})"
+        )
+        line[f"mean of {len(splits)}"] = _beside(
+            mean, paper.mean_of(dataset, row, modality, list(splits))
+        )
         lines[f"{row}, {modality}"] = line
     table = pd.DataFrame(lines).T.fillna("–")
-    return table[sorted(table, key=lambda name: (name.startswith("mean"), name))]  # the rows may have different splits
+    return table[
+        sorted(table, key=lambda name: (name.startswith("mean"), name))
+    ]  # the rows may have different splits
 
 
 def competitors(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
     """The paper's Tables 4 to 6 for this dataset, the last line ours; empty where it has none."""
     ours, splits = {}, {}
     for (modality,), part in grouped(runs, "modality").items():
-        of_splits = [np.mean([_accuracy(run) for run in one]) for one in grouped(part, "split").values()]
+        of_splits = [
+            np.mean([_accuracy(run) for run in one]) for one in grouped(part, "split").values()
+        ]
         ours[modality], splits[modality] = np.mean(of_splits), len(of_splits)
-    lines = {name: dict(zip(paper.MODALITIES, map(_plain, numbers), strict=True)) for name, numbers in paper.COMPETITORS[dataset].items()}
-    lines["STA-TSN, the paper's (mean of 3 splits)"] = dict(zip(paper.MODALITIES, map(_plain, paper.TABLE_3_MEAN[dataset]), strict=True))
+    lines = {
+        name: dict(zip(paper.MODALITIES, map(_plain, numbers), strict=True))
+        for name, numbers in paper.COMPETITORS[dataset].items()
+    }
+    lines["STA-TSN, the paper's (mean of 3 splits)"] = dict(
+        zip(paper.MODALITIES, map(_plain, paper.TABLE_3_MEAN[dataset]), strict=True)
+    )
     count = " / ".join(dict.fromkeys(str(number) for number in splits.values()))
     lines[f"STA-TSN, ours (mean of {count} split{'s' * (count != '1')})"] = {
         modality: _plain(ours.get(modality)) for modality in paper.MODALITIES
@@ -113,12 +151,21 @@ def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> 
     """
     lines = []
     for modality in dict.fromkeys(run.modality for run in runs):
-        answers = {row: _answers(group) for (row,), group in grouped([run for run in runs if run.modality == modality], "row").items()}
+        answers = {
+            row: _answers(group)
+            for (row,), group in grouped(
+                [run for run in runs if run.modality == modality], "row"
+            ).items()
+        }
         for above, second in pairwise(answers):
             first = (beside or {}).get(second, above)
             if first not in answers:
                 continue
-            both = answers[first].join(answers[second]["right"].rename("second"), how="inner").groupby(["split", "video"])
+            both = (
+                answers[first]
+                .join(answers[second]["right"].rename("second"), how="inner")
+                .groupby(["split", "video"])
+            )
             both = both.agg({"group": "first", "right": "mean", "second": "mean"}).dropna()
             if both.empty:
                 continue
@@ -137,13 +184,28 @@ def compared(first: pd.Series, second: pd.Series, groups: pd.Series) -> dict:
     points, low, high = (round(100 * value, 2) for value in (found.mean, found.low, found.high))
     verdict = "significant" if found.significant else "not significant"
     counts = {"tests": len(first), "sources": groups.nunique()}
-    return {"points": points, "low": low, "high": high, "p": round(found.p, 4), "at 5 %": verdict, **counts}
+    return {
+        "points": points,
+        "low": low,
+        "high": high,
+        "p": round(found.p, 4),
+        "at 5 %": verdict,
+        **counts,
+    }
 
 
 def _answers(runs: list[TestedRun]) -> pd.DataFrame:
     """Index split, seed, video; `group`, its source, and `right`: 1, 0, NaN for a video without a class."""
     lines = [
-        pd.DataFrame({"split": run.split, "seed": run.seed, "video": run.table.ids, "group": run.table.groups, "right": _right(run)})
+        pd.DataFrame(
+            {
+                "split": run.split,
+                "seed": run.seed,
+                "video": run.table.ids,
+                "group": run.table.groups,
+                "right": _right(run),
+            }
+        )
         for run in runs
     ]
     return pd.concat(lines).set_index(["split", "seed", "video"])
@@ -175,13 +237,20 @@ def _cell(group: list[TestedRun]) -> str:
 
 def _interval(group: list[TestedRun]) -> str:
     """95 % of one row and modality; each video of each split counts once, with its mean over seeds."""
-    tests = _answers(group).dropna().groupby(["split", "video"]).agg({"group": "first", "right": "mean"})
+    tests = (
+        _answers(group)
+        .dropna()
+        .groupby(["split", "video"])
+        .agg({"group": "first", "right": "mean"})
+    )
     low, high = accuracy_interval(tests["right"].to_numpy(), tests["group"])
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def _mean_and_spread(values: list[float]) -> str:
-    return f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
+    return f"{np.mean(values):.1f}" + (
+        f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    )
 
 
 def _plain(value: float | None) -> str:

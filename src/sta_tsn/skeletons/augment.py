@@ -40,7 +40,9 @@ def turned(sequence: np.ndarray, degrees: float) -> np.ndarray:
     return sequence @ np.float32([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
 
 
-def normalised(sequence: np.ndarray, skeleton: Skeleton, centre: bool, scale: bool, smoothing_frames: int) -> np.ndarray:
+def normalised(
+    sequence: np.ndarray, skeleton: Skeleton, centre: bool, scale: bool, smoothing_frames: int
+) -> np.ndarray:
     """What is done to every sequence, in training and in testing; the arguments are `SkeletonDataModule`'s."""
     sequence = centred(sequence, skeleton) if centre else sequence
     sequence = scaled(sequence, skeleton) if scale else sequence

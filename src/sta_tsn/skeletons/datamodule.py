@@ -9,12 +9,20 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from sta_tsn.datasets import SkeletonDataset, VideoRecord, VideoSplit, prepare_split, skeleton_manifest
+from sta_tsn.datasets import (
+    SkeletonDataset,
+    VideoRecord,
+    VideoSplit,
+    prepare_split,
+    skeleton_manifest,
+)
 from sta_tsn.errors import ConfigError
 from sta_tsn.skeletons.augment import mirrored, normalised, swapped, turned
 from sta_tsn.video import SeededSampler, multi_hot
 
-View = Callable[[np.ndarray, int], np.ndarray]  # what a network sees of a normalised sequence (T, P, J, 3), drawn from a seed
+View = Callable[
+    [np.ndarray, int], np.ndarray
+]  # what a network sees of a normalised sequence (T, P, J, 3), drawn from a seed
 
 
 class SkeletonDataModule(LightningDataModule):
@@ -55,14 +63,25 @@ class SkeletonDataModule(LightningDataModule):
     ):
         super().__init__()
         if smoothing_frames and (smoothing_frames < 3 or smoothing_frames % 2 == 0):
-            raise ConfigError(f"data.smoothing_frames={smoothing_frames}: must be odd and at least 3, or 0 for no smoothing.")
+            raise ConfigError(
+                f"data.smoothing_frames={smoothing_frames}: must be odd and at least 3, or 0 for no smoothing."
+            )
         swap_persons = swap_persons and dataset.num_persons > 1
         if average_views and not (mirror or swap_persons):
-            raise ConfigError("data.average_views: there is one view only without data.mirror and data.swap_persons (of two persons).")
+            raise ConfigError(
+                "data.average_views: there is one view only without data.mirror and data.swap_persons (of two persons)."
+            )
         self.dataset, self.split, self.batch_size = dataset, split, batch_size
         self.val_share, self.allow_missing, self.seed = val_share, allow_missing, seed
-        self.mirror, self.swap_persons, self.turn_degrees, self.average_views = mirror, swap_persons, turn_degrees, average_views
-        self.save_hyperparameters("centre", "scale", "smoothing_frames", logger=False)  # to the checkpoint: needed to predict
+        self.mirror, self.swap_persons, self.turn_degrees, self.average_views = (
+            mirror,
+            swap_persons,
+            turn_degrees,
+            average_views,
+        )
+        self.save_hyperparameters(
+            "centre", "scale", "smoothing_frames", logger=False
+        )  # to the checkpoint: needed to predict
         self.videos: VideoSplit | None = None
 
     @property
@@ -76,7 +95,9 @@ class SkeletonDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         if self.videos is None:
             manifest = skeleton_manifest(self.dataset.records(self.split).videos, self.dataset.read)
-            self.videos = prepare_split(self.dataset, self.split, manifest, self.val_share, self.allow_missing)
+            self.videos = prepare_split(
+                self.dataset, self.split, manifest, self.val_share, self.allow_missing
+            )
 
     def train_dataloader(self) -> DataLoader:
         return self._loader(self.videos.train, self.augmented, self.batch_size, training=True)
@@ -89,12 +110,20 @@ class SkeletonDataModule(LightningDataModule):
 
     @property
     def test_videos(self) -> list[dict]:
-        return [{"id": record.id, "group": record.group, "labels": list(record.labels)} for record in self.videos.test]
+        return [
+            {"id": record.id, "group": record.group, "labels": list(record.labels)}
+            for record in self.videos.test
+        ]
 
     @property
     def protocol(self) -> dict:
         views = (1 + self.mirror) * (1 + self.swap_persons) if self.average_views else 1
-        return {"dataset": self.dataset.name, "split": self.split, "views": views, "missing": self.videos.num_test_missing}
+        return {
+            "dataset": self.dataset.name,
+            "split": self.split,
+            "views": views,
+            "missing": self.videos.num_test_missing,
+        }
 
     def augmented(self, sequence: np.ndarray, seed: int) -> np.ndarray:
         """A random view of a normalised training sequence (T, P, J, 3)."""
@@ -103,7 +132,9 @@ class SkeletonDataModule(LightningDataModule):
             sequence = mirrored(sequence, self.dataset.skeleton)
         if self.swap_persons and swap < 0.5:
             sequence = swapped(sequence)
-        return turned(sequence, (2 * turn - 1) * self.turn_degrees) if self.turn_degrees else sequence
+        return (
+            turned(sequence, (2 * turn - 1) * self.turn_degrees) if self.turn_degrees else sequence
+        )
 
     def views(self, sequence: np.ndarray) -> np.ndarray:
         """What is scored of a normalised test sequence (T, P, J, 3): (T, V, P, J, 3), itself first; V = 1 without `average_views`."""
@@ -114,7 +145,9 @@ class SkeletonDataModule(LightningDataModule):
             views += [swapped(view) for view in views]
         return np.stack(views, 1)
 
-    def _loader(self, records: list[VideoRecord], view: View, batch_size: int = 64, training: bool = False) -> DataLoader:
+    def _loader(
+        self, records: list[VideoRecord], view: View, batch_size: int = 64, training: bool = False
+    ) -> DataLoader:
         return DataLoader(
             SkeletonSequences(self, records, view),
             batch_size=batch_size,
@@ -131,7 +164,10 @@ class SkeletonSequences(Dataset):
 
     def __init__(self, data: SkeletonDataModule, records: list[VideoRecord], view: View):
         self.data, self.records, self.view = data, records, view
-        self.sequences = [normalised(data.dataset.read(record.path), data.dataset.skeleton, **data.hparams) for record in records]
+        self.sequences = [
+            normalised(data.dataset.read(record.path), data.dataset.skeleton, **data.hparams)
+            for record in records
+        ]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -139,7 +175,11 @@ class SkeletonSequences(Dataset):
     def __getitem__(self, item: tuple[int, int]) -> dict:
         index, seed = item
         joints = torch.from_numpy(self.view(self.sequences[index], seed).copy()).flatten(-3, -2)
-        return {"joints": joints, "labels": multi_hot(self.records[index].labels, len(self.data.classes)), "index": index}
+        return {
+            "joints": joints,
+            "labels": multi_hot(self.records[index].labels, len(self.data.classes)),
+            "index": index,
+        }
 
 
 def padded_batch(items: list[dict]) -> dict[str, Tensor]:

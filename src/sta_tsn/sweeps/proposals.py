@@ -37,11 +37,15 @@ class Trial:
 
 
 def num_proposals(method: str, parameters: tuple[Parameter, ...], run_cap: int | None) -> int:
-    size = math.prod(len(parameter.grid) for parameter in parameters) if method == "grid" else run_cap
+    size = (
+        math.prod(len(parameter.grid) for parameter in parameters) if method == "grid" else run_cap
+    )
     return min(size, run_cap or size)
 
 
-def propose(method: str, parameters: tuple[Parameter, ...], sign: int, trials: list[Trial]) -> dict[str, Any]:
+def propose(
+    method: str, parameters: tuple[Parameter, ...], sign: int, trials: list[Trial]
+) -> dict[str, Any]:
     """Values of the next trial: the grid's in the file's order (the last parameter changes fastest), Optuna's random
     ones, or those of Optuna's tree-structured Parzen estimator, which learns from the trials so far.
 
@@ -56,7 +60,9 @@ def propose(method: str, parameters: tuple[Parameter, ...], sign: int, trials: l
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     samplers = {"random": optuna.samplers.RandomSampler, "bayes": optuna.samplers.TPESampler}
-    study = optuna.create_study(direction="minimize" if sign > 0 else "maximize", sampler=samplers[method](seed=len(trials)))
+    study = optuna.create_study(
+        direction="minimize" if sign > 0 else "maximize", sampler=samplers[method](seed=len(trials))
+    )
     for trial in trials:
         study.add_trial(_result(trial, parameters))
     drawn = study.ask({parameter.name: parameter.domain for parameter in parameters}).params
@@ -68,12 +74,19 @@ def _result(trial: Trial, parameters: tuple[Parameter, ...]) -> "optuna.trial.Fr
     from optuna.trial import TrialState, create_trial
 
     finite = {step: value for step, value in enumerate(trial.values, 1) if math.isfinite(value)}
-    states = {"running": TrialState.RUNNING, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+    states = {
+        "running": TrialState.RUNNING,
+        "stopped": TrialState.PRUNED,
+        "failed": TrialState.FAIL,
+    }
     whole = trial.state == "finished" and len(trial.values) in finite
     return create_trial(
         state=TrialState.COMPLETE if whole else states.get(trial.state, TrialState.PRUNED),
         value=trial.values[-1] if whole else None,
-        params={parameter.name: parameter.encode(trial.parameters[parameter.name]) for parameter in parameters},
+        params={
+            parameter.name: parameter.encode(trial.parameters[parameter.name])
+            for parameter in parameters
+        },
         distributions={parameter.name: parameter.domain for parameter in parameters},
         intermediate_values=finite,
     )

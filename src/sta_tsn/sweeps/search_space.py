@@ -18,15 +18,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sta_tsn.configuration import check_keys
 from sta_tsn.errors import ConfigError, unknown
-from sta_tsn.running.configuration import check_keys
 
 if TYPE_CHECKING:
     import optuna
     from scipy.stats.distributions import rv_frozen
 
-RANGE, BELL, SHAPE = {"min": None, "max": None}, {"mu": 0, "sigma": 1}, {"a": 1, "b": 1}  # None: has to be given
-SMOOTH = dict.fromkeys(("uniform", "log_uniform", "log_uniform_values", "inv_log_uniform", "inv_log_uniform_values"), RANGE)
+RANGE, BELL, SHAPE = (
+    {"min": None, "max": None},
+    {"mu": 0, "sigma": 1},
+    {"a": 1, "b": 1},
+)  # None: has to be given
+SMOOTH = dict.fromkeys(
+    ("uniform", "log_uniform", "log_uniform_values", "inv_log_uniform", "inv_log_uniform_values"),
+    RANGE,
+)
 SMOOTH |= {"normal": BELL, "log_normal": BELL, "beta": SHAPE}
 DISTRIBUTIONS = {
     "constant": {"value": None},
@@ -34,7 +41,11 @@ DISTRIBUTIONS = {
     "categorical_w_probabilities": {"values": None, "probabilities": None},
     "int_uniform": RANGE,
     **SMOOTH,
-    **{f"q_{name}": {**keys, "q": 1} for name, keys in SMOOTH.items() if not name.startswith("inv_")},
+    **{
+        f"q_{name}": {**keys, "q": 1}
+        for name, keys in SMOOTH.items()
+        if not name.startswith("inv_")
+    },
 }
 TAIL = 1e-6  # the share of a distribution that is never drawn, at either end: normal ones reach to 4.75 sigma
 
@@ -82,7 +93,9 @@ class Parameter:
         if self.q is None:
             return value
         first, last = self._multiples
-        return round(int(min(max(round(value / self.q), first), last)) * self.q, 12)  # 3 * 0.1 is 0.30000000000000004
+        return round(
+            int(min(max(round(value / self.q), first), last)) * self.q, 12
+        )  # 3 * 0.1 is 0.30000000000000004
 
     def encode(self, value: Any) -> Any:
         """What may have been drawn for the value."""
@@ -91,12 +104,18 @@ class Parameter:
             return float(self._edges[place : place + 2].mean())
         if self.values:
             return self.values.index(value)
-        return value if self.distribution == "int_uniform" else float(np.clip(self._smooth.cdf(value), TAIL, 1 - TAIL))
+        return (
+            value
+            if self.distribution == "int_uniform"
+            else float(np.clip(self._smooth.cdf(value), TAIL, 1 - TAIL))
+        )
 
     @property
     def grid(self) -> tuple:
         if self.distribution == "q_uniform":
-            return tuple(np.arange(*self.numbers, self.q).round(12).tolist())  # numpy's, as W&B: its rounding may let max in
+            return tuple(
+                np.arange(*self.numbers, self.q).round(12).tolist()
+            )  # numpy's, as W&B: its rounding may let max in
         return self.values or tuple(range(self.numbers[0], self.numbers[1] + 1))
 
     @property
@@ -109,7 +128,9 @@ class Parameter:
         with np.errstate(all="ignore"):
             ends = self._smooth.ppf((TAIL, 1 - TAIL))
         if not (np.isfinite(ends).all() and ends[0] < ends[1]):
-            raise ConfigError(f"{where}: {self.numbers} lead to no finite values; {self.distribution} takes them as exponents of e.")
+            raise ConfigError(
+                f"{where}: {self.numbers} lead to no finite values; {self.distribution} takes them as exponents of e."
+            )
         if self.q and np.subtract(*self._multiples) > 0:
             raise ConfigError(f"{where}: no multiple of q={self.q} lies in the range.")
 
@@ -137,7 +158,9 @@ class Parameter:
     @property
     def _multiples(self) -> tuple[float, float]:
         """The first and last multiple of q that the distribution reaches."""
-        low, high = (round(end / self.q, 9) for end in self._smooth.support())  # 0.6 / 0.2 is 2.9999999999999996
+        low, high = (
+            round(end / self.q, 9) for end in self._smooth.support()
+        )  # 0.6 / 0.2 is 2.9999999999999996
         return np.ceil(low), np.floor(high)
 
     @property
@@ -153,7 +176,9 @@ def read_parameter(name: str, settings: Any, where: str) -> Parameter:
         ConfigError: naming the value and `where` it was written.
     """
     if not isinstance(settings, dict) or "parameters" in settings:
-        raise ConfigError(f"{where}: give `value`, `values`, or `min` and `max`; nested names are written flat, like model.lr.")
+        raise ConfigError(
+            f"{where}: give `value`, `values`, or `min` and `max`; nested names are written flat, like model.lr."
+        )
     distribution = settings.get("distribution", _implied(settings))
     if distribution not in DISTRIBUTIONS:
         raise unknown(f"distribution (in {where})", str(distribution), DISTRIBUTIONS)
@@ -164,9 +189,15 @@ def read_parameter(name: str, settings: Any, where: str) -> Parameter:
             raise ConfigError(f"{where}: distribution {distribution} needs `{key}`.")
     if "value" in keys or "values" in keys:
         values = [settings["value"]] if "value" in keys else settings["values"]
-        if not isinstance(values, list) or not values or any(isinstance(value, dict) for value in values):
+        if (
+            not isinstance(values, list)
+            or not values
+            or any(isinstance(value, dict) for value in values)
+        ):
             raise ConfigError(f"{where}: `values` is a list of at least one number, text or list.")
-        return Parameter(name, distribution, tuple(values), _probabilities(settings, len(values), where))
+        return Parameter(
+            name, distribution, tuple(values), _probabilities(settings, len(values), where)
+        )
     numbers = {key: settings.get(key, default) for key, default in keys.items()}
     _check_numbers(distribution, numbers, where)
     found = Parameter(name, distribution, numbers=tuple(numbers.values())[:2], q=numbers.get("q"))
@@ -180,14 +211,24 @@ def _implied(settings: dict) -> str:
         return "constant"
     if "values" in settings:
         return "categorical_w_probabilities" if "probabilities" in settings else "categorical"
-    return "int_uniform" if all(isinstance(settings.get(key), int) for key in ("min", "max")) else "uniform"
+    return (
+        "int_uniform"
+        if all(isinstance(settings.get(key), int) for key in ("min", "max"))
+        else "uniform"
+    )
 
 
 def _probabilities(settings: dict, num_values: int, where: str) -> tuple[float, ...]:
     given = settings.get("probabilities", [])
-    numbers = isinstance(given, list) and all(isinstance(one, int | float) and one >= 0 for one in given)
-    if "probabilities" in settings and not (numbers and len(given) == num_values and math.isclose(sum(given), 1, abs_tol=1e-6)):
-        raise ConfigError(f"{where}: probabilities={given!r} must be {num_values} numbers, one for each of `values`, that sum to 1.")
+    numbers = isinstance(given, list) and all(
+        isinstance(one, int | float) and one >= 0 for one in given
+    )
+    if "probabilities" in settings and not (
+        numbers and len(given) == num_values and math.isclose(sum(given), 1, abs_tol=1e-6)
+    ):
+        raise ConfigError(
+            f"{where}: probabilities={given!r} must be {num_values} numbers, one for each of `values`, that sum to 1."
+        )
     return tuple(given)
 
 
@@ -195,20 +236,30 @@ def _check_numbers(distribution: str, numbers: dict[str, Any], where: str) -> No
     kind = int if distribution == "int_uniform" else (int, float)
     for key, value in numbers.items():
         if not isinstance(value, kind) or isinstance(value, bool):
-            wanted = "a whole number" if kind is int else "a number (YAML reads 1e-4 as text; write 1.0e-4)"
+            wanted = (
+                "a whole number"
+                if kind is int
+                else "a number (YAML reads 1e-4 as text; write 1.0e-4)"
+            )
             raise ConfigError(f"{where}: {key}={value!r} is not {wanted}.")
         if not math.isfinite(value):
             raise ConfigError(f"{where}: {key}={value!r} is not finite.")
         if key in ("q", "sigma", "a", "b") and value <= 0:
             raise ConfigError(f"{where}: {key}={value!r} is not above 0.")
     of_values = distribution.endswith("_values")
-    if "min" in numbers and (numbers["min"] >= numbers["max"] or (of_values and numbers["min"] <= 0)):
+    if "min" in numbers and (
+        numbers["min"] >= numbers["max"] or (of_values and numbers["min"] <= 0)
+    ):
         positive = ", both above 0" if of_values else ""
-        raise ConfigError(f"{where}: min={numbers['min']} and max={numbers['max']} are no range: min must be below max{positive}.")
+        raise ConfigError(
+            f"{where}: min={numbers['min']} and max={numbers['max']} are no range: min must be below max{positive}."
+        )
 
 
 def check_grid(parameters: tuple[Parameter, ...], place: str) -> None:
     """Raise for a parameter that has no list of values."""
     for parameter in parameters:
         if parameter.distribution not in ("constant", "categorical", "int_uniform", "q_uniform"):
-            raise ConfigError(f"{place}, parameter {parameter.name}: a grid needs `values`, not distribution {parameter.distribution}.")
+            raise ConfigError(
+                f"{place}, parameter {parameter.name}: a grid needs `values`, not distribution {parameter.distribution}."
+            )

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sta_tsn.artefacts import read_json, write_json
 from sta_tsn.errors import UserError
-from sta_tsn.running.folder import RunFolder, only_one
+from sta_tsn.runs.folder import RunFolder, only_one
 from sta_tsn.sweeps.proposals import Trial, num_proposals, propose
 from sta_tsn.sweeps.sweep_file import SweepFile, read_sweep
 from sta_tsn.sweeps.trial_process import end, start, trial_log, trial_slots
@@ -42,12 +42,22 @@ def sweep(file: str, devices: str, runs: str) -> None:
         runner = SweepRunner(settings, folder, slots)
         runner.run()
         if trial := runner.reached_target():
-            print(f"Trial {trial.number} reached the target, {settings.metric} {settings.target}: no more are started.")
-        from sta_tsn.report.sweep import report_sweep
+            print(
+                f"Trial {trial.number} reached the target, {settings.metric} {settings.target}: no more are started."
+            )
+        from sta_tsn.sweeps.sweep_report import report_sweep
 
-        report_sweep([asdict(trial) for trial in runner.trials], settings.metric, settings.sign, settings.log_scaled, folder)
+        report_sweep(
+            [asdict(trial) for trial in runner.trials],
+            settings.metric,
+            settings.sign,
+            settings.log_scaled,
+            folder,
+        )
         if failed := [str(trial.number) for trial in runner.trials if trial.state == "failed"]:
-            raise UserError(f"Trials that failed: {', '.join(failed)}. Why is in {folder}/trial-*.log; the same command tries them again.")
+            raise UserError(
+                f"Trials that failed: {', '.join(failed)}. Why is in {folder}/trial-*.log; the same command tries them again."
+            )
 
 
 @dataclass
@@ -72,7 +82,10 @@ class SweepRunner:
 
     def __init__(self, settings: SweepFile, folder: Path, slots: list[dict[str, str]]):
         self.settings, self.folder, self.slots = settings, folder, list(slots)
-        self.num_slots, self.num_proposals = len(slots), num_proposals(settings.method, settings.parameters, settings.run_cap)
+        self.num_slots, self.num_proposals = (
+            len(slots),
+            num_proposals(settings.method, settings.parameters, settings.run_cap),
+        )
         self.running: list[Running] = []
         about, self.fingerprint = read_json(folder / "sweep.json"), settings.fingerprint
         if about and about["fingerprint"] != self.fingerprint:
@@ -81,13 +94,22 @@ class SweepRunner:
                     pass  # a process of the earlier sweep, if one is left, would write into the new one's folders
             aside = folder.with_name(f"{folder.name}.old-{time.strftime('%Y%m%d-%H%M%S')}")
             folder.rename(aside)
-            print(f"{settings.path} or its inputs changed. The earlier sweep is kept as {aside}.", flush=True)
+            print(
+                f"{settings.path} or its inputs changed. The earlier sweep is kept as {aside}.",
+                flush=True,
+            )
             about = {}
         self.trials = [Trial(**trial) for trial in about.get("trials", [])]
         self.waiting = [trial for trial in self.trials if trial.state in ("running", "failed")]
 
     def run(self) -> None:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("trials"), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("trials"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+        )
         with Progress(*columns) as self.bar:
             self.bar.add_task("", total=self.total, left="")
             self._show_progress()
@@ -103,13 +125,22 @@ class SweepRunner:
     @property
     def total(self) -> int:
         """Trials that are to be: none beside those that were started already, once one reached the target."""
-        return len(self.trials) if self.reached_target() else max(self.num_proposals, len(self.trials))
+        return (
+            len(self.trials) if self.reached_target() else max(self.num_proposals, len(self.trials))
+        )
 
     def reached_target(self) -> Trial | None:
         sign, target = self.settings.sign, self.settings.target
         if target is None:
             return None
-        return next((trial for trial in self.trials if any(sign * value <= sign * target for value in trial.values)), None)
+        return next(
+            (
+                trial
+                for trial in self.trials
+                if any(sign * value <= sign * target for value in trial.values)
+            ),
+            None,
+        )
 
     def run_folder(self, trial: Trial) -> RunFolder:
         return RunFolder(self.folder / f"trial-{trial.number:03d}")
@@ -124,7 +155,9 @@ class SweepRunner:
             if self.running and not self._any_trains(self.trials):
                 break
             if not self.waiting:
-                values = propose(self.settings.method, self.settings.parameters, self.settings.sign, self.trials)
+                values = propose(
+                    self.settings.method, self.settings.parameters, self.settings.sign, self.trials
+                )
                 self.waiting.append(Trial(len(self.trials) + 1, values))
                 self.trials.append(self.waiting[0])
             self._start(self.waiting.pop(0))
@@ -138,7 +171,11 @@ class SweepRunner:
         with trial_log(self.log(trial), trial.pid) as log:
             trial.state, trial.pid = "running", None
             self._save()
-            process = start(self.settings.trial_command(trial.parameters, self.run_folder(trial).path), log, slot)
+            process = start(
+                self.settings.trial_command(trial.parameters, self.run_folder(trial).path),
+                log,
+                slot,
+            )
         trial.pid = process.pid
         self._save()
         self.running.append(Running(trial, process, slot, time.monotonic()))
@@ -167,9 +204,14 @@ class SweepRunner:
         for band in self.settings.bands:
             if running.trial.judged < band <= len(running.trial.values):
                 running.trial.judged = band
-                ranked = sorted(self._cost(trial, band) for trial in self.trials if len(trial.values) >= band)
+                ranked = sorted(
+                    self._cost(trial, band) for trial in self.trials if len(trial.values) >= band
+                )
                 cost = self._cost(running.trial, band)
-                if not math.isfinite(cost) or cost > ranked[math.ceil(len(ranked) / self.settings.eta) - 1]:
+                if (
+                    not math.isfinite(cost)
+                    or cost > ranked[math.ceil(len(ranked) / self.settings.eta) - 1]
+                ):
                     return band
         return None
 
@@ -183,22 +225,40 @@ class SweepRunner:
         self.slots.append(running.slot)
         self._save()
         said = f"{self.settings.metric} {trial.values[-1]:.4g}" if trial.values else "no value"
-        self.bar.console.print(f"Trial {trial.number} {trial.state}: {said}, {trial.seconds:.0f} s", highlight=False)
+        self.bar.console.print(
+            f"Trial {trial.number} {trial.state}: {said}, {trial.seconds:.0f} s", highlight=False
+        )
         self._show_progress()
-        if trial.state == "failed" and not self._any_trains([other for other in self.trials if other is not trial]):
-            lines = self.log(trial).read_text(errors="replace").replace("\r", "\n").strip().split("\n")
-            raise UserError("\n".join([f"Trial {trial.number} failed, and no other got further. {self.log(trial)} ends:", *lines[-6:]]))
+        if trial.state == "failed" and not self._any_trains(
+            [other for other in self.trials if other is not trial]
+        ):
+            lines = (
+                self.log(trial).read_text(errors="replace").replace("\r", "\n").strip().split("\n")
+            )
+            raise UserError(
+                "\n".join(
+                    [
+                        f"Trial {trial.number} failed, and no other got further. {self.log(trial)} ends:",
+                        *lines[-6:],
+                    ]
+                )
+            )
 
     def _show_progress(self) -> None:
         done = [trial for trial in self.trials if trial.state in ("finished", "stopped")]
         left = self.total - len(done)
-        minutes = left * sum(trial.seconds for trial in done) / max(1, len(done)) / self.num_slots / 60
+        minutes = (
+            left * sum(trial.seconds for trial in done) / max(1, len(done)) / self.num_slots / 60
+        )
         said = f"about {minutes:.0f} min left" if done and left else ""
         self.bar.update(self.bar.task_ids[0], completed=len(done), total=self.total, left=said)
 
     def _save(self) -> None:
         trials = [asdict(trial) for trial in self.trials]
-        write_json(self.folder / "sweep.json", {"fingerprint": self.fingerprint, "file": self.settings.path, "trials": trials})
+        write_json(
+            self.folder / "sweep.json",
+            {"fingerprint": self.fingerprint, "file": self.settings.path, "trials": trials},
+        )
 
 
 def metric_values(path: Path, metric: str) -> list[float]:

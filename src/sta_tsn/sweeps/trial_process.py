@@ -26,15 +26,26 @@ def trial_slots(settings: SweepFile, devices: str) -> list[dict[str, str]]:
     if devices != "auto" and not (devices.isdigit() and int(devices)):
         raise ConfigError(f"DEVICES={devices}: give a number, or auto.")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    gpus = (visible.split(",") if visible else [str(index) for index in range(64)])[: torch.cuda.device_count()]
+    gpus = (visible.split(",") if visible else [str(index) for index in range(64)])[
+        : torch.cuda.device_count()
+    ]
     if not gpus:
         return [{}] * (1 if devices == "auto" else int(devices))
     wanted = len(gpus) if devices == "auto" else int(devices)
-    told = [one.partition("=")[2] for one in fit_arguments(settings.command) if one.startswith("--trainer.devices=")]
+    told = [
+        one.partition("=")[2]
+        for one in fit_arguments(settings.command)
+        if one.startswith("--trainer.devices=")
+    ]
     per_trial = int(told[-1]) if told and told[-1].isdigit() else 1
     if not per_trial <= wanted <= len(gpus):
-        raise ConfigError(f"DEVICES={devices}: {len(gpus)} GPUs are there, and a trial of {settings.path} takes {per_trial}.")
-    return [{"CUDA_VISIBLE_DEVICES": ",".join(gpus[i : i + per_trial])} for i in range(0, wanted - per_trial + 1, per_trial)]
+        raise ConfigError(
+            f"DEVICES={devices}: {len(gpus)} GPUs are there, and a trial of {settings.path} takes {per_trial}."
+        )
+    return [
+        {"CUDA_VISIBLE_DEVICES": ",".join(gpus[i : i + per_trial])}
+        for i in range(0, wanted - per_trial + 1, per_trial)
+    ]
 
 
 @contextmanager
@@ -51,8 +62,13 @@ def trial_log(path: Path, pid: int | None) -> Iterator[BinaryIO]:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if pid is None:
-                raise UserError(f"A process of a killed sweep still writes {path}. End it, then give the same command.") from error
-            print(f"{path.stem} of the killed sweep still ran; it was stopped at its checkpoint.", flush=True)
+                raise UserError(
+                    f"A process of a killed sweep still writes {path}. End it, then give the same command."
+                ) from error
+            print(
+                f"{path.stem} of the killed sweep still ran; it was stopped at its checkpoint.",
+                flush=True,
+            )
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
             fcntl.flock(log, fcntl.LOCK_EX)
@@ -62,7 +78,12 @@ def trial_log(path: Path, pid: int | None) -> Iterator[BinaryIO]:
 def start(command: list[str], log: BinaryIO, environment: dict[str, str]) -> subprocess.Popen:
     """In a session of its own: Ctrl-C reaches the sweep alone, which then ends its trials."""
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env={**os.environ, **environment},
+        start_new_session=True,
     )
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from sta_tsn.errors import ConfigError
 from sta_tsn.models import TSN, SMNet
 from sta_tsn.tasks.recognition import ActionRecognition, classification_loss
-from sta_tsn.video.flow_store import FLOW_STACK
+from sta_tsn.video.flow.flow_store import FLOW_STACK
 
 FLOW_FIRST_LR_SCALE = 5
 
@@ -56,9 +56,17 @@ class FrameRecognition(ActionRecognition):
         super().__init__(network, classes)
         self.modality = modality
         self.lr, self.head_lr_scale, self.lr_milestones = lr, head_lr_scale, lr_milestones
-        self.weight_decay, self.label_smoothing, self.optimizer = weight_decay, label_smoothing, optimizer
-        freeze(self.model, trained_batch_norms, frozen_share)  # before DDP looks which parameters it will have to wait for
-        settings = self.model.settings  # describes the network, not where its first weights came from
+        self.weight_decay, self.label_smoothing, self.optimizer = (
+            weight_decay,
+            label_smoothing,
+            optimizer,
+        )
+        freeze(
+            self.model, trained_batch_norms, frozen_share
+        )  # before DDP looks which parameters it will have to wait for
+        settings = (
+            self.model.settings
+        )  # describes the network, not where its first weights came from
         self.save_hyperparameters(
             {
                 **{key: value for key, value in settings.items() if key != "num_classes"},
@@ -88,16 +96,30 @@ class FrameRecognition(ActionRecognition):
         """Features (B, V, N, T, D) and alpha (B, V, N, T, H, W) or None; one pass per crop position."""
         outputs = [self.model.encoder(view) for view in batch["clips"].unbind(1)]
         features, weights = zip(*outputs, strict=True)
-        return {"features": torch.stack(features, 1), "spatial_weights": None if weights[0] is None else torch.stack(weights, 1)}
+        return {
+            "features": torch.stack(features, 1),
+            "spatial_weights": None if weights[0] is None else torch.stack(weights, 1),
+        }
 
     def configure_optimizers(self) -> dict:
-        scales = {"head": self.head_lr_scale, "first": 1 if self.modality == "rgb" else FLOW_FIRST_LR_SCALE}
+        scales = {
+            "head": self.head_lr_scale,
+            "first": 1 if self.modality == "rgb" else FLOW_FIRST_LR_SCALE,
+        }
         groups = tsn_parameter_groups(self.model, self.lr, scales, self.weight_decay)
-        optimizer = torch.optim.SGD(groups, momentum=0.9) if self.optimizer == "sgd" else torch.optim.AdamW(groups)
+        optimizer = (
+            torch.optim.SGD(groups, momentum=0.9)
+            if self.optimizer == "sgd"
+            else torch.optim.AdamW(groups)
+        )
         if self.lr_milestones is None:
-            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.trainer.max_epochs)
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
+                optimizer, self.trainer.max_epochs
+            )
         else:
-            scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(self.lr_milestones), gamma=0.1)
+            scheduler = torch.optim.lr_scheduler.MultiStepLR(
+                optimizer, list(self.lr_milestones), gamma=0.1
+            )
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
@@ -125,9 +147,16 @@ class SpatialAttentionBackbone(FrameRecognition):
         dropout: float = 0.8,
         **recipe,
     ):
-        attention = {"spatial_attention": spatial_attention, "pool_sizes": pool_sizes, "focus": focus, "pool_mode": pool_mode}
+        attention = {
+            "spatial_attention": spatial_attention,
+            "pool_sizes": pool_sizes,
+            "focus": focus,
+            "pool_mode": pool_mode,
+        }
         backbone, channels = sized(backbone, **recipe), num_channels(**recipe)
-        network = TSN(len(classes), backbone, weights, dropout=dropout, num_channels=channels, **attention)
+        network = TSN(
+            len(classes), backbone, weights, dropout=dropout, num_channels=channels, **attention
+        )
         super().__init__(network, classes, **recipe)
 
 
@@ -151,7 +180,14 @@ class MotionBackbone(FrameRecognition):
         dropout: float = 0.5,
         **recipe,
     ):
-        network = SMNet(len(classes), sized(backbone, **recipe), weights, all_blocks, dropout, num_channels(**recipe))
+        network = SMNet(
+            len(classes),
+            sized(backbone, **recipe),
+            weights,
+            all_blocks,
+            dropout,
+            num_channels(**recipe),
+        )
         super().__init__(network, classes, **recipe)
 
 
@@ -189,21 +225,43 @@ def freeze(model: nn.Module, trained_batch_norms: str, share: float) -> None:
             parameter.requires_grad_(id(parameter) in new)
 
 
-def tsn_parameter_groups(model: nn.Module, lr: float, scales: dict[str, float], weight_decay: float) -> list[dict]:
+def tsn_parameter_groups(
+    model: nn.Module, lr: float, scales: dict[str, float], weight_decay: float
+) -> list[dict]:
     """SGD groups: {first convolution, backbone, head} x {weights, biases at 2 lr without decay}, batch norms without decay.
 
     Args:
         scales: of the rate, for `first` and `head`.
     """
-    backbone = {id(parameter) for parameter in model.encoder.cnn.parameters()} - new_parameters(model)
-    first = {id(parameter) for convolution in model.encoder.cnn.first_convolutions for parameter in convolution.parameters()}
-    norms = {id(p) for module in model.modules() if isinstance(module, nn.BatchNorm2d) for p in module.parameters()}
+    backbone = {id(parameter) for parameter in model.encoder.cnn.parameters()} - new_parameters(
+        model
+    )
+    first = {
+        id(parameter)
+        for convolution in model.encoder.cnn.first_convolutions
+        for parameter in convolution.parameters()
+    }
+    norms = {
+        id(p)
+        for module in model.modules()
+        if isinstance(module, nn.BatchNorm2d)
+        for p in module.parameters()
+    }
     groups: dict[tuple, list] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        rate = lr * (scales["first"] if id(parameter) in first else 1 if id(parameter) in backbone else scales["head"])
+        rate = lr * (
+            scales["first"]
+            if id(parameter) in first
+            else 1
+            if id(parameter) in backbone
+            else scales["head"]
+        )
         bias = name.endswith("bias") and id(parameter) not in norms
         decay = 0.0 if bias or id(parameter) in norms else weight_decay
         groups.setdefault((2 * rate if bias else rate, decay), []).append(parameter)
-    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+    return [
+        {"params": params, "lr": rate, "weight_decay": decay}
+        for (rate, decay), params in groups.items()
+    ]

@@ -36,17 +36,28 @@ class InjectionBackbone(FrameRecognition):
         **recipe,
     ):
         if recipe.get("modality", "rgb") == "rgb" and not pair_distance:
-            raise ConfigError("data.pair_distance=0: STIN on RGB learns from pairs of frames; give the frames from one to the other, as 5.")
-        network = STIN(len(classes), sized(backbone, **recipe), weights, dropout, num_channels(**recipe))
+            raise ConfigError(
+                "data.pair_distance=0: STIN on RGB learns from pairs of frames; give the frames from one to the other, as 5."
+            )
+        network = STIN(
+            len(classes), sized(backbone, **recipe), weights, dropout, num_channels(**recipe)
+        )
         super().__init__(network, classes, **recipe)
         self.auxiliary_weight = auxiliary_weight
-        self.save_hyperparameters({**self.hparams, "pair_distance": pair_distance, "auxiliary_weight": auxiliary_weight}, logger=False)
+        self.save_hyperparameters(
+            {**self.hparams, "pair_distance": pair_distance, "auxiliary_weight": auxiliary_weight},
+            logger=False,
+        )
 
     def training_step(self, batch: dict) -> torch.Tensor:
         features, _ = self.model.encoder(batch["clips"].squeeze(1))
         scores = self.model.classify(features).scores
         cross_entropy = classification_loss(scores, batch["labels"], self.label_smoothing)
-        auxiliary = classification_loss(self.model.auxiliary_scores(features), batch["labels"], self.label_smoothing)
+        auxiliary = classification_loss(
+            self.model.auxiliary_scores(features), batch["labels"], self.label_smoothing
+        )
         loss = cross_entropy + self.auxiliary_weight * auxiliary
-        self.log_training(loss, scores, batch["labels"], loss_ce=cross_entropy, loss_auxiliary=auxiliary)
+        self.log_training(
+            loss, scores, batch["labels"], loss_ce=cross_entropy, loss_auxiliary=auxiliary
+        )
         return loss

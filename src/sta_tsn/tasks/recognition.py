@@ -26,15 +26,24 @@ class ActionRecognition(LightningModule):
         classes: their names; they travel in the checkpoint.
     """
 
-    metrics: ClassVar = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")  # names in metrics.csv and W&B
+    metrics: ClassVar = (
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+    )  # names in metrics.csv and W&B
 
     def __init__(self, model: nn.Module, classes: list[str]):
         super().__init__()
         self.model, self.classes = model, list(classes)
-        accuracy = MulticlassAccuracy(len(classes), average="micro")  # Eq 19; torchmetrics' default is macro
+        accuracy = MulticlassAccuracy(
+            len(classes), average="micro"
+        )  # Eq 19; torchmetrics' default is macro
         self.train_accuracy, self.val_accuracy = accuracy, accuracy.clone()
         self.test_outputs: dict[int, dict[str, Tensor]] = {}
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer videos left than processes
+        self.allow_zero_length_dataloader_with_multiple_devices = (
+            True  # fewer videos left than processes
+        )
 
     def forward(self, clips: Tensor) -> ActionOutput:  # (B, N, T, C, S, S)
         return self.model(clips)
@@ -48,7 +57,9 @@ class ActionRecognition(LightningModule):
     def on_train_batch_start(self, batch: dict, batch_idx: int) -> None:
         """Dropout draws depend on the step, its part and the process alone: a resumed run equals an uninterrupted one."""
         part = batch_idx % self.trainer.accumulate_grad_batches
-        torch.manual_seed(self._first_seed + 1_000_000 * part + 1000 * self.global_step + self.global_rank)
+        torch.manual_seed(
+            self._first_seed + 1_000_000 * part + 1000 * self.global_step + self.global_rank
+        )
 
     def log_training(self, loss: Tensor, scores: Tensor, labels: Tensor, **terms: Tensor) -> None:
         self.train_accuracy(*top_and_true_class(scores, labels))
@@ -58,7 +69,9 @@ class ActionRecognition(LightningModule):
 
     def log_validation(self, scores: Tensor, labels: Tensor) -> None:
         self.val_accuracy(*top_and_true_class(scores, labels))
-        self.log("val/loss", classification_loss(scores, labels), batch_size=len(labels), sync_dist=True)
+        self.log(
+            "val/loss", classification_loss(scores, labels), batch_size=len(labels), sync_dist=True
+        )
         self.log("val/accuracy", self.val_accuracy, on_step=False, on_epoch=True, prog_bar=True)
 
     def on_test_epoch_start(self) -> None:
@@ -83,7 +96,9 @@ class ActionRecognition(LightningModule):
 
 def classification_loss(scores: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross entropy of (B, K) scores with multi-hot labels, every class of a video with the same share."""
-    return F.cross_entropy(scores, labels / labels.sum(1, keepdim=True), label_smoothing=label_smoothing)
+    return F.cross_entropy(
+        scores, labels / labels.sum(1, keepdim=True), label_smoothing=label_smoothing
+    )
 
 
 def top_and_true_class(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

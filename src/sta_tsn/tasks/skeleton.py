@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from sta_tsn.errors import ConfigError
-from sta_tsn.models import STALSTM, ActionOutput, frame_attention_regularization, joint_attention_regularization
+from sta_tsn.models import (
+    STALSTM,
+    ActionOutput,
+    frame_attention_regularization,
+    joint_attention_regularization,
+)
 from sta_tsn.models.sta_lstm import MainLSTM, attend
 from sta_tsn.tasks.recognition import ActionRecognition, classification_loss
 
@@ -30,7 +35,9 @@ class Phase(NamedTuple):
         return "shallow" if "shallow" in self.trained else "main"
 
 
-def joint_training(spatial: bool, temporal: bool, subnet_epochs: int, main_epochs: int, finetune_epochs: int) -> list[Phase]:
+def joint_training(
+    spatial: bool, temporal: bool, subnet_epochs: int, main_epochs: int, finetune_epochs: int
+) -> list[Phase]:
     """The paper's eight steps; for the ablations those that are left: three with one subnet, one without any.
 
     1-3 the temporal subnet with a main LSTM of one layer; fixed, under a new main LSTM of three layers; both. 4-6 the
@@ -41,7 +48,9 @@ def joint_training(spatial: bool, temporal: bool, subnet_epochs: int, main_epoch
     phases = []
     for subnet in subnets:
         phases += [
-            Phase(f"{subnet} subnet", subnet_epochs, (subnet,), (subnet, "shallow"), fresh="shallow"),
+            Phase(
+                f"{subnet} subnet", subnet_epochs, (subnet,), (subnet, "shallow"), fresh="shallow"
+            ),
             Phase(f"main on {subnet}", main_epochs, (subnet,), ("main",), fresh="main"),
             Phase(f"{subnet} and main", finetune_epochs, (subnet,), (subnet, "main")),
         ]
@@ -73,7 +82,10 @@ class SkeletonAttention(ActionRecognition):
         joint_regularization, frame_regularization, weight_regularization: lambda 1, 2 and 3, see `regularized_loss`.
     """
 
-    metrics: ClassVar = (*ActionRecognition.metrics, *(f"train/loss_{term}" for term in ("ce", "joints", "frames", "weights")))
+    metrics: ClassVar = (
+        *ActionRecognition.metrics,
+        *(f"train/loss_{term}" for term in ("ce", "joints", "frames", "weights")),
+    )
 
     def __init__(
         self,
@@ -94,14 +106,29 @@ class SkeletonAttention(ActionRecognition):
         frame_regularization: float = 1e-4,
         weight_regularization: float = 5e-4,
     ):
-        for name, epochs in (("subnet", subnet_epochs), ("main", main_epochs), ("finetune", finetune_epochs)):
+        for name, epochs in (
+            ("subnet", subnet_epochs),
+            ("main", main_epochs),
+            ("finetune", finetune_epochs),
+        ):
             if epochs < 1:
                 raise ConfigError(f"model.{name}_epochs={epochs}: a number of epochs, at least 1.")
-        network = STALSTM(len(classes), num_joints, hidden_dim, num_layers, spatial_attention, temporal_attention, rescale_joints, dropout)
+        network = STALSTM(
+            len(classes),
+            num_joints,
+            hidden_dim,
+            num_layers,
+            spatial_attention,
+            temporal_attention,
+            rescale_joints,
+            dropout,
+        )
         super().__init__(network, classes)
         self.save_hyperparameters(logger=False)
         self.shallow = MainLSTM(num_joints, len(classes), hidden_dim, 1, dropout)
-        self.phases = joint_training(spatial_attention, temporal_attention, subnet_epochs, main_epochs, finetune_epochs)
+        self.phases = joint_training(
+            spatial_attention, temporal_attention, subnet_epochs, main_epochs, finetune_epochs
+        )
         self.lr, self.frame_lr_scale = lr, frame_lr_scale
         self.coefficients = (joint_regularization, frame_regularization, weight_regularization)
 
@@ -122,11 +149,15 @@ class SkeletonAttention(ActionRecognition):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         if self.trainer.world_size > 1:
-            raise ConfigError("STA-LSTM trains on one device: eight short sequences a step leave nothing to share. Use DEVICES=1.")
+            raise ConfigError(
+                "STA-LSTM trains on one device: eight short sequences a step leave nothing to share. Use DEVICES=1."
+            )
         total, loop = sum(phase.epochs for phase in self.phases), self.trainer.fit_loop
         loop.max_epochs = total if loop.max_epochs in (None, -1) else min(total, loop.max_epochs)
         if loop.max_epochs < total and self.trainer.is_global_zero:
-            print(f"trainer.max_epochs={loop.max_epochs} of {total} epochs: the phases that train what is tested are cut short.")
+            print(
+                f"trainer.max_epochs={loop.max_epochs} of {total} epochs: the phases that train what is tested are cut short."
+            )
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -150,13 +181,21 @@ class SkeletonAttention(ActionRecognition):
 
     def _attend(self, batch: dict) -> ActionOutput:
         _, phase, _ = self.phase_at(self.current_epoch)
-        subnets = [self.part(name) if name in phase.uses else None for name in ("spatial", "temporal")]
+        subnets = [
+            self.part(name) if name in phase.uses else None for name in ("spatial", "temporal")
+        ]
         return attend(batch["joints"], batch["lengths"], self.part(phase.main), *subnets)
 
     def training_step(self, batch: dict) -> Tensor:
         output = self._attend(batch)
-        weights = [parameter for parameter in self.parameters() if parameter.requires_grad and parameter.ndim > 1]
-        terms = regularized_loss(output, batch["labels"], batch["lengths"], weights, self.coefficients)
+        weights = [
+            parameter
+            for parameter in self.parameters()
+            if parameter.requires_grad and parameter.ndim > 1
+        ]
+        terms = regularized_loss(
+            output, batch["labels"], batch["lengths"], weights, self.coefficients
+        )
         loss = terms.pop("loss")
         self.log_training(loss, output.scores, batch["labels"], **terms)
         return loss
@@ -167,19 +206,31 @@ class SkeletonAttention(ActionRecognition):
     def test_step(self, batch: dict) -> None:
         """log p of each sequence, p = softmax of o averaged over its V views; joints (B, T, V, J, 3)."""
         views = [self.model(view, batch["lengths"]).scores for view in batch["joints"].unbind(2)]
-        scores = torch.stack(views).mean(0).log_softmax(-1).float().cpu()  # o alone grows with a sequence's length; mAP compares sequences
+        scores = (
+            torch.stack(views).mean(0).log_softmax(-1).float().cpu()
+        )  # o alone grows with a sequence's length; mAP compares sequences
         for row, index in enumerate(batch["index"].tolist()):
             self.test_outputs[index] = {"scores": scores[row]}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         frames = [] if self.model.temporal is None else list(self.model.temporal.parameters())
-        others = [parameter for parameter in self.parameters() if all(parameter is not one for one in frames)]
+        others = [
+            parameter
+            for parameter in self.parameters()
+            if all(parameter is not one for one in frames)
+        ]
         rates = [(others, self.lr), (frames, self.lr * self.frame_lr_scale)]
-        return torch.optim.Adam([{"params": params, "lr": lr, "initial_lr": lr} for params, lr in rates if params])
+        return torch.optim.Adam(
+            [{"params": params, "lr": lr, "initial_lr": lr} for params, lr in rates if params]
+        )
 
 
 def regularized_loss(
-    output: ActionOutput, labels: Tensor, lengths: Tensor, weights: Iterable[Tensor], coefficients: tuple[float, float, float]
+    output: ActionOutput,
+    labels: Tensor,
+    lengths: Tensor,
+    weights: Iterable[Tensor],
+    coefficients: tuple[float, float, float],
 ) -> dict[str, Tensor]:
     """loss = CE + l1 sum over j of (1 - mean over t of alpha_j)^2 + l2 mean over t of |beta| + l3 |W|_1, and its terms.
 
@@ -194,8 +245,12 @@ def regularized_loss(
     alpha, beta, none = output.spatial_weights, output.temporal_weights, output.scores.new_zeros(())
     terms = {
         "loss_ce": classification_loss(output.scores, labels),
-        "loss_joints": none if alpha is None else coefficients[0] * joint_attention_regularization(alpha, lengths),
-        "loss_frames": none if beta is None else coefficients[1] * frame_attention_regularization(beta, lengths),
+        "loss_joints": none
+        if alpha is None
+        else coefficients[0] * joint_attention_regularization(alpha, lengths),
+        "loss_frames": none
+        if beta is None
+        else coefficients[1] * frame_attention_regularization(beta, lengths),
         "loss_weights": coefficients[2] * sum((weight.abs().sum() for weight in weights), none),
     }
     return {"loss": sum(terms.values()), **terms}

@@ -32,7 +32,12 @@ class TemporalAttentionTSN(ActionRecognition):
             checkpoint, the paper's 3 x 10.
     """
 
-    metrics: ClassVar = (*ActionRecognition.metrics, "train/loss_ce", "train/loss_mse", "train/share_judged_false")
+    metrics: ClassVar = (
+        *ActionRecognition.metrics,
+        "train/loss_ce",
+        "train/loss_mse",
+        "train/share_judged_false",
+    )
 
     def __init__(
         self,
@@ -49,14 +54,24 @@ class TemporalAttentionTSN(ActionRecognition):
     ):
         if (backbone_checkpoint is None) == (network is None):
             raise ValueError("give backbone_checkpoint (to train) or network (to load), not both")
-        state = torch.load(backbone_checkpoint, map_location="cpu", weights_only=True) if backbone_checkpoint else None
+        state = (
+            torch.load(backbone_checkpoint, map_location="cpu", weights_only=True)
+            if backbone_checkpoint
+            else None
+        )
         network = network or _network_of(state["hyper_parameters"])
         super().__init__(STATSN(hidden_dim=hidden_dim, dropout=dropout, **network), classes)
         if state:
-            weights = {key.removeprefix("model."): value for key, value in state["state_dict"].items() if key.startswith("model.")}
+            weights = {
+                key.removeprefix("model."): value
+                for key, value in state["state_dict"].items()
+                if key.startswith("model.")
+            }
             missing, unexpected = self.model.load_state_dict(weights, strict=False)
             if unexpected or any(not name.startswith("attention.") for name in missing):
-                raise ConfigError(f"model.backbone_checkpoint={backbone_checkpoint} is not of a CNN as in Table 2 (experiments/table2).")
+                raise ConfigError(
+                    f"model.backbone_checkpoint={backbone_checkpoint} is not of a CNN as in Table 2 (experiments/table2)."
+                )
         self.model.encoder.requires_grad_(False)
         self.lr, self.lr_step_iterations, self.weight_decay = lr, lr_step_iterations, weight_decay
         self.temporal_regularization = temporal_regularization
@@ -76,7 +91,9 @@ class TemporalAttentionTSN(ActionRecognition):
     def training_step(self, batch: dict) -> torch.Tensor:
         output = self.model.classify(batch["features"].squeeze(1).float())
         cross_entropy = classification_loss(output.scores, batch["labels"])
-        regularization = temporal_attention_regularization(output.temporal_weights, batch["relevant"])
+        regularization = temporal_attention_regularization(
+            output.temporal_weights, batch["relevant"]
+        )
         loss = cross_entropy + regularization if self.temporal_regularization else cross_entropy
         judged_false = (~batch["relevant"]).float().mean()
         self.log_training(
@@ -86,17 +103,26 @@ class TemporalAttentionTSN(ActionRecognition):
         return loss
 
     def validation_step(self, batch: dict) -> None:
-        self.log_validation(self.model.classify(batch["features"].squeeze(1).float()).scores, batch["labels"])
+        self.log_validation(
+            self.model.classify(batch["features"].squeeze(1).float()).scores, batch["labels"]
+        )
 
     def configure_optimizers(self) -> dict:
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.SGD(trained, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay)
+        optimizer = torch.optim.SGD(
+            trained, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay
+        )
         scheduler = torch.optim.lr_scheduler.StepLR(optimizer, self.lr_step_iterations, gamma=0.1)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
 
 def _network_of(hyper_parameters: dict) -> dict:
     """The arguments of `STATSN` that stage one's checkpoint determines."""
     names = ("backbone", "spatial_attention", "pool_sizes", "focus", "pool_mode")
-    network = {key: hyper_parameters[key] for key in names if key in hyper_parameters}  # older checkpoints have no pool_mode
+    network = {
+        key: hyper_parameters[key] for key in names if key in hyper_parameters
+    }  # older checkpoints have no pool_mode
     return {"num_classes": len(hyper_parameters["classes"]), **network}

@@ -1,17 +1,23 @@
 """How pixels and flow arrive.
 
-Which frames (`sampling`), decoding (`reader`), optical flow (`tvl1`) made once (`flow_extract`) and kept (`flow_store`, `flow_files`),
+Which frames (`sampling`), decoding (`reader`), optical flow (`flow`),
 crops (`augment`), a video as a clip (`clips`), batches (`datamodule`).
 """
 
-from sta_tsn.video.augment import MultiScaleCornerCrop, center_crop, crop_masks, ten_crops, training_augmentation
+from sta_tsn.video.augment import (
+    MultiScaleCornerCrop,
+    center_crop,
+    crop_masks,
+    ten_crops,
+    training_augmentation,
+)
 from sta_tsn.video.clips import ClipDataset, multi_hot
 from sta_tsn.video.datamodule import SeededSampler, VideoDataModule
-from sta_tsn.video.flow_files import dequantize_flow, quantize_flow
-from sta_tsn.video.flow_store import FlowStore
+from sta_tsn.video.flow.flow_files import dequantize_flow, quantize_flow
+from sta_tsn.video.flow.flow_store import FlowStore
+from sta_tsn.video.flow.tvl1 import tvl1_flow
 from sta_tsn.video.reader import VideoReader
 from sta_tsn.video.sampling import SegmentSampler
-from sta_tsn.video.tvl1 import tvl1_flow
 
 __all__ = [
     "ClipDataset",

@@ -24,13 +24,23 @@ def crop_and_resize(image: np.ndarray, box: Box, size_px: int) -> np.ndarray:
     scale_x, scale_y = image.shape[1] / FRAME_WIDTH_PX, image.shape[0] / FRAME_HEIGHT_PX
     x, y, width, height = box
     left, top = round(x * scale_x), round(y * scale_y)
-    right, bottom = max(left + 1, round((x + width) * scale_x)), max(top + 1, round((y + height) * scale_y))
+    right, bottom = (
+        max(left + 1, round((x + width) * scale_x)),
+        max(top + 1, round((y + height) * scale_y)),
+    )
     region = image[top:bottom, left:right]
     shrinks = region.shape[0] > size_px and region.shape[1] > size_px
-    how = {"dsize": (size_px, size_px), "interpolation": cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR}
+    how = {
+        "dsize": (size_px, size_px),
+        "interpolation": cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+    }
     if image.shape[2] <= 4:
-        return cv2.resize(region, **how).reshape(size_px, size_px, -1)  # OpenCV drops a single channel
-    groups = [cv2.resize(region[..., i : i + 4], **how) for i in range(0, image.shape[2], 4)]  # it takes four channels at most
+        return cv2.resize(region, **how).reshape(
+            size_px, size_px, -1
+        )  # OpenCV drops a single channel
+    groups = [
+        cv2.resize(region[..., i : i + 4], **how) for i in range(0, image.shape[2], 4)
+    ]  # it takes four channels at most
     return np.concatenate(groups, axis=-1)
 
 
@@ -42,12 +52,19 @@ class MultiScaleCornerCrop(A.DualTransform):
         scales: of the frame's short side (256). Width and height take neighbouring scales at most.
     """
 
-    def __init__(self, size_px: int = CROP_PX, scales: tuple[float, ...] = RGB_SCALES, p: float = 1.0):
+    def __init__(
+        self, size_px: int = CROP_PX, scales: tuple[float, ...] = RGB_SCALES, p: float = 1.0
+    ):
         super().__init__(p=p)
         self.size_px, self.scales = size_px, tuple(scales)
 
     def get_params(self) -> dict:
-        pairs = [(w, h) for i, w in enumerate(self.scales) for j, h in enumerate(self.scales) if abs(i - j) <= 1]
+        pairs = [
+            (w, h)
+            for i, w in enumerate(self.scales)
+            for j, h in enumerate(self.scales)
+            if abs(i - j) <= 1
+        ]
         scale_w, scale_h = self.py_random.choice(pairs)
         width, height = scale_w * FRAME_HEIGHT_PX, scale_h * FRAME_HEIGHT_PX
         x, y = self.py_random.choice(corner_offsets(width, height))
@@ -86,7 +103,9 @@ class FlowHorizontalFlip(A.HorizontalFlip):
         return negate_x(images[:, :, ::-1])
 
 
-def training_augmentation(size_px: int, scales: tuple[float, ...] = RGB_SCALES, flow: bool = False, mirror: bool = True) -> A.Compose:
+def training_augmentation(
+    size_px: int, scales: tuple[float, ...] = RGB_SCALES, flow: bool = False, mirror: bool = True
+) -> A.Compose:
     """Corner crop and, with `mirror`, a flip of every other clip. Seed it per sample: forked workers would repeat one another's draws."""
     flip = FlowHorizontalFlip(p=0.5) if flow else A.HorizontalFlip(p=0.5)
     return A.Compose([MultiScaleCornerCrop(size_px, scales), *([flip] if mirror else [])])
@@ -120,4 +139,6 @@ def crop_masks(masks: np.ndarray, frame_indices: Sequence[int], size_px: int) ->
         masks: of every frame, see `VideoDataset.actor_mask`.
         frame_indices: the n sampled frames.
     """
-    return center_crop(masks[np.asarray(frame_indices)].astype(np.float32)[..., None], size_px)[..., 0]
+    return center_crop(masks[np.asarray(frame_indices)].astype(np.float32)[..., None], size_px)[
+        ..., 0
+    ]

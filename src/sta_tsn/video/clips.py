@@ -8,9 +8,15 @@ import torch
 from torch.utils.data import Dataset
 
 from sta_tsn.datasets import VideoRecord
-from sta_tsn.video.augment import RGB_SCALES, center_crop, five_crops, ten_crops, training_augmentation
-from sta_tsn.video.flow_files import read_flow
-from sta_tsn.video.flow_store import FlowStore
+from sta_tsn.video.augment import (
+    RGB_SCALES,
+    center_crop,
+    five_crops,
+    ten_crops,
+    training_augmentation,
+)
+from sta_tsn.video.flow.flow_files import read_flow
+from sta_tsn.video.flow.flow_store import FlowStore
 from sta_tsn.video.reader import VideoReader
 from sta_tsn.video.sampling import SegmentSampler
 
@@ -48,7 +54,12 @@ class ClipDataset(Dataset):
         pair_distance: int = 0,
         mirror: bool = True,
     ):
-        self.records, self.num_classes, self.flow, self.pair_distance = records, num_classes, flow, pair_distance
+        self.records, self.num_classes, self.flow, self.pair_distance = (
+            records,
+            num_classes,
+            flow,
+            pair_distance,
+        )
         self.sampler, self.crop, self.size_px, self.mirror = sampler, crop, size_px, mirror
         self.augment = training_augmentation(size_px, scales, flow is not None, mirror)
 
@@ -58,24 +69,37 @@ class ClipDataset(Dataset):
     def __getitem__(self, item: tuple[int, int]) -> dict:
         index, seed = item
         record = self.records[index]
-        available = record.num_frames if self.flow is None else record.num_frames - 1  # frames, or pairs of them
+        available = (
+            record.num_frames if self.flow is None else record.num_frames - 1
+        )  # frames, or pairs of them
         frame_indices = self.sampler(available, torch.Generator().manual_seed(seed))
         frames = self._read(record, frame_indices.flatten().tolist())
         views = self._crop(frames, seed)
         clips = torch.from_numpy(np.ascontiguousarray(np.moveaxis(views, -1, 2)))
-        clips = clips.unflatten(1, (*frame_indices.shape, -1)).flatten(3, 4)  # the frames of a pair: on the channels
+        clips = clips.unflatten(1, (*frame_indices.shape, -1)).flatten(
+            3, 4
+        )  # the frames of a pair: on the channels
         labels = multi_hot(record.labels, self.num_classes)
         return {"clips": clips, "labels": labels, "index": index, "frame_indices": frame_indices}
 
     def _read(self, record: VideoRecord, indices: list[int]) -> np.ndarray:
         if self.flow is None:
-            last, offsets = record.num_frames - 1, [0, self.pair_distance][: 1 + bool(self.pair_distance)]
-            return VideoReader(record.path).read([min(index + offset, last) for index in indices for offset in offsets])
+            last, offsets = (
+                record.num_frames - 1,
+                [0, self.pair_distance][: 1 + bool(self.pair_distance)],
+            )
+            return VideoReader(record.path).read(
+                [min(index + offset, last) for index in indices for offset in offsets]
+            )
         return read_flow(self.flow.path(record), indices, self.sampler.stack_length)
 
     def _crop(self, frames: np.ndarray, seed: int) -> np.ndarray:
         if self.crop == "ten":
-            return ten_crops(frames, self.size_px, self.flow is not None) if self.mirror else five_crops(frames, self.size_px)
+            return (
+                ten_crops(frames, self.size_px, self.flow is not None)
+                if self.mirror
+                else five_crops(frames, self.size_px)
+            )
         if self.crop == "center":
             return center_crop(frames, self.size_px)[None]
         self.augment.set_random_seed(seed)

@@ -9,11 +9,19 @@ import torch
 from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Sampler
 
-from sta_tsn.datasets import VideoDataset, VideoRecord, VideoSplit, build_manifest, moving_only, prepare_split, read_manifest
+from sta_tsn.datasets import (
+    VideoDataset,
+    VideoRecord,
+    VideoSplit,
+    build_manifest,
+    moving_only,
+    prepare_split,
+    read_manifest,
+)
 from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.video.augment import FLOW_SCALES, RGB_SCALES
 from sta_tsn.video.clips import ClipDataset, Crop
-from sta_tsn.video.flow_store import FLOW_STACK, FlowStore, differing
+from sta_tsn.video.flow.flow_store import FLOW_STACK, FlowStore, differing
 from sta_tsn.video.sampling import SegmentSampler
 
 
@@ -31,7 +39,15 @@ class SeededSampler(Sampler[tuple[int, int]]):
             first batches.
     """
 
-    def __init__(self, size: int, seed: int, num_draws: int | None, rank: int = 0, world_size: int = 1, epoch: int = 0):
+    def __init__(
+        self,
+        size: int,
+        seed: int,
+        num_draws: int | None,
+        rank: int = 0,
+        world_size: int = 1,
+        epoch: int = 0,
+    ):
         self.size, self.seed, self.num_draws = size, seed, num_draws
         self.rank, self.world_size, self.epoch = rank, world_size, epoch
 
@@ -49,7 +65,12 @@ class SeededSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         for turn, index in enumerate(self._indices()):
-            entropy = (self.seed, self.epoch, index, turn * self.world_size + self.rank)  # the same on any number of devices
+            entropy = (
+                self.seed,
+                self.epoch,
+                index,
+                turn * self.world_size + self.rank,
+            )  # the same on any number of devices
             yield index, int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     def __len__(self) -> int:
@@ -110,14 +131,22 @@ class VideoDataModule(LightningDataModule):
         self.dataset, self.manifest, self.split = dataset, manifest, split
         self.num_segments, self.test_segments = num_segments, test_segments
         self.batch_size, self.videos_per_pass = batch_size, videos_per_pass
-        self.test_frames_per_segment, self.val_frames_per_segment = test_frames_per_segment, val_frames_per_segment
+        self.test_frames_per_segment, self.val_frames_per_segment = (
+            test_frames_per_segment,
+            val_frames_per_segment,
+        )
         self.train_crop, self.val_share, self.allow_missing = train_crop, val_share, allow_missing
         for name, value in (("batch_size", batch_size), ("videos_per_pass", videos_per_pass)):
             if value is not None and value < 1:
                 raise ConfigError(f"data.{name}={value}: a number of videos, at least 1.")
         if pair_distance < 0:
-            raise ConfigError(f"data.pair_distance={pair_distance}: frames from one to the other, at least 0.")
-        self.flow, self.pair_distance = FlowStore(flow) if flow else None, 0 if flow else pair_distance
+            raise ConfigError(
+                f"data.pair_distance={pair_distance}: frames from one to the other, at least 0."
+            )
+        self.flow, self.pair_distance = (
+            FlowStore(flow) if flow else None,
+            0 if flow else pair_distance,
+        )
         self.mirror, self.scales = mirror, scales or (FLOW_SCALES if flow else RGB_SCALES)
         self.num_workers, self.seed = num_workers, seed
         self.videos: VideoSplit | None = None
@@ -133,10 +162,16 @@ class VideoDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         if self.videos is None:
             manifest = read_manifest(self.manifest)
-            self.videos = prepare_split(self.dataset, self.split, manifest, self.val_share, self.allow_missing, self._say)
+            self.videos = prepare_split(
+                self.dataset, self.split, manifest, self.val_share, self.allow_missing, self._say
+            )
             if self.flow:
-                self.videos = moving_only(self.dataset, self.split, self.videos, self.allow_missing, self._say)
-                self.flow_settings = self.flow.check([*self.videos.train, *self.videos.val, *self.videos.test])
+                self.videos = moving_only(
+                    self.dataset, self.split, self.videos, self.allow_missing, self._say
+                )
+                self.flow_settings = self.flow.check(
+                    [*self.videos.train, *self.videos.val, *self.videos.test]
+                )
 
     def state_dict(self) -> dict:
         """Of the checkpoint, in which Lightning keeps it."""
@@ -158,9 +193,16 @@ class VideoDataModule(LightningDataModule):
         if self.trainer and self.videos_per_pass:
             passes = self.passes_per_step(self._world_size)
             if self.trainer.accumulate_grad_batches not in (1, passes):
-                raise ConfigError("give data.videos_per_pass or trainer.accumulate_grad_batches, not both")
+                raise ConfigError(
+                    "give data.videos_per_pass or trainer.accumulate_grad_batches, not both"
+                )
             self.trainer.accumulate_grad_batches = passes
-        return self.loader(self.videos.train, self.sampler(self.num_segments, 1, training=True), "augment", self._pass_size)
+        return self.loader(
+            self.videos.train,
+            self.sampler(self.num_segments, 1, training=True),
+            "augment",
+            self._pass_size,
+        )
 
     def passes_per_step(self, world_size: int) -> int:
         """Of each device (gradient accumulation); fewer where a step has all videos and they are fewer than `batch_size`."""
@@ -182,26 +224,53 @@ class VideoDataModule(LightningDataModule):
     def _videos_at_once(self, world_size: int) -> int:
         """Videos in a pass of one device: the most that make all passes of a step alike."""
         share = self._share(world_size)
-        return next(number for number in range(min(share, self.videos_per_pass or share), 0, -1) if share % number == 0)
+        return next(
+            number
+            for number in range(min(share, self.videos_per_pass or share), 0, -1)
+            if share % number == 0
+        )
 
     def val_dataloader(self) -> DataLoader:
-        return self.loader(self.videos.val, self.sampler(self.test_segments, self.val_frames_per_segment), "center", self._pass_size)
+        return self.loader(
+            self.videos.val,
+            self.sampler(self.test_segments, self.val_frames_per_segment),
+            "center",
+            self._pass_size,
+        )
 
     def frames_loader(self, records: list[VideoRecord], crop: Crop) -> DataLoader:
         """All test frames (3 x 10) of each video, one video a batch: for features and testing."""
-        return self.loader(records, self.sampler(self.test_segments, self.test_frames_per_segment), crop, 1)
+        return self.loader(
+            records, self.sampler(self.test_segments, self.test_frames_per_segment), crop, 1
+        )
 
-    def sampler(self, num_segments: int, frames_per_segment: int, training: bool = False) -> SegmentSampler:
+    def sampler(
+        self, num_segments: int, frames_per_segment: int, training: bool = False
+    ) -> SegmentSampler:
         stack_length = FLOW_STACK if self.flow else 1 + self.pair_distance
         return SegmentSampler(num_segments, frames_per_segment, training, stack_length)
 
-    def loader(self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop, batch_size: int) -> DataLoader:
+    def loader(
+        self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop, batch_size: int
+    ) -> DataLoader:
         trainer = self.trainer
         num_draws = len(records) if sampler.training else None
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        epoch, size_px = (next_epoch(trainer), trainer.lightning_module.model.input_px) if trainer else (0, 224)
+        epoch, size_px = (
+            (next_epoch(trainer), trainer.lightning_module.model.input_px) if trainer else (0, 224)
+        )
         return DataLoader(
-            ClipDataset(records, len(self.classes), sampler, crop, size_px, self.scales, self.flow, self.pair_distance, self.mirror),
+            ClipDataset(
+                records,
+                len(self.classes),
+                sampler,
+                crop,
+                size_px,
+                self.scales,
+                self.flow,
+                self.pair_distance,
+                self.mirror,
+            ),
             batch_size=batch_size,
             sampler=SeededSampler(len(records), self.seed, num_draws, rank, world_size, epoch),
             num_workers=self.num_workers,

@@ -56,7 +56,10 @@ class VideoReader:
     def frames(self) -> Iterator[np.ndarray]:
         """Every frame in order, uint8 (H, W, 3) RGB, one in memory at a time."""
         if Path(self.path).is_dir():
-            yield from (_read_pictures(self.path, [index])[0] for index in range(len(numbered_pictures(Path(self.path)))))
+            yield from (
+                _read_pictures(self.path, [index])[0]
+                for index in range(len(numbered_pictures(Path(self.path))))
+            )
             return
         import av
 
@@ -99,7 +102,11 @@ def _seeks_are_exact(path: str) -> bool:
     try:
         with av.open(path) as container:
             timeless = container.format.name in ("avi", "mpeg", "mpegts")
-            return not (timeless and container.streams.video and container.streams.video[0].codec_context.has_b_frames)
+            return not (
+                timeless
+                and container.streams.video
+                and container.streams.video[0].codec_context.has_b_frames
+            )
     except (av.FFmpegError, ValueError) as error:
         raise VideoReadError(path, f"FFmpeg cannot open it: {error}") from error
 
@@ -113,7 +120,9 @@ def _read_decord(path: str, indices: list[int]) -> np.ndarray:
             raise _too_short(path, indices[-1], len(reader))
         return reader.get_batch(indices).asnumpy()
     except (RuntimeError, decord.DECORDError) as error:
-        raise VideoReadError(path, f"decord cannot decode it: {str(error).strip().splitlines()[-1]}") from error
+        raise VideoReadError(
+            path, f"decord cannot decode it: {str(error).strip().splitlines()[-1]}"
+        ) from error
 
 
 def _read_pyav(path: str, indices: list[int]) -> np.ndarray:
@@ -154,5 +163,6 @@ def _read_pictures(path: str, indices: list[int]) -> np.ndarray:
 
 def _too_short(path: str, index: int, num_frames: int) -> VideoReadError:
     return VideoReadError(
-        path, f"frame {index} was asked for, {num_frames} decode; if the file changed, delete its manifest.csv to count again"
+        path,
+        f"frame {index} was asked for, {num_frames} decode; if the file changed, delete its manifest.csv to count again",
     )

@@ -22,8 +22,18 @@ class SegmentSampler:
         [[5, 15], [25, 35], [45, 55]]
     """
 
-    def __init__(self, num_segments: int = 3, frames_per_segment: int = 10, training: bool = False, stack_length: int = 1):
-        for name, value in (("num_segments", num_segments), ("frames_per_segment", frames_per_segment), ("stack_length", stack_length)):
+    def __init__(
+        self,
+        num_segments: int = 3,
+        frames_per_segment: int = 10,
+        training: bool = False,
+        stack_length: int = 1,
+    ):
+        for name, value in (
+            ("num_segments", num_segments),
+            ("frames_per_segment", frames_per_segment),
+            ("stack_length", stack_length),
+        ):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         self.num_segments, self.frames_per_segment = num_segments, frames_per_segment
@@ -43,6 +53,8 @@ class SegmentSampler:
             raise ValueError(f"num_frames must be at least 1, not {num_frames}")
         num_starts = max(1, num_frames - self.stack_length + 1)
         num_bins = self.num_segments * self.frames_per_segment
-        inside = torch.rand(num_bins, generator=generator, dtype=torch.float64) if self.training else 0.5
+        inside = (
+            torch.rand(num_bins, generator=generator, dtype=torch.float64) if self.training else 0.5
+        )
         indices = ((torch.arange(num_bins) + inside) * num_starts / num_bins).long()
         return indices.clamp(max=num_starts - 1).view(self.num_segments, self.frames_per_segment)

@@ -1,0 +1,59 @@
+"""The paper's Figures 4 and 5 from a score table."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from sta_tsn.artefacts import save_figure
+from sta_tsn.evaluation.metrics import confusion_matrix, per_class_accuracy
+from sta_tsn.evaluation.scores import ScoreTable
+
+plt.switch_backend("Agg")  # files only, no screen
+plt.rcParams["text.parse_math"] = False  # names of files and classes may hold a $
+
+
+def per_class_chart(table: ScoreTable, title: str, path: Path) -> None:
+    """Fig 4 as a file."""
+    save_figure(per_class_figure(table, title), path)
+
+
+def per_class_figure(table: ScoreTable, title: str) -> plt.Figure:
+    """Fig 4: accuracy of each class, in the dataset's order; classes without a test video are left out."""
+    accuracies = 100 * per_class_accuracy(table.scores, table.labels).numpy()
+    shown = np.flatnonzero(~np.isnan(accuracies))
+    counts = table.labels.sum(0).numpy()[shown]
+    figure, axes = plt.subplots(figsize=(max(6, 0.32 * len(shown)), 4))
+    axes.bar(range(len(shown)), accuracies[shown], color="#4477aa")
+    axes.set_xticks(
+        range(len(shown)),
+        [f"{table.classes[k]} ({n})" for k, n in zip(shown, counts, strict=True)],
+        rotation=90,
+    )
+    axes.set(ylabel="accuracy %", ylim=(0, 105), title=f"{title}\naccuracy per class (test videos)")
+    axes.grid(axis="y", alpha=0.3)
+    plt.close(figure)
+    return figure
+
+
+def confusion_chart(table: ScoreTable, title: str, path: Path) -> None:
+    """Fig 5 as a file."""
+    save_figure(confusion_figure(table, title), path)
+
+
+def confusion_figure(table: ScoreTable, title: str) -> plt.Figure:
+    """Fig 5: share of each true class (rows) predicted as each class (columns)."""
+    counts = confusion_matrix(table.scores, table.labels).numpy().astype(float)
+    shown = np.flatnonzero(counts.sum(0) + counts.sum(1))
+    counts = counts[np.ix_(shown, shown)]
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    names = [table.classes[k] for k in shown]
+    side = min(16, max(4.5, 0.34 * len(shown) + 2))
+    figure, axes = plt.subplots(figsize=(side, side))
+    image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted class", ylabel="true class", title=f"{title}\nconfusion")
+    figure.colorbar(image, fraction=0.046, label="share of the true class")
+    plt.close(figure)
+    return figure

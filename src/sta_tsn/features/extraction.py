@@ -1,0 +1,83 @@
+"""Run the trained backbone over whole videos and fill the store; an interrupted run goes on where it was."""
+
+from contextlib import nullcontext
+
+import torch
+from pytorch_lightning import Callback, Trainer
+
+from sta_tsn.datasets import VideoRecord
+from sta_tsn.errors import UserError
+from sta_tsn.features.feature_store import FeatureStore
+from sta_tsn.features.frame_judgement import judge_videos
+from sta_tsn.tasks import SpatialAttentionBackbone
+from sta_tsn.video import VideoDataModule
+
+
+def extract_features(
+    trainer: Trainer,
+    task: SpatialAttentionBackbone,
+    data: VideoDataModule,
+    store: FeatureStore,
+    made_by: str,
+    parts: tuple[str, ...],
+) -> None:
+    """Features of `parts` of the split: ten crops of test videos (five without `data.mirror`), the centre crop of validation videos,
+    training videos' as `data` says.
+
+    With `train` among the parts the frames are judged too (see `judge_videos`).
+
+    Args:
+        made_by: fingerprint of the checkpoint; features made by another one are thrown away.
+    """
+    if trainer.is_global_zero:
+        source = {
+            "made_by": made_by,
+            "dataset": data.dataset.name,
+            "split": data.split,
+            "train_crop": data.train_crop,
+        }
+        source |= {
+            "frames": [data.test_segments, data.test_frames_per_segment],
+            **data.state_dict(),
+        }
+        store.open_for_writing(source, task.classes, data.videos, parts)
+    trainer.strategy.barrier()
+    crops = {"train": data.train_crop, "val": "center", "test": "ten"}
+    for part in parts:
+        todo = [
+            record for record in getattr(data.videos, part) if not store.path(record.id).exists()
+        ]
+        trainer.strategy.barrier()  # nobody writes before everybody has looked
+        if todo:
+            writer = _StoreWriter(store, todo)
+            trainer.callbacks.append(writer)
+            loader = data.frames_loader(todo, crops[part])
+            on_cpu = trainer.strategy.root_device.type == "cpu"
+            with task.model.encoder.folded() if on_cpu else nullcontext():
+                trainer.predict(task, loader, return_predictions=False)
+            trainer.callbacks.remove(writer)
+    trainer.strategy.barrier()
+    if "train" in parts and trainer.is_global_zero:
+        judge_videos(store, trainer.strategy.root_device)
+    trainer.strategy.barrier()
+
+
+class _StoreWriter(Callback):
+    def __init__(self, store: FeatureStore, records: list[VideoRecord]):
+        self.store, self.records = store, records
+
+    def on_predict_batch_end(
+        self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0
+    ) -> None:
+        for row, index in enumerate(batch["index"].tolist()):
+            tensors = {
+                "features": outputs["features"][row].half(),
+                "frame_indices": batch["frame_indices"][row],
+            }
+            if outputs["spatial_weights"] is not None:
+                tensors["spatial_weights"] = outputs["spatial_weights"][row].half()
+            if not torch.isfinite(tensors["features"]).all():
+                raise UserError(
+                    f"{self.records[index].path}: features are not finite; the backbone diverged. Lower model.lr."
+                )
+            self.store.write(self.records[index].id, **tensors)

@@ -1,0 +1,124 @@
+"""The feature store: what the frozen backbone says of every video, written once, read by all that follows."""
+
+import math
+import os
+import shutil
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from sta_tsn.artefacts import atomic, read_json, write_json
+from sta_tsn.datasets import VideoRecord, VideoSplit
+from sta_tsn.errors import ConfigError, UserError
+
+PARTS = ("train", "val", "test")
+
+
+class FeatureStore:
+    """A folder with one safetensors file per video and `store.json` (what made it, which videos belong to it).
+
+    A video's file holds `features` fp16 (V, N, T, D), `frame_indices` (N, T) and, where the backbone has
+    attention, `spatial_weights` fp16 (V, N, T, H, W). V is 1 (centre crop) for validation videos, 10 for test videos
+    (view 0 is the centre), either for training videos. JHMDB, MobileNetV2: 77 kB a training video, 0.8 MB a test video.
+
+    Args:
+        folder: of one backbone run.
+        frames: segments x frames of each as which the stored ones are read; where that is fewer, every k-th of them, from the middle
+            of a step (the later one of two middles). None: as they are stored.
+    """
+
+    def __init__(self, folder: str | os.PathLike, frames: tuple[int, int] | None = None):
+        self.folder, self._frames = Path(folder), frames
+
+    @property
+    def about(self) -> dict:
+        about = read_json(self.folder / "store.json")
+        if not about:
+            raise UserError(
+                f"No feature store in {self.folder.resolve()}: train stage one first (make train)."
+            )
+        return about
+
+    def open_for_writing(
+        self, source: dict, classes: list[str], videos: VideoSplit, parts: tuple[str, ...]
+    ) -> None:
+        """Keep what is there when it was made by the same checkpoint and videos (`source`); start anew otherwise."""
+        listing = {part: [_entry(record) for record in getattr(videos, part)] for part in parts}
+        about = {
+            **source,
+            "classes": classes,
+            "num_test_missing": videos.num_test_missing,
+            "videos": listing,
+        }
+        old = read_json(self.folder / "store.json")
+        if old and old != about:
+            print(
+                f"{self.folder}: made by another checkpoint or other videos, computed anew",
+                flush=True,
+            )
+            shutil.rmtree(self.folder)
+        write_json(self.folder / "store.json", about)
+
+    @cached_property
+    def frames(self) -> tuple[int, int]:
+        """Segments N and frames T of each, as they are read.
+
+        Raises:
+            ConfigError: they do not divide the stored ones.
+        """
+        stored = tuple(self.about["frames"])
+        frames = tuple(self._frames or stored)
+        if math.prod(stored) % math.prod(frames):
+            number = f"the {math.prod(stored)} frames of a video in {self.folder}"
+            raise ConfigError(
+                f"data.frames={list(frames)}: {math.prod(frames)} do not divide {number}; [1, {math.prod(stored)}] does."
+            )
+        return frames
+
+    def path(self, video_id: str) -> Path:
+        return self.folder / f"{video_id}.safetensors"
+
+    def write(self, video_id: str, **tensors: torch.Tensor) -> None:
+        with atomic(self.path(video_id)) as temporary:
+            save_file(
+                {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary
+            )
+
+    def read(self, video_id: str) -> dict[str, torch.Tensor]:
+        """All tensors of the video (see the class)."""
+        tensors = load_file(self._present(video_id))
+        return {
+            name: self.regrouped(tensor, axis=0 if name == "frame_indices" else 1)
+            for name, tensor in tensors.items()
+        }
+
+    def read_view(self, video_id: str, draw: int) -> torch.Tensor:
+        """Features (1, N, T, D) of view `draw` modulo V, without reading the others."""
+        with safe_open(self._present(video_id), "pt") as file:
+            features = file.get_slice("features")
+            view = draw % features.get_shape()[0]
+            return self.regrouped(features[view : view + 1], axis=1)
+
+    def regrouped(self, stored: torch.Tensor, axis: int) -> torch.Tensor:
+        """(..., N, T, ...) as stored, N on `axis`, to N and T of `frames`."""
+        if self._frames is None or stored.shape[axis : axis + 2] == self.frames:
+            return stored
+        together = stored.flatten(axis, axis + 1)
+        step = together.shape[axis] // math.prod(self.frames)
+        chosen = torch.arange(step // 2, together.shape[axis], step)
+        return together.index_select(axis, chosen).unflatten(axis, self.frames)
+
+    def _present(self, video_id: str) -> Path:
+        path = self.path(video_id)
+        if not path.exists():
+            raise UserError(
+                f"{path} is missing: the features are incomplete. Repeat the command that trains stage one."
+            )
+        return path
+
+
+def _entry(record: VideoRecord) -> dict:
+    return {"id": record.id, "labels": list(record.labels), "group": record.group}

@@ -1,0 +1,163 @@
+"""Which training frames show their video's action: K one-vs-rest classifiers, judged out of fold (Eq 13).
+
+The paper trains as many binary classifiers as classes on the frozen features and asks the classifier of the
+video's own class (of any of its classes, in a multi-label video). Readings: logistic regression with positives
+weighted up to balance, target = the video's labels for all its frames; each video is judged by classifiers that
+did not see its group (5 folds), else nearly every training frame is "true" and the regularization is dead. Where a
+class occurs in one fold alone, nothing can judge its frames: they count as true.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from sta_tsn.artefacts import atomic
+from sta_tsn.features.feature_store import FeatureStore
+from sta_tsn.video import multi_hot
+
+NUM_FOLDS = 5
+L2_PENALTY = 1e-3
+MAX_ITERATIONS = 60
+MAX_FITTED_FRAMES = 100_000  # 0.4 GB of 2,048 features in fp16, 1.5 GB while they are fitted
+JUDGEMENT_FILE = "judgement.safetensors"
+
+
+def fit_frame_classifiers(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """K balanced one-vs-rest logistic regressions by L-BFGS, all at once.
+
+    Args:
+        features: (M, D) of M frames, any scale (they are standardised inside).
+        labels: (M, K), 1 for the classes of each frame's video.
+
+    Returns:
+        weights (K, D) and biases (K,) for features as given. A class without frames gets bias -inf: never true.
+    """
+    mean, std = features.mean(0), features.std(0).clamp(min=1e-6)
+    inputs, targets = (features - mean) / std, labels.to(features.dtype)
+    positives = targets.sum(0)
+    pos_weight = (len(targets) - positives) / positives.clamp(min=1)
+    num_classes = labels.shape[1]
+    weight = torch.zeros(num_classes, features.shape[1], device=features.device, requires_grad=True)
+    bias = torch.zeros(num_classes, device=features.device, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=MAX_ITERATIONS, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(
+            F.linear(inputs, weight, bias), targets, pos_weight=pos_weight
+        )
+        loss = loss + L2_PENALTY * weight.square().sum() / num_classes
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    weight, bias = weight.detach() / std, bias.detach()
+    bias = (bias - weight @ mean).masked_fill(positives == 0, -torch.inf)
+    return weight, bias
+
+
+def judge_frames(
+    features: Sequence[Tensor],
+    labels: Tensor,
+    groups: list[str],
+    max_fitted: int = MAX_FITTED_FRAMES,
+) -> Tensor:
+    """bool (V, N, T): whether the classifier of one of the video's classes, fitted on other groups, says true (> 0.5).
+
+    Args:
+        features: (N, T, D) of each of V training videos; each is asked for twice, so they need not be in memory.
+        labels: (V, K), 1 for the classes of each video.
+        groups: source of each video; one group is in one fold.
+        max_fitted: frames that the classifiers of all folds are fitted on; beyond, evenly spaced ones of each video.
+    """
+    names, group_of_video = np.unique(groups, return_inverse=True)
+    fold_of_group = np.random.default_rng(0).permutation(len(names)) % min(NUM_FOLDS, len(names))
+    folds = torch.from_numpy(fold_of_group[group_of_video])
+    sample, video_of_frame = sampled_frames(features, max_fitted)
+    classifiers = {}
+    for fold in folds.unique().tolist():
+        seen = folds[video_of_frame] != fold
+        frame_labels = labels[video_of_frame[seen].to(labels.device)]
+        fitted = (
+            fit_frame_classifiers(sample[seen].to(labels.device).float(), frame_labels)
+            if seen.any()
+            else None
+        )
+        classifiers[fold] = fitted, frame_labels.any(0)
+    of_videos = zip(features, labels.bool(), folds.tolist(), strict=True)
+    return torch.stack([_judge(one, own, *classifiers[fold]) for one, own, fold in of_videos])
+
+
+def sampled_frames(features: Sequence[Tensor], count: int) -> tuple[Tensor, Tensor]:
+    """At most `count` frames, as many of each video, evenly spaced; of too many videos a random part.
+
+    Returns:
+        features (M, D) and the index (M,) of each one's video.
+    """
+    num_videos, num_frames = len(features), features[0].shape[:2].numel()
+    each = min(num_frames, max(1, count // num_videos))
+    chosen = torch.linspace(0, num_frames - 1, each).round().long()
+    videos = torch.arange(num_videos)
+    if num_videos > count:
+        videos = (
+            torch.randperm(num_videos, generator=torch.Generator().manual_seed(0))[:count]
+            .sort()
+            .values
+        )
+    sample = torch.cat([features[video].flatten(0, 1)[chosen].cpu() for video in videos.tolist()])
+    return sample, videos.repeat_interleave(each)
+
+
+def _judge(
+    features: Tensor, own: Tensor, fitted: tuple[Tensor, Tensor] | None, known: Tensor
+) -> Tensor:
+    """bool (N, T) of one video with classes `own` (K,), by classifiers fitted where the classes `known` (K,) occur."""
+    if fitted is None or not (own & known).any():  # nothing can judge it
+        return torch.ones(features.shape[:2], dtype=torch.bool)
+    logits = F.linear(features.to(own.device).float(), *fitted)  # (N, T, K)
+    return ((logits > 0) & own).any(-1).cpu()  # sigmoid > 0.5
+
+
+class _StoredFeatures(Sequence):
+    """Centre crops of a store's videos, read when asked for."""
+
+    def __init__(self, store: FeatureStore, videos: list[dict]):
+        self.store, self.videos = store, videos
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.store.read(self.videos[index]["id"])["features"][0]
+
+
+def judge_videos(store: FeatureStore, device: torch.device) -> None:
+    """Judge the store's training videos and write the result beside them; does nothing where that is done."""
+    path = store.folder / JUDGEMENT_FILE
+    if path.exists():
+        return
+    about = store.about
+    videos = about["videos"]["train"]
+    print(f"Judging the frames of {len(videos)} training videos, {NUM_FOLDS} folds ...", flush=True)
+    labels = torch.stack(
+        [multi_hot(video["labels"], len(about["classes"])) for video in videos]
+    ).to(device)
+    relevant = judge_frames(
+        _StoredFeatures(store, videos), labels, [video["group"] for video in videos]
+    )
+    print(
+        f"Judged false: {(~relevant).float().mean():.1%} of {relevant.numel()} frames", flush=True
+    )
+    with atomic(path) as temporary:
+        save_file({"relevant": relevant}, temporary)
+
+
+def read_judgement(store: FeatureStore) -> Tensor:
+    """bool (V, N, T) in the order of the store's training videos."""
+    return store.regrouped(load_file(store.folder / JUDGEMENT_FILE)["relevant"], axis=1)

@@ -1,0 +1,232 @@
+"""The dataset that a command names: where its videos are, what is wrong with them, how to get them.
+
+Everything that can be wrong with names and data is said here, before a model is built.
+"""
+
+import re
+from pathlib import Path
+
+from sta_tsn.artefacts import write_json
+from sta_tsn.configuration import check_keys, parameters, read_yaml, resolve_class
+from sta_tsn.datasets import (
+    Manifest,
+    SkeletonDataset,
+    VideoDataset,
+    VideoRecord,
+    VideoSplit,
+    build_manifest,
+    check_dataset,
+    moving_only,
+    prepare_split,
+    skeleton_manifest,
+)
+from sta_tsn.datasets.check import summary
+from sta_tsn.datasets.download import download
+from sta_tsn.errors import ConfigError, unknown
+from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.pipeline.studies import ROWS, TABLE_STA_LSTM
+
+MODALITIES = ("rgb", "flow", "two-stream")
+STAGES = (
+    "backbone",
+    "lstm",
+)  # a dataset of videos has a recipe for the first, one of skeletons for the second
+
+
+def check_names(options: TrainOptions) -> None:
+    """Names are checked before anything is loaded."""
+    recipes = [
+        path.parent.name
+        for stage in STAGES
+        for path in Path(options.experiments).glob(f"*/{stage}.yaml")
+    ]
+    datasets = sorted({name for name in recipes if not name.startswith("table")})
+    if not datasets:
+        raise ConfigError(
+            f"No experiments in {Path(options.experiments).resolve()}: run from the repository's root."
+        )
+    if options.dataset not in datasets:
+        raise unknown("dataset", options.dataset, datasets)
+    if options.modality not in MODALITIES:
+        raise unknown("modality", options.modality, MODALITIES)
+    flow_recipe = Path(options.experiments, options.dataset, "flow.yaml")
+    if options.modality != "rgb" and not flow_recipe.exists() and not holds_skeletons(options):
+        raise ConfigError(
+            f"{options.dataset} has no recipe for flow: write {flow_recipe}, or train with MODALITY=rgb."
+        )
+    _check_devices(options.devices)
+    if options.nodes < 1:
+        raise ConfigError(f"NODES={options.nodes}: a number of machines, at least 1.")
+    if not 0 <= options.seed < 2**32:
+        raise ConfigError(f"SEED={options.seed}: from 0 to {2**32 - 1}.")
+    if options.backbone:
+        from sta_tsn.models.cnn import check_backbone_name
+
+        check_backbone_name(options.backbone)
+    if (
+        options.weights
+        and options.weights not in ("imagenet", "none")
+        and not Path(options.weights).is_file()
+    ):
+        raise ConfigError(f"WEIGHTS={options.weights}: no such file (nor 'imagenet' or 'none').")
+
+
+def _check_devices(devices: str) -> None:
+    if not re.fullmatch(r"auto|-1|\d+(,\d+)*,?", devices):
+        raise ConfigError(f"DEVICES={devices}: auto, a number of devices, or which ones (0,1).")
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if not gpus and not re.fullmatch(r"auto|0*[1-9]\d*", devices):
+        raise ConfigError(
+            f"DEVICES={devices}: there is no GPU here. Give auto, or the number of processes."
+        )
+    if gpus and devices not in ("auto", "-1"):
+        numbers = [int(one) for one in devices.split(",") if one]
+        highest = max(numbers) if "," in devices else numbers[0] - 1
+        if not 0 <= highest < gpus:
+            raise ConfigError(f"DEVICES={devices}: there are {gpus} GPUs here, 0 to {gpus - 1}.")
+
+
+def check_model(options: TrainOptions) -> None:
+    """Models of videos and of skeletons fit datasets and options of their own kind."""
+    if options.model not in ROWS:
+        raise unknown("model", options.model, ROWS)
+    sees_skeletons = ROWS[options.model] == TABLE_STA_LSTM
+    if sees_skeletons != holds_skeletons(options):
+        held, wanted = (
+            ("skeletons", "videos") if holds_skeletons(options) else ("videos", "skeletons")
+        )
+        remedy = "MODEL=sta_lstm" if held == "skeletons" else "DATASET=sbu or jhmdb_joints"
+        raise ConfigError(
+            f"MODEL={options.model} learns from {wanted}, DATASET={options.dataset} holds {held}: use {remedy}."
+        )
+    for name in ("backbone", "weights") if sees_skeletons else ():
+        if getattr(options, name):
+            raise ConfigError(
+                f"{name.upper()}={getattr(options, name)}: MODEL={options.model} has no CNN; leave it out."
+            )
+    if sees_skeletons and options.modality != "rgb":
+        raise ConfigError(
+            f"MODALITY={options.modality}: MODEL={options.model} sees skeletons only; leave it out."
+        )
+    if options.model == "smnet" and options.backbone:
+        from sta_tsn.models import SMNet
+
+        SMNet(2, options.backbone)  # before the row that it is compared with has been trained
+
+
+def holds_skeletons(options: TrainOptions) -> bool:
+    return recipe(options).stem == "lstm"
+
+
+def recipe(options: TrainOptions) -> Path:
+    """The experiment's YAML that names the dataset's class."""
+    return next(
+        path
+        for stage in STAGES
+        if (path := Path(options.experiments, options.dataset, f"{stage}.yaml")).exists()
+    )
+
+
+def data_settings(options: TrainOptions) -> dict:
+    """Arguments of the data module in the experiment's YAML."""
+    return (read_yaml(recipe(options)).get("data") or {}).get("init_args") or {}
+
+
+def dataset_class(options: TrainOptions) -> tuple[type[VideoDataset], dict]:
+    """The class that the experiment's YAML names and its arguments, `root` from DATA where given."""
+    path = recipe(options)
+    section = data_settings(options).get("dataset")
+    if not section or "class_path" not in section:
+        raise ConfigError(f"{path} names no data.init_args.dataset.class_path.")
+    kind = resolve_class(section["class_path"], str(path))
+    arguments = (section.get("init_args") or {}) | ({"root": options.data} if options.data else {})
+    check_keys(arguments, parameters(kind), "data.dataset.", str(path))
+    return kind, arguments
+
+
+def open_dataset(options: TrainOptions) -> VideoDataset:
+    kind, arguments = dataset_class(options)
+    return kind(**arguments)
+
+
+def prepare_videos(options: TrainOptions, manifest: Path) -> tuple[VideoSplit, list[str]]:
+    """Count frames once, and say what is wrong with the data before any training starts."""
+    dataset = open_dataset(options)
+    counted = count_frames(dataset, dataset.records(options.split).videos, manifest)
+    val_share = {key: value for key, value in data_settings(options).items() if key == "val_share"}
+    return prepare_split(
+        dataset, options.split, counted, allow_missing=options.allow_missing, **val_share
+    ), dataset.classes
+
+
+def count_frames(
+    dataset: VideoDataset, records: list[VideoRecord], path: Path, **settings
+) -> Manifest:
+    """Which files can be read, and their frames; of videos kept in `path`."""
+    if isinstance(dataset, SkeletonDataset):
+        return skeleton_manifest(records, dataset.read)
+    return build_manifest(records, path, **settings)
+
+
+def check_data(options: TrainOptions) -> None:
+    """`make check-data`: count frames, compare with what is published, write check.json. Deletes nothing."""
+    check_names(options)
+    dataset = open_dataset(options)
+    folder = Path(options.runs, options.dataset)
+    report = check_dataset(
+        dataset, count_frames(dataset, dataset.listed(), folder / "manifest.csv", retry_slow=True)
+    )
+    write_json(folder / "check.json", report)
+    print(f"{summary(report)}\nEvery name: {(folder / 'check.json').resolve()}")
+    if (folder / "manifest.csv").exists():
+        print(f"Frame counts: {(folder / 'manifest.csv').resolve()}")
+
+
+def extract_flow(options: TrainOptions, pairs_at_once: int | None = None) -> None:
+    """`make flow`: TV-L1 flow of every video of the split into runs/<dataset>/flow; what is current there is kept.
+
+    pairs_at_once: see `video.flow.flow_extraction.extract_all`.
+    """
+    from pytorch_lightning.utilities import rank_zero_only
+
+    from sta_tsn.training.stage_cli import silence_noise
+    from sta_tsn.video.flow.flow_extraction import extract_all
+
+    silence_noise()
+    check_names(options)
+    if pairs_at_once is not None and pairs_at_once < 1:
+        raise ConfigError(f"PAIRS_AT_ONCE={pairs_at_once}: pairs of frames, at least 1.")
+    if holds_skeletons(options):
+        raise ConfigError(
+            f"DATASET={options.dataset} holds skeletons: there is no flow to extract."
+        )
+    dataset = open_dataset(options)
+    manifest = build_manifest(
+        dataset.records(options.split).videos, Path(options.runs, options.dataset, "manifest.csv")
+    )
+    say = rank_zero_only(print)
+    videos = prepare_split(
+        dataset, options.split, manifest, 0.0, options.allow_missing, say
+    )  # whoever learns from it holds out
+    videos = moving_only(dataset, options.split, videos, options.allow_missing, say)
+    root = Path(options.runs, options.dataset, "flow")
+    extract_all(
+        [*videos.train, *videos.val, *videos.test],
+        root,
+        options.devices,
+        options.nodes,
+        pairs_at_once,
+    )
+
+
+def download_data(options: TrainOptions) -> None:
+    """`make data`: fetch and unpack the dataset's archives, as far as that can be done without a person."""
+    check_names(options)
+    kind, arguments = dataset_class(options)
+    if not (kind.archives or kind.by_hand):
+        raise ConfigError(
+            f"{options.dataset} has nothing to download: its videos are rendered, or are your own."
+        )
+    download(kind, Path(arguments["root"]).expanduser())

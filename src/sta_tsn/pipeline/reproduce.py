@@ -1,0 +1,115 @@
+"""`make reproduce`: every row, modality, split and seed that is not done yet, attention scored, then the report.
+`make report`: the report alone, from what is there."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sta_tsn.errors import UserError, unknown
+from sta_tsn.evaluation import ScoreTable
+from sta_tsn.pipeline.attention_scores import score_attention
+from sta_tsn.pipeline.data import check_names, open_dataset
+from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.pipeline.studies import ROWS, TABLE_2, Row
+from sta_tsn.pipeline.train import streams, train, train_all
+from sta_tsn.report.reproduction import build_reproduction
+from sta_tsn.report.tables import TestedRun
+from sta_tsn.runs.layout import run_identity
+from sta_tsn.video import FlowStore
+
+
+def reproduce(options: TrainOptions, splits: Sequence[int] | None, seeds: Sequence[int]) -> None:
+    """Seeds beyond the first come last, so that the first whole table is there as early as possible.
+
+    Args:
+        splits: official splits, 1-based. None: the first, or all of a dataset whose folds make one result.
+        seeds: of everything random.
+    """
+    for seed in seeds:
+        check_names(replace(options, seed=seed))
+    dataset = open_dataset(options)
+    splits = splits or range(1, dataset.num_splits + 1 if dataset.cross_validated else 2)
+    for split in splits:
+        dataset.check_split(split)
+    first = replace(options, split=splits[0], seed=seeds[0])
+    for seed in seeds:
+        for split in splits:
+            one = replace(options, split=split, seed=seed)
+            print(f"\n##### split {split}, seed {seed}", flush=True)
+            videos = train(one) if one == first else train_all(one)
+            for modality in streams(one) if ROWS[one.model] == TABLE_2 else ():
+                flow = (
+                    FlowStore(Path(options.runs, options.dataset, "flow"))
+                    if modality == "flow"
+                    else None
+                )
+                score_attention(
+                    TABLE_2[-1].folder(replace(one, modality=modality)), dataset, videos.test, flow
+                )
+    report(options)
+
+
+def report(options: TrainOptions) -> None:
+    """Rebuild every table and figure from the score tables below `runs/<dataset>`, whichever are there.
+
+    Raises:
+        UserError: there is none.
+    """
+    root = Path(options.runs, options.dataset)
+    if options.model not in ROWS:
+        raise unknown("model", options.model, ROWS)
+    modalities = streams(replace(options, modality="two-stream"))
+    runs = [
+        run
+        for row in ROWS[options.model]
+        for modality in modalities
+        for run in _tested(root, row, modality)
+    ]
+    if (
+        not runs
+        and not root.is_dir()
+        and (others := [path.name for path in root.parent.glob("*") if any(path.glob("split*"))])
+    ):
+        raise unknown(f"dataset (in {root.parent})", options.dataset, others)
+    if not runs:
+        raise UserError(
+            f"No tested run below {root.resolve()}: make reproduce MODEL={options.model} DATASET={options.dataset} makes them."
+        )
+    command = f"make report MODEL={options.model} DATASET={options.dataset}"
+    drawn = sorted((root / "report" / options.model).glob("*/*/attention_*.png"))
+    pictures = [path for path in drawn if path.parent == drawn[0].parent]
+    beside = {row.title: row.beside for row in ROWS[options.model] if row.beside}
+    changed = {row.title for row in ROWS[options.model] if row.change}
+    last = next((run.row for run in reversed(runs) if run.row not in changed), "")
+    page = build_reproduction(
+        runs,
+        options.dataset,
+        command,
+        pictures,
+        root / "reproduction" / options.model,
+        beside,
+        last,
+    )
+    print(
+        f"{len(runs)} runs. Report: {page.resolve()}, report.md and the tables as CSV beside it",
+        flush=True,
+    )
+
+
+def _tested(root: Path, row: Row, modality: str) -> list[TestedRun]:
+    """Raises UserError for a score table of another split or seed than its folder's."""
+    found = []
+    for path in sorted(root.glob(f"split*/{row.model}/{modality}/seed*/{row.stage}/scores.npz")):
+        identity = run_identity(path.parent)
+        if not identity:  # a copy: seed0.bak
+            continue
+        table = ScoreTable.load(path)
+        told = {name: table.protocol.get(name) for name in ("split", "seed")}
+        if told != {name: identity[name] for name in told} or "missing" not in table.protocol:
+            raise UserError(
+                f"{path} is of split {told['split']}, seed {told['seed']}: a copy, or no tested run. Move it away."
+            )
+        found.append(
+            TestedRun(row.title, modality, identity["split"], identity["seed"], table, path.parent)
+        )
+    return found

@@ -1,0 +1,262 @@
+"""`make train`: the rows of a model's table (`rows`) for one dataset, split and seed, in one modality or both; then the report.
+
+Each stage is its own process (`sta-tsn fit`, which anyone can repeat by hand: the command is printed), so that
+memory is given back, DDP can launch its ranks and a kill hurts one stage only. A stage whose folder carries the
+stamp of the same settings and inputs is not repeated.
+"""
+
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from sta_tsn.artefacts import file_fingerprint, fingerprint
+from sta_tsn.configuration import check_arguments
+from sta_tsn.datasets import VideoRecord, VideoSplit, moving_only
+from sta_tsn.errors import UserError
+from sta_tsn.pipeline.data import check_model, check_names, open_dataset, prepare_videos
+from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.pipeline.studies import ROWS, SKELETON, TABLE_STA_LSTM, Row
+from sta_tsn.runs.folder import stage_fingerprint
+from sta_tsn.video import FlowStore
+
+
+def train(options: TrainOptions) -> VideoSplit:
+    """`train_all`, then the report; for `two-stream` of RGB, of flow, and of both fused."""
+    videos = train_all(options)
+    _report(options, videos.test)
+    return videos
+
+
+def train_all(options: TrainOptions) -> VideoSplit:
+    """Train and test every row that is not done yet, without a report; returns the videos used."""
+    check_names(options)
+    check_model(options)
+    check_recipes(options)
+    manifest = Path(options.runs, options.dataset, "manifest.csv")
+    manifest.parent.mkdir(
+        parents=True, exist_ok=True
+    )  # that it can be, is known before minutes of counting frames
+    videos, classes = prepare_videos(options, manifest)
+    sides = f"{len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos"
+    print(f"{options.dataset} split {options.split}: {sides}, {len(classes)} classes", flush=True)
+    seen = {modality: _seen_videos(options, modality, videos) for modality in streams(options)}
+    for modality in seen:
+        _train_rows(replace(options, modality=modality), manifest, seen[modality], classes)
+    return videos
+
+
+def _seen_videos(options: TrainOptions, modality: str, videos: VideoSplit) -> VideoSplit:
+    """Raises DatasetError, before anything is trained, where a class has no video with flow."""
+    return (
+        moving_only(open_dataset(options), options.split, videos, options.allow_missing)
+        if modality == "flow"
+        else videos
+    )
+
+
+def check_recipes(options: TrainOptions) -> None:
+    """Every key of every row's YAML files is checked before minutes of counting frames."""
+    for modality in streams(options):
+        for row in ROWS[options.model]:
+            check_arguments(
+                stage_arguments(
+                    row, replace(options, modality=modality), Path("manifest.csv"), videos=""
+                )
+            )
+
+
+def streams(options: TrainOptions) -> list[str]:
+    """The modalities of the runs below `split<k>/<model>`."""
+    if ROWS[options.model] == TABLE_STA_LSTM:
+        return [SKELETON]
+    return ["rgb", "flow"] if options.modality == "two-stream" else [options.modality]
+
+
+def _report(options: TrainOptions, test_videos: list[VideoRecord]) -> None:
+    from sta_tsn.attention.skeleton_figures import draw_skeleton_attention
+    from sta_tsn.report import build_report
+
+    runs = {
+        one: {row.title: row.folder(replace(options, modality=one)) for row in ROWS[options.model]}
+        for one in streams(options)
+    }
+    scores = {
+        modality: {title: run.scores for title, run in rows.items()}
+        for modality, rows in runs.items()
+    }
+    checkpoints = {
+        modality: list(rows.values())[-1].tested_checkpoint for modality, rows in runs.items()
+    }
+    if ROWS[options.model] == TABLE_STA_LSTM:
+        tested = list(scores[SKELETON].values())[-1]
+        attention = partial(
+            draw_skeleton_attention,
+            checkpoints[SKELETON],
+            tested,
+            open_dataset(options),
+            test_videos,
+        )
+        return build_report("STA-LSTM", scores, attention, report_folder(options))
+    titles = {"sta_tsn": "Table 2", "ablations": "Ablations"}
+    title = titles.get(options.model, ROWS[options.model][-1].title)
+    build_report(
+        title,
+        scores,
+        partial(_draw_attention, options, checkpoints, test_videos),
+        report_folder(options),
+    )
+
+
+def report_folder(options: TrainOptions) -> Path:
+    return Path(
+        options.runs,
+        options.dataset,
+        "report",
+        options.model,
+        f"split{options.split}",
+        f"seed{options.seed}",
+    )
+
+
+def _draw_attention(
+    options: TrainOptions,
+    checkpoints: dict[str, Path],
+    test_videos: list[VideoRecord],
+    folder: Path,
+) -> list:
+    """Of the models that have attention over positions."""
+    from sta_tsn.report import draw_attention
+    from sta_tsn.tasks import InjectionBackbone, TemporalAttentionTSN
+
+    task_class = {"sta_tsn": TemporalAttentionTSN, "stin": InjectionBackbone}.get(options.model)
+    if not task_class:
+        return []
+    load = partial(task_class.load_from_checkpoint, map_location="cpu", weights_only=True)
+    tasks = {modality: load(checkpoint) for modality, checkpoint in checkpoints.items()}
+    return draw_attention(
+        tasks, FlowStore(Path(options.runs, options.dataset, "flow")), test_videos, folder
+    )
+
+
+def _train_rows(
+    options: TrainOptions, manifest: Path, videos: VideoSplit, classes: list[str]
+) -> None:
+    inputs = fingerprint([videos.fingerprint, classes])
+    if options.modality == "flow":
+        _finish("The flow", flow_arguments(options))
+        flow = FlowStore(Path(options.runs, options.dataset, "flow"))
+        inputs = fingerprint([inputs, flow.fingerprint([*videos.train, *videos.val, *videos.test])])
+    if options.modality == SKELETON:
+        everything = [*videos.train, *videos.val, *videos.test]
+        inputs = fingerprint([inputs, [file_fingerprint(record.path) for record in everything]])
+    for row in ROWS[options.model]:
+        folder = row.folder(options)
+        arguments = stage_arguments(row, options, manifest, inputs)
+        if folder.is_done(stage_fingerprint(arguments)):
+            print(f"{row.title}: done already ({folder.path})", flush=True)
+            continue
+        print(
+            f"\n=== {row.title}, {options.modality}\n{shlex.join(['sta-tsn', 'fit', *arguments])}",
+            flush=True,
+        )
+        _finish(row.title, ["fit", *arguments])
+
+
+def _finish(what: str, arguments: list[str]) -> None:
+    """Raises UserError where the command failed or was killed."""
+    status = _run(arguments)
+    if status in (1, 2):
+        raise UserError(f"{what} failed; the lines above say why.")
+    if status:
+        raise UserError(f"{what} did not finish. The same command goes on where it stopped.")
+
+
+def _run(arguments: list[str]) -> int:
+    """`sta-tsn` in a process of its own; on Ctrl-C, which it gets too, and SIGTERM, which is passed on, wait until it has ended cleanly."""
+    process = subprocess.Popen([sys.executable, "-m", "sta_tsn", *arguments])
+
+    def pass_on(number: int, frame) -> None:
+        process.send_signal(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def flow_arguments(options: TrainOptions) -> list[str]:
+    """The command line of `sta-tsn flow`."""
+    arguments = [
+        "flow",
+        f"--dataset={options.dataset}",
+        f"--split={options.split}",
+        f"--runs={options.runs}",
+    ]
+    arguments += [
+        f"--experiments={options.experiments}",
+        f"--devices={options.devices}",
+        f"--nodes={options.nodes}",
+    ]
+    return (
+        arguments
+        + ([f"--data={options.data}"] if options.data else [])
+        + (["--allow-missing"] if options.allow_missing else [])
+    )
+
+
+def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str) -> list[str]:
+    """The command line of `sta-tsn fit` for one row."""
+    experiments, folder = Path(options.experiments), row.folder(options)
+    files = [row.config, f"{options.dataset}/{row.stage}.yaml"]
+    if options.modality == "flow" and row.stage == "backbone":
+        files.append(f"{options.dataset}/flow.yaml")
+    own_recipe = (
+        f"{options.dataset}/{options.model}.yaml"  # of every stage one in the model's table
+    )
+    if row.stage == "backbone" and (experiments / own_recipe).exists():
+        files.append(own_recipe)
+    if row.change:
+        files.append(row.change)
+    arguments = [
+        *(f"--config={experiments / file}" for file in files),
+        f"--run_dir={folder.path}",
+        f"--seed_everything={options.seed}",
+        f"--trainer.devices={1 if row.stage == 'lstm' and options.devices == 'auto' else options.devices}",
+        f"--trainer.num_nodes={options.nodes}",
+    ]
+    if row.stage == "temporal":
+        backbone = row.backbone(options)
+        return [
+            *arguments,
+            f"--data.features={backbone.features}",
+            f"--model.backbone_checkpoint={backbone.tested_checkpoint}",
+        ]
+    if options.modality == "flow":
+        arguments += [
+            "--model.modality=flow",
+            f"--data.flow={Path(options.runs, options.dataset, 'flow')}",
+        ]
+    arguments += [
+        f"--videos=v{videos}",
+        f"--data.split={options.split}",
+    ]  # v: digits alone may read as a number
+    if row.stage == "backbone":
+        arguments.append(f"--data.manifest={manifest}")
+    if options.allow_missing:
+        arguments.append("--data.allow_missing=true")
+    if options.data:
+        arguments.append(f"--data.dataset.init_args.root={options.data}")
+    if options.backbone:
+        arguments.append(f"--model.backbone={options.backbone}")
+    if options.weights:
+        arguments.append(f"--model.weights={options.weights}")
+    return arguments

@@ -1,0 +1,207 @@
+"""A run's folder: what made it, whether it is finished, and where its files lie.
+
+A stage is done when `run.json` has the stamp of its command (`stage_fingerprint`: settings, of files their content, of videos
+what `--videos` says of them), its scores are there, and its features where a stage two reads them.
+"""
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zipfile import is_zipfile
+
+from pytorch_lightning.utilities import rank_zero_only
+
+from sta_tsn.artefacts import file_fingerprint, fingerprint, provenance, read_json, write_json
+from sta_tsn.configuration import read_yaml
+from sta_tsn.errors import UserError
+
+SECONDS_TO_CLAIM = 600  # machines of a cluster do not start at one time
+VOLATILE = {"--run_dir", "--trainer.devices", "--trainer.num_nodes", "--data.num_workers"}
+SAID_BY_VIDEOS = {
+    "--data.manifest",
+    "--data.dataset.init_args.root",
+    "--data.allow_missing",
+    "--data.flow",
+}
+
+
+def stage_fingerprint(arguments: list[str]) -> str:
+    """Changes with whatever changes a run's result; not with the machine it runs on.
+
+    Args:
+        arguments: of `sta-tsn fit`, each as `--name=value`. Where a value is a file (weights, checkpoint, manifest) its
+            content counts, of a configuration what it says (comments may change), for a feature store what made it.
+            With `--videos=...`, the fingerprint of every video, label and frame count of the split, where they lie
+            does not matter.
+    """
+    by_videos = any(argument.startswith("--videos=") for argument in arguments)
+    left_out = VOLATILE | SAID_BY_VIDEOS if by_videos else VOLATILE
+    parts = []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in left_out:
+            continue
+        store = Path(value, "store.json")
+        file = store if store.exists() else Path(value)
+        if value and file.is_file():
+            value = fingerprint(read_yaml(file)) if name == "--config" else file_fingerprint(file)
+        parts.append((name, value))
+    return fingerprint(parts)
+
+
+def agent_trial() -> tuple[str, str] | None:
+    """(sweep id, run id) where a W&B agent started this process; its DDP ranks inherit them."""
+    sweep, run = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
+    return (sweep, run) if sweep and run else None
+
+
+def is_first_process() -> bool:
+    """Of all machines' processes that run one stage together: Lightning's rank knows this machine's alone before a Trainer is there."""
+    return rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Two processes that write one folder would spoil each other's files.
+
+    Raises:
+        UserError: another one is at it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another process works in {folder} already. Wait until it has ended, or end it."
+            ) from error
+        except OSError as error:  # some file systems of clusters
+            print(
+                f"No locks in {folder.parent} ({error.strerror}): take care that no second process works in {folder}.",
+                flush=True,
+            )
+        os.register_at_fork(
+            after_in_child=lock.close
+        )  # else workers that outlive a kill for seconds would hold the lock
+        yield
+
+
+class RunFolder:
+    """Paths and state of one stage's run, `runs/<dataset>/split<k>/<model>/<modality>/seed<s>/<stage>`."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.checkpoints, self.features = self.path / "checkpoints", self.path / "features"
+        self.best, self.last = self.checkpoints / "best.ckpt", self.checkpoints / "last.ckpt"
+        self.scores, self.metrics, self.config = (
+            self.path / "scores.npz",
+            self.path / "metrics.csv",
+            self.path / "config.yaml",
+        )
+
+    @property
+    def about(self) -> dict:
+        return read_json(self.path / "run.json")
+
+    @property
+    def features_read(self) -> Path:
+        """Stage one's features that a stage-two run learned from."""
+        beside = self.path.with_name("backbone") / "features"
+        named = (
+            argument.partition("=")[2]
+            for argument in self.about.get("arguments", [])
+            if argument.startswith("--data.features=")
+        )
+        return beside if beside.exists() else Path(next(named, beside))
+
+    @property
+    def tested_checkpoint(self) -> Path:
+        """The last epoch's: the schedule ends there, in TSN's recipe and in the paper's 15000 iterations. With `select`, the best
+        on validation (THUMOS14's protocol).
+
+        Choosing by validation was tried: the 51 validation clips of JHMDB chose, by loss, the second of ten epochs
+        for SA-CNN (44.4 % on test), before the learning rate had come down. `best.ckpt` is kept beside it.
+
+        Raises:
+            UserError: `select`, and no epoch was validated.
+        """
+        if not self.about.get("select"):
+            return self.last
+        if not self.best.exists():
+            raise UserError(
+                f"{self.path}: select=true, but no epoch was validated (data.val_share, trainer.check_val_every_n_epoch)."
+            )
+        return self.best
+
+    def is_done(self, stamp: str) -> bool:
+        """Tested (or trained, where no test was wanted) with these settings and inputs; the features for stage two are there."""
+        about = self.about
+        ended = self.scores.exists() or about.get("tested") is False
+        whole = not about.get("keeps_features") or (self.features / "store.json").exists()
+        return about.get("fingerprint") == stamp and ended and whole
+
+    def note(self, **facts) -> None:
+        """Add facts to run.json."""
+        write_json(self.path / "run.json", {**self.about, **facts})
+
+    def claim(self, stamp: str, arguments: list[str]) -> None:
+        """Make this the folder of the run `stamp`; a run with other settings is moved aside, not lost.
+
+        Raises:
+            UserError: the checkpoint to go on from is cut off.
+        """
+        about = self.about
+        if about and about["fingerprint"] != stamp:
+            aside = self.path.with_name(f"{self.path.name}.old-{time.strftime('%Y%m%d-%H%M%S')}")
+            self.path.rename(aside)
+            changed = sorted(set(arguments).symmetric_difference(about["arguments"]))
+            print(
+                f"{self.path}: settings or inputs changed ({', '.join(changed) or 'file contents'}).",
+                flush=True,
+            )
+            print(f"  The earlier run is kept as {aside}.", flush=True)
+            about = {}
+        if not about:
+            wandb_id = agent_trial()[1] if agent_trial() else secrets.token_hex(4)
+            about = {
+                "fingerprint": stamp,
+                "arguments": arguments,
+                "wandb_id": wandb_id,
+                "seconds": {},
+                **provenance(),
+            }
+            write_json(self.path / "run.json", about)
+        for half_written in self.checkpoints.glob(".*.ckpt"):  # by a process that was killed
+            half_written.unlink()
+        if self.last.exists() and not is_zipfile(self.last):
+            raise UserError(
+                f"{self.last} is damaged. Delete it, and the same command trains this run from its start."
+            )
+
+    def wait_for(self, stamp: Callable[[], str]) -> None:
+        """Until the first process has claimed the folder for the run `stamp` (asked again each time: inputs may come late).
+
+        Raises:
+            UserError: it does not.
+        """
+        latest = time.monotonic() + SECONDS_TO_CLAIM
+        while self.about.get("fingerprint") != stamp():
+            if time.monotonic() > latest:
+                raise UserError(
+                    f"The first process (NODE_RANK=0) has not begun in {self.path} for {SECONDS_TO_CLAIM} s. Is the same command "
+                    "running there, with the same files, and the folder shared?"
+                )
+            time.sleep(1)  # the stamp reads whole files
+
+    def add_seconds(self, step: str, seconds: float, peak_memory_gb: float) -> None:
+        """Add to a step's time and keep the main process's highest memory."""
+        about = self.about
+        spent = about["seconds"] | {step: round(about["seconds"].get(step, 0) + seconds, 2)}
+        self.note(
+            seconds=spent,
+            peak_memory_gb=max(about.get("peak_memory_gb", 0), round(peak_memory_gb, 2)),
+        )

@@ -1,0 +1,118 @@
+"""Runs as pandas tables, whether they lie in folders or at W&B: the one reader that notebooks and scripts use."""
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from sta_tsn.errors import UserError
+from sta_tsn.evaluation import ScoreTable
+from sta_tsn.evaluation.metrics import is_right
+from sta_tsn.runs.reading import OneRun, read_folder, run_folders
+from sta_tsn.runs.wandb_runs import read_project
+
+PROJECT = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class Runs(NamedTuple):
+    """Four tables; `run` is `<dataset>/split<k>/<model>/<modality>/seed<s>/<stage>`.
+
+    config: index run; `place` (its folder), dataset, split, model, modality, seed, stage, commit, and every setting under its name
+    on the command line (`model.lr`). summary: index run; the test's measures (in %), the last value of everything logged, minutes, memory.
+    history: index run, a line per logged step with `step`, `epoch` and what was logged. scores: index (run, video);
+    `group` (source video), `true` and `predicted` class, `correct` (1, 0, NaN for a video without a class), `p_true`, `p_predicted`,
+    `rank` of the true class.
+    """
+
+    config: pd.DataFrame
+    summary: pd.DataFrame
+    history: pd.DataFrame
+    scores: pd.DataFrame
+
+
+def load_runs(source: str | os.PathLike) -> Runs:
+    """Read every run below a folder, or of a W&B project, as far as each is there; a warning names what is not.
+
+    Runs that were moved aside (`….old-<time>`) are left out, unless `source` is one.
+
+    Args:
+        source: a folder (`runs`, `runs/demo`, one run's folder), or `entity/project` of W&B, where no such folder exists.
+
+    Raises:
+        UserError: there is no run, or W&B cannot be read.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        runs = [read_folder(path) for path in run_folders(folder)]
+        remedy = "make train makes some; a run is a folder with run.json, metrics.csv, scores.npz."
+    elif PROJECT.fullmatch(str(source)):
+        runs = list(read_project(str(source)))
+        remedy = "`wandb sync` sends runs that were made offline."
+    elif folder.exists():
+        raise UserError(
+            f"{folder.absolute()} is a file. Give the folder of the runs, or entity/project of W&B."
+        )
+    else:
+        raise UserError(
+            f"No folder {folder.absolute()}. Give the folder of the runs, or entity/project of W&B."
+        )
+    if not runs:
+        raise UserError(f"No runs in {source}: {remedy}")
+    for run in runs:
+        if run.complaints:
+            warnings.warn(f"{run.place}: {'; '.join(run.complaints)}.", stacklevel=2)
+    return as_tables(runs)
+
+
+def as_tables(runs: list[OneRun]) -> Runs:
+    """The four tables; a name that occurs twice is told apart by the run's place."""
+    names: dict[str, OneRun] = {}
+    for run in runs:
+        name = run.name
+        if name in names:
+            name = f"{run.name} ({run.place})"
+            warnings.warn(
+                f"Two runs are called {run.name}; the second is {name!r} in the tables.",
+                stacklevel=3,
+            )
+        names[name] = run
+    index = pd.Index(names, name="run")
+    config = pd.DataFrame(
+        [{"place": run.place, **run.config} for run in names.values()], index=index
+    )
+    summary = pd.DataFrame([run.summary for run in names.values()], index=index)
+    histories = {name: run.history for name, run in names.items() if len(run.history)}
+    history = (
+        pd.concat(histories, names=["run", None]).droplevel(1)
+        if histories
+        else pd.DataFrame(columns=["step"], index=index[:0])
+    )
+    scores = [score_lines(run.table).assign(run=name) for name, run in names.items() if run.table]
+    lines = pd.concat(scores) if scores else pd.DataFrame(columns=["run", "video", *SCORE_COLUMNS])
+    return Runs(config, summary, history, lines.set_index(["run", "video"]))
+
+
+SCORE_COLUMNS = ["group", "true", "predicted", "correct", "p_true", "p_predicted", "rank"]
+
+
+def score_lines(table: ScoreTable) -> pd.DataFrame:
+    """One line per test video: `video` and `SCORE_COLUMNS`. With several labels, p_true is their sum and rank that of the best."""
+    shares, labels = table.scores.double().softmax(1), table.labels.bool()
+    labelled = labels.any(1)
+    best_true = shares.masked_fill(~labels, -1).amax(1, keepdim=True)
+    lines = {
+        "group": table.groups,
+        "true": [
+            " + ".join(name for name, own in zip(table.classes, row, strict=True) if own)
+            for row in labels.tolist()
+        ],
+        "predicted": [table.classes[k] for k in shares.argmax(1)],
+        "correct": is_right(table.scores, table.labels),
+        "p_true": (shares * labels).sum(1).masked_fill(~labelled, float("nan")),
+        "p_predicted": shares.amax(1),
+        "rank": ((shares > best_true).sum(1) + 1.0).masked_fill(~labelled, float("nan")),
+    }
+    return pd.DataFrame({"video": table.ids, **lines}, columns=["video", *SCORE_COLUMNS])

@@ -1,0 +1,61 @@
+"""The videos that a run was trained and tested on, from its folder; for notebooks."""
+
+from pathlib import Path
+
+from sta_tsn.configuration import check_keys, parameters, read_yaml, resolve_class
+from sta_tsn.datasets import (
+    SkeletonDataset,
+    VideoDataset,
+    VideoSplit,
+    build_manifest,
+    moving_only,
+    prepare_split,
+)
+from sta_tsn.errors import ConfigError
+from sta_tsn.runs.folder import RunFolder
+from sta_tsn.runs.layout import run_identity
+
+
+def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, VideoSplit]:
+    """Dataset and split of a run, read from its configuration (stage two: from stage one's, beside it or where its features are).
+
+    Args:
+        run: a finished run.
+        data: the dataset's folder, where it is another now.
+
+    Raises:
+        ConfigError: the run's configuration is gone, or it did not learn from videos.
+        DatasetError: the data is not there.
+    """
+    file, settings = run.config, _data_settings(run)
+    if "features" in settings:
+        beside = RunFolder(run.path.with_name("backbone"))
+        run = beside if beside.config.exists() else RunFolder(Path(settings["features"]).parent)
+        file, settings = run.config, _data_settings(run)
+    if "dataset" not in settings:
+        raise ConfigError(
+            f"{file} names no data.init_args.dataset: this run did not learn from videos. Choose another run."
+        )
+    kind = resolve_class(settings["dataset"]["class_path"], str(file))
+    if issubclass(kind, SkeletonDataset):
+        raise ConfigError(
+            f"{file}: this run learned from skeletons, not from videos. Choose another run."
+        )
+    arguments = (settings["dataset"].get("init_args") or {}) | ({"root": data} if data else {})
+    check_keys(arguments, parameters(kind), "data.dataset.", str(file))
+    dataset = kind(**arguments)
+    manifest = (
+        run.path.parents[4] / "manifest.csv" if run_identity(run.path) else settings["manifest"]
+    )
+    counted = build_manifest(dataset.records(settings["split"]).videos, manifest)
+    videos = prepare_split(
+        dataset, settings["split"], counted, settings["val_share"], settings["allow_missing"]
+    )
+    return dataset, moving_only(
+        dataset, settings["split"], videos, settings["allow_missing"]
+    ) if settings.get("flow") else videos
+
+
+def _data_settings(run: RunFolder) -> dict:
+    """The data module's arguments."""
+    return (read_yaml(run.config).get("data") or {}).get("init_args") or {}

@@ -1,0 +1,60 @@
+"""metrics.csv of a run: Lightning's CSV logger, but whole after any kill and continued by a resumed run."""
+
+import csv
+from pathlib import Path
+
+import torch
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+
+from sta_tsn.artefacts import atomic
+from sta_tsn.runs.folder import RunFolder
+
+
+class MetricsFile(ExperimentWriter):
+    """Writes all rows anew at each save and renames: a few ms for thousands of rows.
+
+    Lightning appends, and empties the file when a column is new; an interruption in between leaves rows without
+    their header, or none at all.
+
+    Args:
+        path: metrics.csv.
+        rows: of an earlier process, to go on after.
+    """
+
+    def __init__(self, path: Path, rows: list[dict[str, str]]):
+        super().__init__(str(path.parent))
+        self.path, self.rows = path, rows
+
+    def save(self) -> None:
+        rows = self.rows + self.metrics
+        if not self.metrics:
+            return
+        with atomic(self.path) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, sorted(set().union(*rows)))
+            writer.writeheader()
+            writer.writerows(rows)
+        self.rows, self.metrics = rows, []
+
+    def _check_log_dir_exists(self) -> None:
+        """Lightning's deletes the rows of the interrupted run."""
+
+
+def csv_logger(folder: RunFolder) -> CSVLogger:
+    """A CSV logger that keeps the rows of an interrupted run up to the checkpoint it goes on from."""
+    rows = []
+    if folder.metrics.exists() and folder.last.exists():
+        step = torch.load(folder.last, map_location="cpu", weights_only=True, mmap=True)[
+            "global_step"
+        ]
+        with open(folder.metrics, newline="") as file:
+            rows = [
+                {key: value for key, value in row.items() if value}
+                for row in csv.DictReader(file)
+                if int(row["step"]) < step
+            ]
+    logger = CSVLogger(
+        str(folder.path.parent), name=folder.path.name, version="", flush_logs_every_n_steps=1
+    )
+    logger._experiment = MetricsFile(folder.metrics, rows)
+    return logger

@@ -1,0 +1,253 @@
+"""One stage of training from start to score table: fit, features, test. Every step goes on where it stopped."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Trainer
+
+from sta_tsn.artefacts import file_fingerprint
+from sta_tsn.configuration import check_arguments
+from sta_tsn.errors import UserError
+from sta_tsn.evaluation import ScoreTable
+from sta_tsn.features import FeatureDataModule, extract_features
+from sta_tsn.features.feature_store import PARTS, FeatureStore
+from sta_tsn.runs.folder import (
+    RunFolder,
+    agent_trial,
+    is_first_process,
+    only_one,
+    stage_fingerprint,
+)
+from sta_tsn.training.stage_cli import StageCLI
+from sta_tsn.training.stage_clock import timed
+from sta_tsn.training.wandb_run import log_settings, log_test
+from sta_tsn.video import VideoDataModule
+
+
+def fit_and_test(arguments: list[str]) -> None:
+    """`sta-tsn fit`: train the configured stage, test its last epoch (its best one with --select=true), write `scores.npz`.
+
+    With --test=false only train.
+
+    Args:
+        arguments: LightningCLI's, each as `--name=value`, `--run_dir=FOLDER` among them except under a W&B agent.
+    """
+    arguments = with_run_dir(arguments)
+    check_arguments(arguments)
+    path = next(
+        argument.partition("=")[2] for argument in arguments if argument.startswith("--run_dir=")
+    )
+    folder, stamp = RunFolder(path), stage_fingerprint(arguments)
+    if folder.is_done(stamp):
+        print(f"{folder.path}: done already, nothing to do", flush=True)
+        return
+    if is_first_process():
+        with only_one(folder.path):
+            folder.claim(stamp, arguments)
+            _fit_and_test(arguments, folder, stamp)
+    else:  # the ranks of DDP start this program anew, and so does the user on every machine
+        folder.wait_for(lambda: stage_fingerprint(arguments))
+        _fit_and_test(arguments, folder, stamp)
+
+
+def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
+    with plain_user_errors():
+        cli = StageCLI(arguments)
+    trainer, task, data = cli.trainer, cli.model, cli.datamodule
+    if trainer.is_global_zero:
+        cli.save_config(folder.config)
+        folder.note(select=cli.config.select)
+        log_settings(trainer, folder)
+        if isinstance(data, VideoDataModule):
+            print(f"Backbone: {task.model.encoder.cnn.loaded}", flush=True)
+            warn_of_frozen_noise(cli.config.model.init_args.weights, task)
+            if (
+                not folder.last.exists()
+            ):  # a first start may write the manifest, which the second start's stamp will hold
+                data.prepare_data()
+                stamp = stage_fingerprint(arguments)
+                folder.note(fingerprint=stamp)
+    _fit(trainer, task, data, folder)
+    if not cli.config.test:
+        if trainer.is_global_zero:
+            folder.note(tested=False)
+        return
+    tested_data = data
+    load_tested(task, data, folder)
+    if isinstance(data, VideoDataModule):
+        _extract(
+            trainer, task, data, folder, PARTS if cli.config.keep_features else ("val", "test")
+        )
+        tested_data = FeatureDataModule(str(folder.features), num_workers=data.num_workers)
+    with timed(folder, "test", trainer.is_global_zero):
+        validation = (
+            _scores_of_validation(trainer, task, tested_data)
+            if isinstance(tested_data, FeatureDataModule)
+            else None
+        )
+        trainer.test(task, datamodule=tested_data, verbose=False)
+    if trainer.is_global_zero:
+        made_by = {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about}
+        table = replace(
+            score_table(task, tested_data.test_videos, {**tested_data.protocol, **made_by}),
+            validation=validation,
+        )
+        folder.note(keeps_features=cli.config.keep_features)
+        table.save(folder.scores)
+        if isinstance(data, VideoDataModule) and not cli.config.keep_features:
+            shutil.rmtree(
+                folder.features
+            )  # nobody reads the features of rows without a second stage
+        log_test(trainer, folder, table)
+        print(f"{folder.path}: {table.summary}", flush=True)
+
+
+def write_features(path: str) -> None:
+    """`sta-tsn features`: features, attention and judgement of all parts of the split of a trained stage-one run, for experiments on them.
+
+    Raises:
+        UserError: no such run, not trained to the end, not of stage one, or another process is at it.
+    """
+    folder = RunFolder(path)
+    if not folder.scores.exists():
+        raise UserError(
+            f"{folder.path} is no tested run. make train makes some: runs/<dataset>/split1/<model>/rgb/seed0/backbone"
+        )
+    with only_one(folder.path):
+        _write_features(folder)
+
+
+def _write_features(folder: RunFolder) -> None:
+    with plain_user_errors():
+        cli = StageCLI(
+            [
+                f"--config={folder.config}",
+                f"--run_dir={folder.path}",
+                "--trainer.devices=1",
+                "--trainer.num_nodes=1",
+            ]
+        )
+    trainer, task, data = cli.trainer, cli.model, cli.datamodule
+    if not isinstance(data, VideoDataModule):
+        raise UserError(
+            f"{folder.path} did not learn from frames: give a stage-one run, .../backbone."
+        )
+    data.trainer = trainer  # as trainer.fit would
+    trainer.strategy.connect(task)
+    data.prepare_data()
+    data.setup()
+    load_tested(task, data, folder)
+    _extract(trainer, task, data, folder, PARTS)
+    if trainer.is_global_zero:
+        folder.note(keeps_features=True)
+        print(f"Features: {folder.features}", flush=True)
+
+
+def warn_of_frozen_noise(weights: str, task) -> None:
+    """Recipes of small datasets keep ImageNet's first layers; without its weights that keeps random ones."""
+    if weights == "none" and not all(
+        parameter.requires_grad for parameter in task.model.encoder.cnn.parameters()
+    ):
+        recipe = " and ".join(
+            f"model.{name}={task.hparams[name]}" for name in ("frozen_share", "trained_batch_norms")
+        )
+        print(
+            f"Random weights, and {recipe} keep part of them as they are: little can be learned so.",
+            flush=True,
+        )
+
+
+@contextmanager
+def plain_user_errors() -> Iterator[None]:
+    """jsonargparse wraps what a constructor raises into pages of its own; the user needs the sentence inside."""
+    try:
+        yield
+    except Exception as error:
+        inner: BaseException | None = error
+        while inner and not isinstance(inner, UserError):
+            inner = inner.__cause__ or inner.__context__
+        if inner:
+            raise inner from None
+        raise
+
+
+def load_tested(task, data, folder: RunFolder) -> None:
+    """The weights that are tested, on data like that which they learned from (flow: see `VideoDataModule.load_state_dict`)."""
+    checkpoint = torch.load(folder.tested_checkpoint, map_location="cpu", weights_only=True)
+    task.load_state_dict(checkpoint["state_dict"])
+    data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
+
+
+def _extract(
+    trainer: Trainer, task, data: VideoDataModule, folder: RunFolder, parts: tuple[str, ...]
+) -> None:
+    with timed(folder, "features", trainer.is_global_zero):
+        extract_features(
+            trainer,
+            task,
+            data,
+            FeatureStore(folder.features),
+            file_fingerprint(folder.tested_checkpoint),
+            parts,
+        )
+
+
+def with_run_dir(arguments: list[str]) -> list[str]:
+    """The arguments with a run folder: under a W&B agent, which can give none, `runs/sweeps/<sweep>/<run>`."""
+    if any(argument.startswith("--run_dir=") for argument in arguments):
+        return arguments
+    trial = agent_trial()
+    if not trial:
+        raise UserError("sta-tsn fit needs --run_dir=FOLDER, and every option as --name=value.")
+    return [*arguments, f"--run_dir={Path('runs', 'sweeps', *trial)}"]
+
+
+def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
+    """Train to the end, from the last checkpoint where there is one."""
+    resume = str(folder.last) if folder.last.exists() else None
+    if resume and trainer.is_global_zero:
+        print(f"Going on from {resume}", flush=True)
+    try:
+        with timed(folder, "fit", trainer.is_global_zero):
+            trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    except (KeyboardInterrupt, SystemExit):  # Lightning makes the first the second
+        if trainer.is_global_zero:
+            print(
+                "\nStopped; the last finished epoch is kept. The same command goes on from there.",
+                flush=True,
+            )
+        raise
+
+
+def _scores_of_validation(trainer: Trainer, task, data: FeatureDataModule) -> ScoreTable | None:
+    """For what may be learned after training: the weights of a fusion."""
+    videos = FeatureDataModule(
+        str(data.store.folder), num_workers=data.num_workers, tested="val", frames=data.frames
+    )
+    if not videos.test_videos:
+        return None
+    trainer.test(task, datamodule=videos, verbose=False)
+    return score_table(task, videos.test_videos, {}) if trainer.is_global_zero else None
+
+
+def score_table(task, videos: list[dict], protocol: dict) -> ScoreTable:
+    """What `task` said of the tested `videos` (id, group and labels), in their order; every one of them exactly once."""
+    outputs = task.test_outputs
+    if sorted(outputs) != list(range(len(videos))):
+        raise RuntimeError(f"{len(outputs)} of {len(videos)} test videos were scored")
+    ordered = [outputs[index] for index in range(len(videos))]
+    labels = torch.zeros(len(videos), len(task.classes), dtype=torch.bool)
+    for row, video in enumerate(videos):
+        labels[row, video["labels"]] = True
+    beta = (
+        torch.stack([output["temporal_weights"] for output in ordered])
+        if "temporal_weights" in ordered[0]
+        else None
+    )
+    scores = torch.stack([output["scores"] for output in ordered])
+    ids, groups = ([video[part] for video in videos] for part in ("id", "group"))
+    return ScoreTable(ids, scores, labels, task.classes, protocol, beta, groups=groups)

@@ -1,0 +1,135 @@
+"""LightningCLI as this project uses it: any task over any data module, loggers and checkpoints always on."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from sta_tsn.artefacts import atomic
+from sta_tsn.runs.folder import RunFolder
+from sta_tsn.training.metrics_file import csv_logger
+from sta_tsn.training.step_monitor import StepMonitor
+from sta_tsn.training.wandb_run import wandb_logger
+
+
+class StageCLI(LightningCLI):
+    """Builds trainer, task and data module from `--config FILE ...` and dotted overrides.
+
+    Class names of the data travel into the model; the seed is given once.
+    """
+
+    def __init__(self, arguments: list[str]):
+        silence_noise()
+        super().__init__(
+            LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
+            save_config_callback=None, seed_everything_default=0, args=arguments, run=False,
+        )  # fmt: skip
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--run_dir", type=str, required=True, help="folder of this run")
+        parser.add_argument(
+            "--keep_features", type=bool, default=False, help="features of all parts, for stage two"
+        )
+        parser.add_argument(
+            "--test",
+            type=bool,
+            default=True,
+            help="false: end after training, as trials of a sweep do",
+        )
+        parser.add_argument(
+            "--select",
+            type=bool,
+            default=False,
+            help="test the epoch with the least validation loss, not the last",
+        )
+        parser.add_argument(
+            "--videos", type=str, default="", help="fingerprint of the split; make train gives it"
+        )
+        parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
+        parser.link_arguments(
+            "data.num_joints", "model.init_args.num_joints", apply_on="instantiate"
+        )
+        parser.link_arguments(
+            "data.pair_distance", "model.init_args.pair_distance", apply_on="instantiate"
+        )
+        parser.link_arguments("data.frames", "model.init_args.frames", apply_on="instantiate")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def instantiate_trainer(self, **kwargs) -> Trainer:
+        folder, settings = RunFolder(self.config.run_dir), self.config.trainer
+        kwargs.update(
+            default_root_dir=str(folder.path),
+            logger=[csv_logger(folder), wandb_logger(folder)],
+            callbacks=[
+                *(self.config_init.trainer.callbacks or []),
+                *checkpoint_callbacks(folder),
+                LearningRateMonitor(),
+                StepMonitor(),
+                TQDMProgressBar(),
+            ],
+            plugins=[AtomicCheckpointIO()],
+            precision=settings.precision or default_precision(settings.accelerator),
+            use_distributed_sampler=False,  # the project's sampler deals videos out without repeating any
+            num_sanity_val_steps=0,
+            log_every_n_steps=settings.log_every_n_steps or 10,
+            enable_model_summary=False,
+        )
+        return super().instantiate_trainer(**kwargs)
+
+    def save_config(self, path: Path) -> None:
+        with atomic(path) as temporary:
+            self.parser.save(
+                self.config, str(temporary), skip_validation=True, overwrite=True, multifile=False
+            )
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """A kill in the middle of a save leaves the checkpoint before it."""
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
+        with atomic(path) as temporary:
+            super().save_checkpoint(checkpoint, temporary, storage_options)
+
+
+def silence_noise() -> None:
+    """Each message with why a user need not see it; everything else is shown."""
+    for message in (
+        "LightningCLI's args parameter",  # `sta-tsn fit` has looked at the command line first, on purpose
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.15, nothing of ours
+        r"Found \d+ module\(s\) in eval mode",  # partial batch normalisation and the frozen backbone
+        r"`torch\.jit\..*` is deprecated",  # folding for the CPU; torch.compile would need a C compiler
+        "Checkpoint directory .* exists and is not empty",  # resuming
+        "The number of training batches .* is smaller than the logging interval",  # epochs are logged in any case
+        "The `srun` command is available",  # a note for SLURM users
+        "Total length of `DataLoader` across ranks is zero",  # no validation videos
+        "The '.*dataloader' does not have many workers",  # two cores have not
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(
+        logging.WARNING
+    )  # device list, adverts
+    logging.getLogger("torch.utils.cpp_extension").setLevel(
+        logging.ERROR
+    )  # "no CUDA runtime", where a CPU's code is compiled
+
+
+def default_precision(accelerator: str) -> str:
+    """Mixed on a GPU, exact fp32 on the CPU."""
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+
+
+def checkpoint_callbacks(folder: RunFolder) -> list[ModelCheckpoint]:
+    """last.ckpt to go on from and to test, best.ckpt by validation loss; each one file, overwritten."""
+    common = {"dirpath": str(folder.checkpoints), "enable_version_counter": False}
+    best = ModelCheckpoint(
+        filename="best", monitor="val/loss", mode="min", save_on_train_epoch_end=False, **common
+    )
+    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common)
+    return [best, last]

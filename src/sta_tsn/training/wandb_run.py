@@ -1,0 +1,141 @@
+"""A run at W&B: what it is called, and what is sent beside the metrics that Lightning logs."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.loggers import WandbLogger
+
+from sta_tsn.configuration import read_yaml
+from sta_tsn.evaluation import ScoreTable, per_class_accuracy
+from sta_tsn.runs.folder import RunFolder
+from sta_tsn.runs.layout import flat_settings, run_identity, run_name
+from sta_tsn.runs.run_videos import run_videos
+from sta_tsn.video import FlowStore
+
+PROJECT = "sta-tsn"
+NUM_PICTURES = 2  # test videos with their attention
+
+
+def wandb_logger(folder: RunFolder) -> WandbLogger:
+    """Online when logged in, offline otherwise, never asking. One W&B run per run folder, found by its id when resumed."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    mode = os.environ.get("WANDB_MODE") or ("online" if _is_reachable() else "offline")
+    return WandbLogger(
+        project=PROJECT, id=folder.about["wandb_id"], resume="allow", save_dir=str(folder.path), mode=mode, **labels(folder.path)
+    )  # fmt: skip
+
+
+def _is_reachable() -> bool:
+    """Whether somebody is logged in and W&B knows; asks nobody."""
+    import wandb
+
+    try:
+        return bool(wandb.login(prompt=False))
+    except (wandb.Error, OSError) as error:
+        reason = str(error).splitlines()[0]
+        print(
+            f"W&B cannot be reached ({reason}): logged offline; experiments/README.md, Logs, says how to send the run.",
+            flush=True,
+        )
+        return False
+
+
+def labels(path: Path) -> dict:
+    """Name, group (runs that differ in seed alone), job type and tags, from the run's folder.
+
+    Example:
+        >>> labels(Path("runs/demo/split1/cnn/rgb/seed0/backbone"))["group"]
+        'demo/split1/cnn/rgb/backbone'
+    """
+    found, name = run_identity(path), run_name(path)
+    if not found:
+        return {"name": name}
+    dataset, split, model, modality, seed, stage = name.split("/")
+    return {
+        "name": name,
+        "group": "/".join((dataset, split, model, modality, stage)),
+        "job_type": stage,
+        "tags": [dataset, split, model, modality, seed],
+    }
+
+
+def log_settings(trainer: Trainer, folder: RunFolder) -> None:
+    """The run's settings and what it is, as `load_runs` reads them from the folder."""
+    settings = flat_settings(read_yaml(folder.config))
+    _run(trainer).config.update(
+        {**run_identity(folder.path), "commit": folder.about["commit"], **settings},
+        allow_val_change=True,
+    )
+
+
+def log_test(trainer: Trainer, folder: RunFolder, table: ScoreTable) -> None:
+    """Send what the test said; where W&B does not take it, say so: the results are safe in the folder."""
+    run = _run(trainer)
+    if run.disabled:
+        return
+    try:
+        _send_test(run, folder, table, attention_figures(trainer.lightning_module, folder))
+    except Exception as error:  # whatever W&B and the network raise
+        print(
+            f"{folder.path}: the test's results were not sent to W&B ({' '.join(str(error).split())}).",
+            flush=True,
+        )
+
+
+def attention_figures(task: LightningModule, folder: RunFolder) -> dict:
+    """What a model of attention looks at, in test videos drawn at random; {} for other models and for runs outside `runs/`."""
+    from sta_tsn.attention.explain import explain_video, plot_attention
+
+    identity = run_identity(folder.path)
+    if not identity or not hasattr(task.model, "encoder"):
+        return {}
+    _, videos = run_videos(folder)
+    flow = FlowStore(folder.path.parents[4] / "flow") if identity["modality"] == "flow" else None
+    figures = {}
+    for record in np.random.default_rng(0).permutation(np.array(videos.test, dtype=object))[
+        :NUM_PICTURES
+    ]:
+        explained = explain_video(task, record, flow)
+        if explained.output.spatial_weights is None:
+            return {}
+        figures[f"attention_{len(figures) + 1}"] = plot_attention(explained, record.id)
+    return figures
+
+
+def _send_test(run, folder: RunFolder, table: ScoreTable, attention: dict) -> None:
+    """Measures and cost as the run's summary; confusion, accuracy by class, attention and scores as media; scores.npz as a file."""
+    import wandb
+
+    from sta_tsn.attention.key_frames import beta_figure
+    from sta_tsn.evaluation.charts import confusion_figure, per_class_figure
+    from sta_tsn.runs.reading import costs
+    from sta_tsn.runs.run_tables import score_lines
+
+    name = run_name(folder.path)
+    figures = {
+        **attention,
+        "confusion": confusion_figure(table, name),
+        "per_class": per_class_figure(table, name),
+    }
+    if table.temporal_weights is not None:
+        figures["beta"] = beta_figure(table, None)
+    accuracies = (100 * per_class_accuracy(table.scores, table.labels)).tolist()
+    classes = zip(table.classes, table.labels.sum(0).tolist(), accuracies, strict=True)
+    tables = {
+        "classes": wandb.Table(
+            columns=["class", "videos", "accuracy %"], data=[list(line) for line in classes]
+        ),
+        "scores": wandb.Table(dataframe=score_lines(table)),
+    }
+    run.summary.update({**table.summary, **costs(folder.about)})
+    run.save(str(folder.scores), base_path=str(folder.path), policy="now")
+    run.log(
+        {f"test/{key}": wandb.Image(figure) for key, figure in figures.items()}
+        | {f"test/{key}": one for key, one in tables.items()}
+    )
+
+
+def _run(trainer: Trainer):
+    return next(logger for logger in trainer.loggers if isinstance(logger, WandbLogger)).experiment

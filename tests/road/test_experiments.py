@@ -1,0 +1,346 @@
+"""Every experiment file trains, features and tests one step, on miniatures of the real layouts."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sta_tsn.artefacts import read_json
+from sta_tsn.attention.explain import explain_video, load_sta_tsn
+from sta_tsn.cli import main
+from sta_tsn.datasets import JHMDB, prepare_split, read_manifest
+from sta_tsn.evaluation import ScoreTable, fuse
+from sta_tsn.pipeline.attention_scores import score_attention
+from sta_tsn.pipeline.data import extract_flow
+from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.pipeline.studies import (
+    SA_CNN_TSN,
+    TABLE_ABLATIONS,
+    TABLE_SMNET,
+    TABLE_STA_LSTM,
+    TABLE_STIN,
+)
+from sta_tsn.pipeline.train import stage_arguments
+from sta_tsn.runs.folder import RunFolder
+from sta_tsn.runs.layout import ATTENTION_FILE
+from sta_tsn.tasks import MotionBackbone, SpatialAttentionBackbone
+from sta_tsn.video import tvl1_flow
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+LAYOUT = {"demo": "mini_ucf101"} | {
+    name: f"mini_{name}"
+    for name in (
+        "ucf101",
+        "hmdb51",
+        "jhmdb",
+        "thumos14",
+        "kinetics400",
+        "something_v1",
+        "something_v2",
+        "folder",
+    )
+}
+WITH_FLOW = ("demo", "ucf101", "hmdb51", "jhmdb", "thumos14", "folder")
+STAGE_ONE_ROWS = ("cnn", "sa_cnn", "sa_cnn_tsn")
+
+
+def fit(
+    row: str, dataset: str, stage: str, run: RunFolder, *options: str, epochs: int = 1
+) -> ScoreTable:
+    configs = [
+        f"--config={EXPERIMENTS}/{name}.yaml" for name in (f"table2/{row}", f"{dataset}/{stage}")
+    ]
+    assert (
+        main(
+            [
+                "fit",
+                *configs,
+                f"--run_dir={run.path}",
+                *options,
+                f"--trainer.max_epochs={epochs}",
+                "--data.num_workers=0",
+            ]
+        )
+        == 0
+    )
+    return ScoreTable.load(run.scores)
+
+
+def stage_one_options(dataset: str, root: Path, tmp_path: Path) -> list[str]:
+    tiny = [
+        "--model.backbone=test_resnet",
+        "--model.weights=none",
+        "--data.batch_size=2",
+        "--data.test_frames_per_segment=2",
+    ]
+    return [
+        *tiny,
+        f"--data.dataset.init_args.root={root}",
+        f"--data.manifest={tmp_path / 'manifest.csv'}",
+    ]
+
+
+@pytest.mark.parametrize("dataset", LAYOUT)
+def test_both_stages_of_every_dataset(dataset, request, tmp_path):
+    root = request.getfixturevalue(LAYOUT[dataset])
+    if dataset == "demo":  # rendered already, as far as the dataset can see
+        (root / "ground_truth.csv").touch()
+    backbone, temporal = RunFolder(tmp_path / "backbone"), RunFolder(tmp_path / "temporal")
+    table = fit(
+        "sa_cnn_tsn", dataset, "backbone", backbone, *stage_one_options(dataset, root, tmp_path)
+    )
+    assert table.classes == ["Jump", "Run", "Sit"] and table.temporal_weights is None
+    assert backbone.about["select"] == (dataset == "thumos14")
+    features = [
+        f"--data.features={backbone.features}",
+        f"--model.backbone_checkpoint={backbone.tested_checkpoint}",
+    ]
+    batch = ["--data.batch_size=2", "--data.iterations_per_epoch=1"]
+    assert fit("sta_tsn", dataset, "temporal", temporal, *features, *batch).temporal_weights.shape[
+        1:
+    ] == (3, 2)
+
+
+@pytest.mark.parametrize("dataset", WITH_FLOW)
+def test_flow_of_every_dataset_that_has_a_recipe(dataset, request, tmp_path, monkeypatch):
+    """Both stages on flow; the score table has the rows of RGB's, so that the streams can be fused."""
+    root = request.getfixturevalue(LAYOUT[dataset])
+    if dataset == "demo":
+        (root / "ground_truth.csv").touch()
+    rough = {"num_scales": 1, "warps": 1, "outer_iterations": 1, "inner_iterations": 2}
+    monkeypatch.setattr(
+        "sta_tsn.video.flow.flow_extraction.tvl1_flow", lambda *frames: tvl1_flow(*frames, **rough)
+    )
+    options = TrainOptions(
+        dataset=dataset,
+        data=str(root),
+        runs=str(tmp_path),
+        devices="1",
+        experiments=str(EXPERIMENTS),
+    )
+    extract_flow(options)
+    configs = [
+        f"--config={EXPERIMENTS / dataset / 'flow.yaml'}",
+        "--model.modality=flow",
+        f"--data.flow={tmp_path / dataset / 'flow'}",
+    ]
+    backbone, temporal = RunFolder(tmp_path / "backbone"), RunFolder(tmp_path / "temporal")
+    table = fit(
+        "sa_cnn_tsn",
+        dataset,
+        "backbone",
+        backbone,
+        *configs,
+        *stage_one_options(dataset, root, tmp_path),
+    )
+    features = [
+        f"--data.features={backbone.features}",
+        f"--model.backbone_checkpoint={backbone.tested_checkpoint}",
+    ]
+    last = fit(
+        "sta_tsn",
+        dataset,
+        "temporal",
+        temporal,
+        *features,
+        "--data.batch_size=2",
+        "--data.iterations_per_epoch=1",
+    )
+    assert fuse([table, last], [1, 1.5]).ids == table.ids
+
+
+@pytest.mark.parametrize("row", STAGE_ONE_ROWS)
+def test_every_row_of_table_2(row, mini_jhmdb, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    table = fit(row, "jhmdb", "backbone", run, *stage_one_options("jhmdb", mini_jhmdb, tmp_path))
+    assert len(table.ids) == 5 and run.features.exists() == (row == "sa_cnn_tsn")
+
+
+def test_a_step_on_the_real_clips_of_ucf101(shared_data, tmp_path, capsys):
+    run = RunFolder(tmp_path / "run")
+    options = [
+        *stage_one_options("ucf101", shared_data / "ucf101", tmp_path),
+        "--data.videos_per_pass=1",
+    ]
+    with pytest.raises(AssertionError):
+        fit("cnn", "ucf101", "backbone", run, *options)
+    assert "13267 of them are not in" in capsys.readouterr().err
+    table = fit("cnn", "ucf101", "backbone", run, *options, "--data.allow_missing=true")
+    assert len(table.ids) == 29 and table.protocol["missing"] == 3783 - 29
+
+
+def test_passes_make_the_step_of_the_whole_batch(mini_jhmdb, tmp_path):
+    """Two steps without anything random inside them, with all videos at once and with one at a time."""
+    still = ["--model.dropout=0", "--model.trained_batch_norms=none", "--data.batch_size=128"]
+    options = [
+        one for one in stage_one_options("jhmdb", mini_jhmdb, tmp_path) if "batch_size" not in one
+    ]
+    weights = []
+    for name, passes in (("whole", []), ("parts", ["--data.videos_per_pass=1"])):
+        run = RunFolder(tmp_path / name)
+        fit("cnn", "jhmdb", "backbone", run, *options, *still, *passes, epochs=2)
+        checkpoint = torch.load(run.last, weights_only=True)
+        assert checkpoint["global_step"] == 2
+        weights.append(checkpoint["state_dict"])
+    for key, value in weights[0].items():
+        torch.testing.assert_close(
+            weights[1][key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
+        )
+
+
+@pytest.mark.parametrize("row", TABLE_SMNET, ids=lambda row: row.title)
+def test_every_row_of_smnet(row, mini_jhmdb, tmp_path):
+    """Eight frames of a video, in training and in testing."""
+    name = row.config.partition("/")[2].removesuffix(".yaml")
+    options = [
+        one for one in stage_one_options("jhmdb", mini_jhmdb, tmp_path) if "test_frames" not in one
+    ]
+    run = RunFolder(tmp_path / "run")
+    table = fit(f"../table_smnet/{name}", "jhmdb", "backbone", run, *options)
+    assert (
+        len(table.ids) == 5
+        and table.protocol["segments"] == 8
+        and table.protocol["frames_per_segment"] == 1
+    )
+
+
+@pytest.mark.parametrize("row", TABLE_SMNET, ids=lambda row: row.title)
+def test_the_demos_own_recipe_of_smnet(row, mini_ucf101, tmp_path):
+    """`make train` adds it to every row of SMNet's table, and to no other model's."""
+    (mini_ucf101 / "ground_truth.csv").touch()
+    options = TrainOptions(
+        model="smnet",
+        data=str(mini_ucf101),
+        runs=str(tmp_path),
+        experiments=str(EXPERIMENTS),
+        devices="1",
+    )
+    recipe = f"--config={EXPERIMENTS / 'demo/smnet.yaml'}"
+    arguments, others = (
+        stage_arguments(row, replace(options, model=model), tmp_path / "m.csv", "")
+        for model in ("smnet", "sta_tsn")
+    )
+    assert recipe in arguments and recipe not in others
+    assert (
+        main(
+            [
+                "fit",
+                *arguments,
+                "--trainer.max_steps=1",
+                "--data.batch_size=2",
+                "--data.num_workers=0",
+            ]
+        )
+        == 0
+    )
+    run = row.folder(options)
+    known = torch.load(run.tested_checkpoint, weights_only=True)
+    assert "exp_avg" in known["optimizer_states"][0]["state"][0]  # AdamW's
+    task = (
+        MotionBackbone if row.model == "smnet" else SpatialAttentionBackbone
+    ).load_from_checkpoint(run.tested_checkpoint)
+    assert task.model.input_px == 112 and ScoreTable.load(run.scores).protocol["segments"] == 16
+
+
+@pytest.mark.parametrize("row", TABLE_STIN, ids=lambda row: row.title)
+def test_every_row_of_stin(row, mini_jhmdb, tmp_path):
+    name = row.config.partition("/")[2].removesuffix(".yaml")
+    table = fit(
+        f"../table_stin/{name}",
+        "jhmdb",
+        "backbone",
+        RunFolder(tmp_path / "run"),
+        *stage_one_options("jhmdb", mini_jhmdb, tmp_path),
+    )
+    assert len(table.ids) == 5 and table.protocol["segments"] == 3
+
+
+ABLATED = {  # what each file changes, as the checkpoint knows it
+    "one_pooling_size": {"pool_sizes": (1,)}, "two_pooling_sizes": {"pool_sizes": (1, 3)}, "adaptive_pooling": {"pool_mode": "adaptive"},
+    "inner_product": {"focus": "inner_product"}, "five_snippets": {},
+    "no_regularization": {"temporal_regularization": False}, "lstm_128": {"hidden_dim": 128}, "lstm_2048": {"hidden_dim": 2048},
+    "frames_1x30": {"frames": (1, 30)}, "frames_6x5": {"frames": (6, 5)},
+    "frames_3x5": {"frames": (3, 5)}, "frames_3x1": {"frames": (3, 1)},
+}  # fmt: skip
+
+
+def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):
+    """Stage two's start from the features of the unchanged stage one."""
+    for row in TABLE_ABLATIONS:
+        folder = row.folder(options := TrainOptions(dataset="jhmdb", runs=str(tmp_path)))
+        change = [f"--config={EXPERIMENTS / row.change}"] if row.change else []
+        if row.stage == "backbone":
+            change += [
+                option
+                for option in stage_one_options("jhmdb", mini_jhmdb, tmp_path)
+                if "test_frames" not in option
+            ]
+        else:
+            stage_one = row.backbone(options)
+            change += [
+                f"--data.features={stage_one.features}",
+                f"--model.backbone_checkpoint={stage_one.tested_checkpoint}",
+            ]
+            change += ["--data.batch_size=2", "--data.iterations_per_epoch=1"]
+        fit(Path(row.config).stem, "jhmdb", row.stage, folder, *change)
+        known = torch.load(folder.tested_checkpoint, weights_only=True)["hyper_parameters"]
+        wanted = ABLATED.get(row.model.removeprefix("ablation_"), {})
+        assert {name: known[name] for name in wanted} == wanted, row.title
+        assert row.model.startswith("ablation") == bool(
+            row.change
+        ) and folder.features.exists() == (row == SA_CNN_TSN)
+    assert (
+        "num_segments: 5"
+        in RunFolder(
+            tmp_path / "jhmdb/split1/ablation_five_snippets/rgb/seed0/backbone"
+        ).config.read_text()
+    )
+    dataset = JHMDB(str(mini_jhmdb))
+    videos = prepare_split(dataset, 1, read_manifest(tmp_path / "manifest.csv"), 0).test
+    for frames in ((1, 30), (3, 1)):  # scored and drawn with the frames that it learned from
+        folder = RunFolder(
+            tmp_path / f"jhmdb/split1/ablation_frames_{frames[0]}x{frames[1]}/rgb/seed0/temporal"
+        )
+        score_attention(folder, dataset, videos)
+        measured = read_json(folder.path / ATTENTION_FILE)
+        assert ("dropped_most" in measured) == (frames == (1, 30)) and "covered_most" in measured
+        assert (
+            explain_video(
+                load_sta_tsn(folder.tested_checkpoint), videos[0]
+            ).output.temporal_weights.shape[1:]
+            == frames
+        )
+        assert (
+            main(
+                [
+                    "explain",
+                    str(videos[0].path),
+                    str(folder.tested_checkpoint),
+                    f"--out={tmp_path / 'drawn.png'}",
+                ]
+            )
+            == 0
+        )
+
+
+def test_every_file_says_what_it_is_and_is_covered():
+    files = sorted(
+        path for path in EXPERIMENTS.glob("*/*.yaml") if path.parent.name != "sweeps"
+    )  # test_sweep.py has those
+    covered = {
+        f"{dataset}/{stage}.yaml" for dataset in LAYOUT for stage in ("backbone", "temporal")
+    }
+    covered |= {f"{dataset}/flow.yaml" for dataset in WITH_FLOW}
+    covered |= {"demo/smnet.yaml"} | {f"table2/{row}.yaml" for row in (*STAGE_ONE_ROWS, "sta_tsn")}
+    covered |= {
+        "sbu/lstm.yaml",
+        "jhmdb_joints/lstm.yaml",
+        *(row.config for row in TABLE_STA_LSTM),
+    }  # test_joint_training.py
+    covered |= {row.config for row in (*TABLE_SMNET, *TABLE_STIN)} | {
+        row.change for row in TABLE_ABLATIONS if row.change
+    }
+    assert {Path(row.change).stem for row in TABLE_ABLATIONS if row.change} == set(ABLATED)
+    assert {str(path.relative_to(EXPERIMENTS)) for path in files} == covered
+    assert all(path.read_text().startswith("# ") for path in files)
