@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -235,6 +237,34 @@ def test_the_header_of_a_weights_file_says_how_the_network_was_made(shared_data)
         0.5,
     )
     assert "312 of 312" in cnn.loaded
+
+
+@pytest.mark.parametrize("option", ["checkpoint_path='evil.pth'", "pretrained_cfg='evil'", "cls=1"])
+def test_a_weights_header_may_only_name_properties_of_layers(tmp_path, option):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "weights.safetensors"
+    metadata = {"architecture": f"timm test_resnet, {option}"}
+    save_file({"w": torch.zeros(1)}, path, metadata)
+    with pytest.raises(ConfigError, match=f"header asks for {option.partition('=')[0]}=.*only"):
+        CNN("test_resnet", weights=str(path))
+
+
+def test_options_of_a_backbone_cannot_load_a_pickle(tmp_path):
+    """As a received checkpoint's hyperparameters name them."""
+    left = tmp_path / "left"
+
+    class Payload:
+        def __reduce__(self):
+            return (Path.touch, (left,))
+
+    torch.save(Payload(), tmp_path / "evil.pth")
+    evil = {"checkpoint_path": str(tmp_path / "evil.pth")}
+    with pytest.raises(ConfigError, match=r"checkpoint_path=.*decides what is loaded"):
+        CNN("test_resnet", options=evil)
+    assert not left.exists()
+    small = {"pretrained_cfg_overlay": {"input_size": [3, 64, 64]}}
+    assert CNN("test_resnet", options=small).input_px == 64
 
 
 def test_crops_of_another_size_reach_both_stages():

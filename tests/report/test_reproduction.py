@@ -238,6 +238,16 @@ def test_what_is_gone_is_not_left_in_the_report(tmp_path):
     assert not (tmp_path / "table_2.csv").exists() and not (tmp_path / "differences.csv").exists()
 
 
+def test_a_received_score_table_puts_no_live_html_into_the_page(tmp_path):
+    received = table(60)
+    received.protocol["commit"] = "<script>alert(1)</script>"
+    runs = [TestedRun("CNN", "rgb", 1, 0, received, None)]
+    build_reproduction(runs, "demo", "make report", [], tmp_path, {})
+    page = (tmp_path / "index.html").read_text()
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script" not in page
+
+
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "attention.json").write_text('{"made_by": ')
     with pytest.raises(UserError, match=r"attention.json is damaged .* Delete it"):

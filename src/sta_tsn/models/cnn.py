@@ -1,6 +1,7 @@
 """Any timm CNN as a map extractor that knows its own input size and statistics."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from sta_tsn.errors import ConfigError, unknown
+
+# What a weights header may say of its network: plain properties of layers. Everything else is refused, because a
+# received file must not choose what is loaded or called (timm's `checkpoint_path` unpickles).
+HEADER_OPTIONS = ("act_layer", "bn_eps", "norm_layer", "output_stride", "pad_type", "stem_type")
+INPUT_SETTINGS = ("input_size", "mean", "std")
 
 FLOW_MEAN, FLOW_STD = 0.5, 0.226  # TSN's, of stored flow in [0, 1]
 
@@ -50,6 +56,7 @@ class CNN(nn.Module):
         check_backbone_name(name)
         header = read_weights_header(weights) if _is_file(weights) else {}
         self.options = {**header.get("options", {}), **(options or {})}
+        _refuse_loading(name, self.options)
         self.net = _create(name, weights == "imagenet", self.options)
         defaults = timm.data.resolve_model_data_config(self.net)
         self.name, self.input_px = (
@@ -160,6 +167,22 @@ def _is_file(weights: str) -> bool:
     return weights not in ("none", "imagenet")
 
 
+def _refuse_loading(name: str, options: dict) -> None:
+    """Raise for options of `timm.create_model` itself: they say what is fetched and unpickled, not how a layer is made.
+
+    An overlay of the size and statistics of the input is let through.
+    """
+    of_layers = ("drop_rate", "drop_path_rate", "kwargs")
+    loading = set(inspect.signature(timm.create_model).parameters) - set(of_layers)
+    for option in sorted(set(options) & loading):
+        if option == "pretrained_cfg_overlay" and set(options[option]) <= set(INPUT_SETTINGS):
+            continue
+        raise ConfigError(
+            f"Backbone {name!r}: the option {option}={options[option]!r} decides what is loaded. "
+            "Leave it out and name the file in `weights`."
+        )
+
+
 def _create(name: str, pretrained: bool, options: dict) -> nn.Module:
     try:
         return timm.create_model(
@@ -198,6 +221,12 @@ def read_weights_header(path: str) -> dict:
         raise ConfigError(f"WEIGHTS={path} is not a safetensors file: {error}") from error
     found: dict = {}
     options = re.findall(r"(\w+)=('[^']*'|[\w.]+)", metadata.get("architecture", ""))
+    for key, value in options:
+        if key not in HEADER_OPTIONS:
+            raise ConfigError(
+                f"WEIGHTS={path}: its header asks for {key}={value}; a header may set "
+                f"{', '.join(HEADER_OPTIONS)} only. Do not use the file unless you know where it comes from."
+            )
     if options:
         found["options"] = {key: ast.literal_eval(value) for key, value in options}
     statistics = re.search(r"\(x/255\s*-\s*([\d.]+)\)\s*/\s*([\d.]+)", metadata.get("input", ""))

@@ -1,5 +1,6 @@
 """The report of a reproduction: Tables 2, 3 and 4-6, significance, attention, figures; Markdown, HTML, CSV, PNG and SVG."""
 
+import html
 import shutil
 from pathlib import Path
 
@@ -238,12 +239,14 @@ def _splits(runs: list[TestedRun]) -> str:
 def _write(markdown: str, title: str, folder: Path) -> Path:
     from markdown_it import MarkdownIt
 
+    # Score tables may come from others: no HTML of theirs (a commit, a class) may live in the page.
+    renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     with atomic(folder / "report.md") as path:
         path.write_text(markdown, encoding="utf-8")
     page = folder / "index.html"
     with atomic(page) as path:
         path.write_text(
-            STYLE.format(title=title) + MarkdownIt("commonmark").enable("table").render(markdown),
+            STYLE.format(title=html.escape(title)) + renderer.render(markdown),
             encoding="utf-8",
         )
     return page
