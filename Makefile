@@ -21,7 +21,7 @@ train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES)
                 $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 .DEFAULT_GOAL := help
-.PHONY: help train reproduce report test data flow features bench check-data evaluate fuse explain sweep notebook lint format
+.PHONY: help train reproduce report test data flow features bench check-data evaluate fuse predict explain sweep notebook lint format
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -66,6 +66,11 @@ evaluate: $(BIN)/.installed ## accuracy from score tables: make evaluate SCORES=
 
 fuse: $(BIN)/.installed ## join the scores of runs: make fuse RUNS="a b" [WEIGHTS="1 1.5"]
 	$(STA_TSN) fuse $(if $(filter file,$(origin RUNS)),$(error give RUNS="a b"),$(RUNS)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+predict: $(BIN)/.installed ## class probabilities of any videos: make predict VIDEOS="a.mp4 folder list.txt" CKPT=.../checkpoints/last.ckpt [CKPT2=flow's] [OUT=folder]
+	$(STA_TSN) predict $(or $(VIDEOS),$(error give VIDEOS="a.mp4 folder list.txt")) --checkpoint "$(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))" \
+	  $(if $(CKPT2),--and "$(CKPT2)") $(if $(TOP),--top $(TOP)) $(if $(CROPS),--crops $(CROPS)) \
+	  $(if $(WINDOW_SEC),--window_sec $(WINDOW_SEC)) $(if $(STRIDE_SEC),--stride_sec $(STRIDE_SEC)) $(if $(OUT),--out "$(OUT)")
 
 explain: $(BIN)/.installed ## attention picture of any video: make explain VIDEO=clip.mp4 CKPT=.../temporal/checkpoints/last.ckpt
 	$(STA_TSN) explain "$(or $(VIDEO),$(error give VIDEO=clip.mp4))" "$(or $(CKPT),$(error give CKPT=runs/.../temporal/checkpoints/last.ckpt))"

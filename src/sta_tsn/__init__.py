@@ -4,8 +4,14 @@ The names below are loaded on first use, so that `import sta_tsn` and `sta-tsn -
 """
 
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 
 _HOMES = {
+    "ClassProbability": "sta_tsn.prediction",
+    "Model": "sta_tsn.prediction",
+    "Prediction": "sta_tsn.prediction",
+    "Segment": "sta_tsn.prediction",
+    "load": "sta_tsn.prediction",
     "FeatureDataModule": "sta_tsn.features",
     "VideoDataModule": "sta_tsn.video",
     "SkeletonAttention": "sta_tsn.tasks",
@@ -16,7 +22,12 @@ _HOMES = {
     "STATSN": "sta_tsn.models",
     "TSN": "sta_tsn.models",
 }
-__all__ = list(_HOMES)
+__all__ = ["__version__", *_HOMES]
+
+try:
+    __version__ = version("sta-tsn")
+except PackageNotFoundError:  # sources on the path, not installed
+    __version__ = "unknown"
 
 
 def __getattr__(name: str):

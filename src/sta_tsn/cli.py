@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from sta_tsn import __version__
 from sta_tsn.errors import UserError
 
 FIT_HELP = """Every option is written --name=value: --config=FILE (several; later ones win), --run_dir=FOLDER, and any
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sta-tsn", description="Action recognition in video with STA-TSN."
     )
+    parser.add_argument("--version", action="version", version=f"sta-tsn {__version__}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     train = verbs.add_parser(
@@ -135,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     fuse.add_argument("--out", help="score table to write")
     fuse.set_defaults(run=_fuse)
 
+    _add_predict(verbs)
+
     explain = verbs.add_parser(
         "explain", help="class and attention picture of any video, from a checkpoint alone"
     )
@@ -168,6 +172,38 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.set_defaults(run=lambda options: fit.print_help())
     return parser
+
+
+def _add_predict(verbs: argparse._SubParsersAction) -> None:
+    predict = verbs.add_parser(
+        "predict", help="class probabilities of any videos, by any checkpoint of the suite"
+    )
+    predict.add_argument(
+        "videos", nargs="+", help="video files, folders of them, lists.txt with a path a line"
+    )
+    predict.add_argument(
+        "--checkpoint", required=True, help="of either stage, .../checkpoints/last.ckpt"
+    )
+    predict.add_argument(
+        "--and",
+        dest="second",
+        metavar="CHECKPOINT",
+        help="a second one, flow beside RGB say: their class scores are averaged",
+    )
+    predict.add_argument("--top", type=int, default=5, help="classes to name")
+    predict.add_argument(
+        "--crops", type=int, choices=(10, 1), default=10, help="10 as in testing; 1 is quick"
+    )
+    predict.add_argument(
+        "--window_sec", type=float, help="predict windows of so many seconds, for long videos"
+    )
+    predict.add_argument(
+        "--stride_sec",
+        type=float,
+        help="from one window's start to the next's; default: its length",
+    )
+    predict.add_argument("--out", help="folder for predictions.csv and predictions.json")
+    predict.set_defaults(run=_predict)
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -272,6 +308,23 @@ def _fuse(options: argparse.Namespace) -> None:
     from sta_tsn.report.page import fuse_runs
 
     fuse_runs(options.runs, options.weights or [1.0] * len(options.runs), options.out)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from sta_tsn.prediction.command import PredictOptions, predict
+
+    checkpoints = [options.checkpoint, *([options.second] if options.second else [])]
+    predict(
+        PredictOptions(
+            options.videos,
+            checkpoints,
+            options.top,
+            options.crops,
+            options.window_sec,
+            options.stride_sec,
+            options.out,
+        )
+    )
 
 
 def _explain(options: argparse.Namespace) -> None:

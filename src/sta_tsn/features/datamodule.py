@@ -109,9 +109,9 @@ class FeatureDataModule(LightningDataModule):
         return {**shown, "dataset": about["dataset"], "split": about["split"]}
 
     def state_dict(self) -> dict:
-        """Of the checkpoint: what made the flow that stage one saw, for `make explain`."""
+        """Return what a checkpoint keeps: how stage one was shown its videos, for whoever predicts."""
         about = self.store.about
-        return {"flow": about["flow"]} if "flow" in about else {}
+        return {key: about[key] for key in ("frames", "flow", "mirror") if key in about}
 
     def train_dataloader(self) -> DataLoader:
         dataset = FeatureDataset(self.store, "train", read_judgement(self.store))

@@ -174,8 +174,13 @@ class VideoDataModule(LightningDataModule):
                 )
 
     def state_dict(self) -> dict:
-        """Of the checkpoint, in which Lightning keeps it."""
-        return {"flow": self.flow_settings} if self.flow else {}
+        """Return what a checkpoint keeps of the data: how its test videos are shown, for `predict`."""
+        state: dict = {"frames": [self.test_segments, self.test_frames_per_segment]}
+        if self.flow:
+            state["flow"] = self.flow_settings
+        if not self.mirror:
+            state["mirror"] = False
+        return state
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Raises UserError where the checkpoint's network learned from flow that was made otherwise than this."""

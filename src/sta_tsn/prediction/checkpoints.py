@@ -1,0 +1,124 @@
+"""A checkpoint of the suite, whichever stage and system it is of."""
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sta_tsn.errors import UserError
+from sta_tsn.tasks import (
+    ActionRecognition,
+    InjectionBackbone,
+    MotionBackbone,
+    SpatialAttentionBackbone,
+    TemporalAttentionTSN,
+)
+from sta_tsn.video.flow.flow_extraction import FlowSettings
+from sta_tsn.video.flow.flow_store import FLOW_STACK, differing
+
+# Hyper-parameters that one class alone writes into its checkpoints.
+TASK_OF = {
+    "network": TemporalAttentionTSN,
+    "all_blocks": MotionBackbone,
+    "auxiliary_weight": InjectionBackbone,
+    "spatial_attention": SpatialAttentionBackbone,
+}
+PAPERS_FRAMES = (3, 10)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A trained network and how its test videos were shown to it.
+
+    sampled: segments x frames of each that were encoded. read: those that the scores are made from;
+    fewer where stage two learned from a part of them. mirror: mirrored views are among the crops.
+    note: what a user should know of it; empty where nothing.
+    """
+
+    task: ActionRecognition
+    sampled: tuple[int, int]
+    read: tuple[int, int]
+    mirror: bool
+    note: str
+
+    @property
+    def sees_flow(self) -> bool:
+        return self.task.model.encoder.cnn.num_channels != 3
+
+    @property
+    def pair_distance(self) -> int:
+        return 0 if self.sees_flow else self.task.hparams.get("pair_distance", 0)
+
+    @property
+    def stack_length(self) -> int:
+        return FLOW_STACK if self.sees_flow else 1 + self.pair_distance
+
+
+def load_stream(checkpoint: str | os.PathLike) -> Stream:
+    """Load a checkpoint of either stage, without running code that it may hold.
+
+    Raises:
+        UserError: no such file, none of the suite, or of a network of skeletons.
+    """
+    path = Path(checkpoint)
+    state = _read(path)
+    kind = _kind(path, state.get("hyper_parameters", {}))
+    try:
+        task = kind.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(
+            f"{path}: the checkpoint's network cannot be built ({str(error).splitlines()[0]}); "
+            "train it again with this version."
+        ) from error
+    shown = state.get("VideoDataModule") or state.get("FeatureDataModule") or {}
+    sampled = tuple(shown.get("frames", PAPERS_FRAMES))
+    read = tuple(task.hparams.get("frames") or sampled)
+    ours = FlowSettings().as_dict()
+    names = differing(shown.get("flow", ours), ours)
+    note = ""
+    if names:
+        note = (
+            "The network learned from flow of other settings than are computed here "
+            f"({names}): its judgement may suffer."
+        )
+    return Stream(task, sampled, read, shown.get("mirror", True), note)
+
+
+def _read(path: Path) -> dict:
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such checkpoint. After make train it is runs/.../checkpoints/last.ckpt."
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} is no checkpoint, or holds more than weights and settings, "
+            "which is not loaded: it could run code. Give a checkpoint that this suite wrote."
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged or no checkpoint. Give runs/.../checkpoints/last.ckpt of a run."
+        ) from error
+    if not isinstance(state, dict) or "state_dict" not in state:
+        raise UserError(
+            f"{path} holds weights without a network's settings. "
+            "Give runs/.../checkpoints/last.ckpt of a run of this suite."
+        )
+    return state
+
+
+def _kind(path: Path, settings: dict) -> type[ActionRecognition]:
+    if "num_joints" in settings:
+        raise UserError(
+            f"{path} learned from skeletons, not from videos. Give a checkpoint of a run on videos."
+        )
+    for name, kind in TASK_OF.items():
+        if name in settings and "classes" in settings:
+            return kind
+    raise UserError(
+        f"{path} is a checkpoint of something else than this suite's networks. "
+        "Give runs/.../checkpoints/last.ckpt of a run."
+    )

@@ -1,0 +1,102 @@
+"""A long video as windows that slide over it, decoded once with a bounded number of frames kept."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sta_tsn.prediction.checkpoints import Stream
+from sta_tsn.video import SegmentSampler, VideoReader, center_crop, ten_crops
+from sta_tsn.video.augment import five_crops
+
+
+class Window(NamedTuple):
+    """Frames `start` to `end` - 1."""
+
+    start: int
+    end: int
+
+
+class _Sampled(NamedTuple):
+    """A window, and frame indices (N, T, pair) that a network looks at in it."""
+
+    window: Window
+    indices: Tensor
+
+
+def window_frames(
+    num_frames: int, fps: float, window_sec: float, stride_sec: float
+) -> list[Window]:
+    """Return the windows of a video, in order. The last one ends with the video."""
+    length = min(num_frames, max(1, round(window_sec * fps)))
+    windows = []
+    number = 0
+    while round(number * stride_sec * fps) + length <= num_frames:
+        start = round(number * stride_sec * fps)
+        windows.append(Window(start, start + length))
+        number += 1
+    if windows[-1].end < num_frames:
+        windows.append(Window(num_frames - length, num_frames))
+    return windows
+
+
+def clips_of_windows(
+    reader: VideoReader,
+    windows: Iterable[Window],
+    sampler: SegmentSampler,
+    stream: Stream,
+    ten: bool,
+) -> Iterator[tuple[Window, Tensor]]:
+    """Yield each window with its views, uint8 (V, N, T, C, S, S).
+
+    Only crops are kept, each until the last window that looks at its frame is done.
+    """
+    waiting = deque(_sampled(window, sampler, stream.pair_distance) for window in windows)
+    kept: dict[int, np.ndarray] = {}
+    size_px = stream.task.model.input_px
+    for number, frame in enumerate(reader.frames()):
+        if not waiting:
+            return
+        if _is_looked_at(number, waiting):
+            kept[number] = _views(frame, size_px, ten, stream.mirror)
+        while waiting and number == int(waiting[0].indices.max()):
+            window, indices = waiting.popleft()
+            yield window, _assembled(kept, indices)
+            first = int(waiting[0].indices.min()) if waiting else number + 1
+            kept = {index: views for index, views in kept.items() if index >= first}
+
+
+def _sampled(window: Window, sampler: SegmentSampler, pair_distance: int) -> _Sampled:
+    indices = sampler(window.end - window.start) + window.start
+    if not pair_distance:
+        return _Sampled(window, indices[..., None])
+    pairs = torch.stack([indices, (indices + pair_distance).clamp(max=window.end - 1)], -1)
+    return _Sampled(window, pairs)
+
+
+def _is_looked_at(number: int, waiting: deque[_Sampled]) -> bool:
+    for window, indices in waiting:
+        if window.start > number:
+            return False
+        if (indices == number).any():
+            return True
+    return False
+
+
+def _views(frame: np.ndarray, size_px: int, ten: bool, mirror: bool) -> np.ndarray:
+    """Return the crops of one frame, uint8 (V, S, S, 3)."""
+    if not ten:
+        return center_crop(frame[None], size_px)
+    if mirror:
+        return ten_crops(frame[None], size_px)[:, 0]
+    return five_crops(frame[None], size_px)[:, 0]
+
+
+def _assembled(kept: dict[int, np.ndarray], indices: Tensor) -> Tensor:
+    """Return views (V, N, T, C, S, S) of frames (N, T, pair), pairs on the channels."""
+    frames = np.stack([kept[index] for index in indices.flatten().tolist()], axis=1)
+    views = torch.from_numpy(frames).permute(0, 1, 4, 2, 3)  # (V, frames, 3, S, S)
+    return views.unflatten(1, tuple(indices.shape)).flatten(3, 4)

@@ -1,0 +1,189 @@
+"""Predictions of real checkpoints on real videos equal what testing said."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import CLASSES, clip
+from tests_support import write_mini_experiments
+
+import sta_tsn
+from sta_tsn.cli import main
+from sta_tsn.datasets.demo import write_video
+from sta_tsn.evaluation.scores import ScoreTable
+from sta_tsn.prediction.checkpoints import load_stream
+from sta_tsn.prediction.windows import Window, window_frames
+from sta_tsn.tasks import InjectionBackbone, MotionBackbone, SkeletonAttention
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, mini_ucf101):
+    """Train both stages in miniature, tested with other frames and crops than usual."""
+    folder = tmp_path_factory.mktemp("predicted")
+    experiments = write_mini_experiments(folder, mini_ucf101)
+    backbone = folder / "backbone"
+    options = [
+        f"--config={experiments / 'table2' / 'sa_cnn_tsn.yaml'}",
+        f"--config={experiments / 'mini' / 'backbone.yaml'}",
+        f"--run_dir={backbone}",
+        f"--data.manifest={folder / 'manifest.csv'}",
+        "--trainer.max_epochs=2",
+        "--trainer.accelerator=cpu",
+        "--data.test_segments=2",
+        "--data.test_frames_per_segment=4",
+        "--data.mirror=false",
+        "--keep_features=true",
+    ]
+    assert main(["fit", *options]) == 0
+    temporal = folder / "temporal"
+    options = [
+        f"--config={experiments / 'table2' / 'sta_tsn.yaml'}",
+        f"--config={experiments / 'mini' / 'temporal.yaml'}",
+        f"--run_dir={temporal}",
+        f"--data.features={backbone / 'features'}",
+        f"--model.backbone_checkpoint={backbone / 'checkpoints' / 'last.ckpt'}",
+        "--trainer.max_epochs=1",
+        "--trainer.accelerator=cpu",
+        "--data.frames=[2,2]",
+    ]
+    assert main(["fit", *options]) == 0
+    return folder
+
+
+def checkpoint(runs, stage="temporal"):
+    return runs / stage / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.parametrize("stage", ["backbone", "temporal"])
+def test_probabilities_of_test_videos_equal_those_of_the_score_table(runs, stage, mini_ucf101):
+    table = ScoreTable.load(runs / stage)
+    model = sta_tsn.load(checkpoint(runs, stage))
+    for row, name in enumerate(table.ids):
+        said = model.predict(mini_ucf101 / "UCF-101" / f"{name}.avi")
+        expected = table.scores[row].softmax(0)
+        assert np.allclose(said.probabilities, expected, atol=1e-4)
+        assert said.label == CLASSES[int(expected.argmax())]
+        assert said.probability == max(said.probabilities)
+
+
+def test_two_checkpoints_answer_with_their_mean_class_scores(runs, mini_ucf101):
+    tables = [ScoreTable.load(runs / stage) for stage in ("backbone", "temporal")]
+    model = sta_tsn.load(checkpoint(runs, "backbone"), checkpoint(runs))
+    said = model.predict(mini_ucf101 / "UCF-101" / f"{tables[0].ids[0]}.avi")
+    expected = ((tables[0].scores[0] + tables[1].scores[0]) / 2).softmax(0)
+    assert np.allclose(said.probabilities, expected, atol=1e-4)
+
+
+def test_files_folders_and_lists_are_predicted_and_the_unreadable_named(
+    runs, mini_ucf101, tmp_path, capsys
+):
+    videos = tmp_path / "clips"
+    (videos / "below").mkdir(parents=True)
+    real = sorted(mini_ucf101.glob("UCF-101/*/*.avi"))
+    shutil.copy(real[0], videos / "below" / "[one].avi")
+    (videos / "broken.mp4").write_bytes(b"no video at all")
+    (videos / "notes.txt").write_text("neither a video nor a list that was asked for")
+    (tmp_path / "list.txt").write_text(
+        f"clips/below/[one].avi\n{real[1]}\nhttps://a.example/b.mp4\n"
+    )
+    where = [str(videos), str(tmp_path / "list.txt")]
+    given = [
+        f"--checkpoint={checkpoint(runs)}",
+        "--top=2",
+        "--crops=1",
+        f"--out={tmp_path / 'out'}",
+    ]
+    assert main(["predict", *where, *given]) == 0
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [video["video"] for video in written["videos"]] == [
+        str(videos / "below" / "[one].avi"),
+        str(real[1]),
+    ]
+    assert [video["video"] for video in written["unreadable"]] == [
+        str(videos / "broken.mp4"),
+        "https://a.example/b.mp4",
+    ]
+    assert "download" in written["unreadable"][1]["reason"]
+    with open(tmp_path / "out" / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["rank"] for row in rows] == ["1", "2", "1", "2"]
+    assert "2 of 4 videos could not be read" in capsys.readouterr().out
+
+
+def test_windows_of_a_long_video_say_what_is_in_each(runs, tmp_path):
+    """Three seconds of one colour after another: a window says what its frames alone say."""
+    parts = [clip(label, seed=label, num_frames=30) for label in range(3)]
+    write_video(tmp_path / "long.mkv", np.concatenate(parts), codec="ffv1", pixel_format="bgr0")
+    model = sta_tsn.load(checkpoint(runs))
+    fps = sta_tsn.prediction.predictor._probed(str(tmp_path / "long.mkv"))["fps"]
+    segments = list(model.predict_windows(tmp_path / "long.mkv", 30 / fps, crops=1))
+    assert [round(segment.start_sec * fps) for segment in segments] == [0, 30, 60]
+    for number, (part, segment) in enumerate(zip(parts, segments, strict=True)):
+        alone = tmp_path / f"{number}.mkv"
+        write_video(alone, part, codec="ffv1", pixel_format="bgr0")
+        said = model.predict(alone, crops=1)
+        assert segment.label == said.label
+        assert segment.probability == pytest.approx(said.probability, abs=1e-4)
+
+
+def test_overlapping_windows_end_with_the_video():
+    windows = window_frames(num_frames=100, fps=10, window_sec=4, stride_sec=2.5)
+    assert windows == [Window(0, 40), Window(25, 65), Window(50, 90), Window(60, 100)]
+    assert window_frames(num_frames=5, fps=10, window_sec=4, stride_sec=1) == [Window(0, 5)]
+
+
+def test_what_a_checkpoint_is_of_is_told_from_its_settings_whatever_its_name(tmp_path):
+    smnet = MotionBackbone(["a", "b"], "resnet18", "none")
+    stin = InjectionBackbone(["a", "b"], "test_resnet", "none", pair_distance=5)
+    for task in (smnet, stin):
+        path = tmp_path / "sta_tsn.ckpt"
+        save(path, task, frames=[8, 1])
+        stream = load_stream(path)
+        assert type(stream.task) is type(task)
+        assert stream.sampled == stream.read == (8, 1)
+    assert stream.pair_distance == 5
+
+
+def save(path, task, **shown) -> None:
+    torch.save(
+        {
+            "state_dict": task.state_dict(),
+            "hyper_parameters": dict(task.hparams),
+            "pytorch-lightning_version": "2.6.0",
+            "VideoDataModule": shown,
+        },
+        path,
+    )
+
+
+def test_checkpoints_of_something_else_are_one_sentence(tmp_path, capsys):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("code of a stranger",))
+
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.ckpt")
+    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "weights.ckpt")
+    torch.save({"state_dict": {}, "hyper_parameters": {"lr": 1}}, tmp_path / "other.ckpt")
+    save(tmp_path / "joints.ckpt", SkeletonAttention(["a", "b"], num_joints=4))
+    expected = {
+        "absent": "no such checkpoint",
+        "evil": "could run code",
+        "weights": "weights without a network's settings",
+        "other": "of something else",
+        "joints": "skeletons",
+    }
+    for name, sentence in expected.items():
+        assert main(["predict", "a.mp4", "--checkpoint", str(tmp_path / f"{name}.ckpt")]) == 1
+        said = capsys.readouterr()
+        assert sentence in said.err
+        assert said.err.count("\n") == 1
+        assert "stranger" not in said.out
+
+
+def test_the_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == f"sta-tsn {sta_tsn.__version__}"
