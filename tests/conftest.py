@@ -14,10 +14,6 @@ from tests_support import train, write_mini_experiments
 from sta_tsn.datasets.demo import write_video
 from sta_tsn.datasets.sbu import FOLDS
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # tiny networks; two processes with two threads each take ten times as long
-os.environ.setdefault("WANDB_MODE", "disabled")  # one test runs W&B offline for real
 ROOT = Path(__file__).parent.parent
 CLASSES = ("Jump", "Run", "Sit")
 GROUPS_OF_SPLIT = {"train": (3, 4, 5, 6, 7), "test": (1, 2)}

@@ -6,6 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Set before anything loads torch, whose threads read them once; the tests' processes inherit them.
+# Tiny networks: two processes with two threads each take ten times as long, waiting ones must not spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("WANDB_MODE", "disabled")  # one test runs W&B offline for real
 ROOT = Path(__file__).parent.parent
 
 

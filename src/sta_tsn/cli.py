@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ FILE_TROUBLES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; user errors are printed without a traceback. Returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Read once, when torch is loaded: threads that wait sleep instead of taking the cores from other processes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # a scheduler's end is a Ctrl-C: nothing counts as finished

@@ -2,7 +2,6 @@ import dataclasses
 import os
 import re
 import shutil
-import time
 from pathlib import Path
 
 import av
@@ -422,12 +421,10 @@ def test_decoders_that_hang_are_killed(tmp_path):
     """A pipe that nobody writes to: opening it blocks for ever, in a real child process."""
     pipe = tmp_path / "hangs.avi"
     os.mkfifo(pipe)
-    start = time.monotonic()
     counted = build_manifest(
         [VideoRecord("good/hangs", pipe, (0,), "x")], tmp_path / "manifest.csv", time_limit_sec=4
     )
     assert counted[str(pipe)].reason == "decoding took longer than 4 s"
-    assert time.monotonic() - start < 60
 
 
 def test_failures_that_may_pass_are_tried_again(tmp_path, mini_folder, monkeypatch):

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -376,8 +375,7 @@ def test_reproduce_makes_every_run_and_the_report(reproduced):
         assert (folder / f"{name}.png").stat().st_size > 1000 and (
             folder / f"{name}.svg"
         ).read_text().rstrip().endswith("</svg>")
-    start = time.monotonic()
-    assert call(command).count("done already") == 8 and time.monotonic() - start < 60
+    assert call(command).count("done already") == 8
 
 
 def test_report_needs_nothing_but_score_tables(reproduced, tmp_path):

@@ -11,8 +11,10 @@ def test_time_is_written_while_it_passes_and_added_up(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path)
     folder.claim("stamp", [])
     with stage_clock.timed(folder, "fit", is_global_zero=True):
+        # What a kill would leave: it is written while the block goes on.
+        while not folder.about.get("seconds", {}).get("fit", 0) > 0:
+            time.sleep(0.01)
         time.sleep(0.3)
-        assert 0.1 < folder.about["seconds"]["fit"] < 10  # what a kill would leave
     first = folder.about["seconds"]["fit"]
     assert first >= 0.29
     with stage_clock.timed(folder, "fit", is_global_zero=True):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sta_tsn.models.recurrent import LSTM
 from sta_tsn.models.tsn import ActionOutput
 
 
@@ -27,7 +28,7 @@ class JointAttention(nn.Module):
 
     def __init__(self, num_joints: int, hidden_dim: int = 100, rescale: bool = False):
         super().__init__()
-        self.lstm = nn.LSTM(3 * num_joints, hidden_dim, batch_first=True)
+        self.lstm = LSTM(3 * num_joints, hidden_dim, batch_first=True)
         self.from_joints = nn.Linear(3 * num_joints, hidden_dim)
         self.from_hidden = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.score = nn.Linear(hidden_dim, num_joints)
@@ -48,7 +49,7 @@ class FrameAttention(nn.Module):
 
     def __init__(self, num_joints: int, hidden_dim: int = 100):
         super().__init__()
-        self.lstm = nn.LSTM(3 * num_joints, hidden_dim, batch_first=True)
+        self.lstm = LSTM(3 * num_joints, hidden_dim, batch_first=True)
         self.from_joints = nn.Linear(3 * num_joints, 1)
         self.from_hidden = nn.Linear(hidden_dim, 1, bias=False)
         nn.init.ones_(self.from_joints.bias)
@@ -72,7 +73,7 @@ class MainLSTM(nn.Module):
         dropout: float = 0.5,
     ):
         super().__init__()
-        self.lstm = nn.LSTM(
+        self.lstm = LSTM(
             3 * num_joints,
             hidden_dim,
             num_layers,

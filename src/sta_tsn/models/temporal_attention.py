@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from sta_tsn.models.recurrent import LSTM
+
 
 class KeyFrameAttention(nn.Module):
     """An LSTM over each segment's frames says how much every frame counts.
@@ -25,7 +27,7 @@ class KeyFrameAttention(nn.Module):
 
     def __init__(self, feature_dim: int, hidden_dim: int = 2048):
         super().__init__()
-        self.lstm = nn.LSTM(feature_dim, hidden_dim, batch_first=True)
+        self.lstm = LSTM(feature_dim, hidden_dim, batch_first=True)
         self.score = nn.Conv1d(hidden_dim, 1, kernel_size=1)
 
     def forward(
