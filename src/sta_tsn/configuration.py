@@ -1,10 +1,13 @@
 """Configurations checked before anything is built: jsonargparse's own messages about wrong keys are hard to read."""
 
 import inspect
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Callable, Iterable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -23,14 +26,26 @@ FROM_THE_DATA = {
 
 
 def read_yaml(path: str | Path) -> dict:
+    """Read a YAML file of keys and values.
+
+    Raises:
+        ConfigError: no file, not UTF-8, not valid YAML, a key twice, or nested without end.
+    """
     if Path(path).is_dir():
         raise ConfigError(f"{path} is a folder; give the YAML file.")
     if not Path(path).is_file():
         raise ConfigError(f"No configuration file {path}.")
     try:
-        return yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys) or {}
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys) or {}
+    except RecursionError as error:
+        raise ConfigError(
+            f"{path} is nested too deeply for a configuration; is it the right file?"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no keys with values; is it the right file?")
+    return content
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -46,18 +61,159 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def resolve_class(name: str, place: str) -> type:
-    """The class of a dotted `class_path`; `place` says where it was written."""
-    module, _, attribute = name.rpartition(".")
+def resolve_class(name: str, place: str, kinds: type | tuple[type, ...]) -> type:
+    """Return the class of a dotted `class_path`, which may have come with a file of somebody else.
+
+    Python's own modules and `__main__` files are refused before they are imported: no class of ours is there, and
+    some of them act when they are. What is found is only looked at, never called.
+
+    Args:
+        name: such as `sta_tsn.datasets.UCF101`; a package of yours that can be imported will do.
+        place: where it was written, for the message.
+        kinds: classes that are taken there, and their subclasses; () where none is.
+
+    Raises:
+        ConfigError: no such class, or one of another kind.
+    """
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    wanted = " or ".join(kind.__name__ for kind in kinds)
+    if not kinds:
+        raise ConfigError(f"{place}: no class is taken here, class_path {name!r} must go.")
+    parts = name.split(".") if isinstance(name, str) else []
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise ConfigError(f"{place}: class_path {name!r} is not package.module.{wanted}.")
+    if parts[0] in sys.stdlib_module_names or "__main__" in parts:
+        raise ConfigError(f"{place}: class_path {name!r} is no {wanted}, it is not even imported.")
+    module = ".".join(parts[:-1])
     try:
         room = import_module(module)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"{place}: class_path {name!r}: {error}") from error
-    if not hasattr(room, attribute):
+    if not hasattr(room, parts[-1]):
         raise unknown(
-            f"class (in {place}) of {module}", attribute, getattr(room, "__all__", dir(room))
+            f"class (in {place}) of {module}", parts[-1], getattr(room, "__all__", dir(room))
         )
-    return getattr(room, attribute)
+    found = getattr(room, parts[-1])
+    if not (isinstance(found, type) and issubclass(found, kinds)):
+        raise ConfigError(f"{place}: class_path {name!r} is no {wanted}; name a subclass of that.")
+    return found
+
+
+def check_class_paths(arguments: list[str]) -> None:
+    """Check every class that files and command line of `sta-tsn fit` name, before any of them is called.
+
+    Args:
+        arguments: each as `--name=value`, `--config=FILE` among them.
+
+    Raises:
+        ConfigError: a class is not of the kind that its place takes.
+    """
+    sections: list[tuple[str, dict]] = []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "--config":
+            sections.append((value, read_yaml(value)))
+        else:
+            sections.append((f"the command line, {name}", _as_section(name, value)))
+    kinds = _kinds_of_parts()
+    for place, content in sections:
+        for part, value in content.items():
+            if isinstance(value, dict) and "class_path" in value and part in kinds:
+                kinds[part] = resolve_class(value["class_path"], place, _kinds_of_parts()[part])
+    for place, content in sections:
+        for part, value in content.items():
+            kind = kinds.get(part)
+            if part == "trainer" and isinstance(value, dict):
+                _check_inner(value, kind, place)
+            else:
+                _check_classes(value, _kinds_of_parts().get(part), kind, f"{place}, {part}")
+
+
+def _kinds_of_parts() -> dict[str, type]:
+    from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+
+    return {"model": LightningModule, "data": LightningDataModule, "trainer": Trainer}
+
+
+def _as_section(name: str, value: str) -> dict:
+    """Return `--data.dataset.class_path=X` as a configuration file would hold it."""
+    try:
+        section = yaml.safe_load(value)
+    except (yaml.YAMLError, RecursionError):
+        section = value
+    for part in reversed(name.removeprefix("--").rstrip("+").split(".")):
+        section = {part: section}
+    return section
+
+
+def _check_classes(value: Any, hint: Any, known: type | None, place: str) -> None:
+    """Check the classes in one value of a configuration, those inside it by the hints of the class that takes them.
+
+    Args:
+        value: as YAML holds it.
+        hint: the type hint of the argument that it is for; None where there is none.
+        known: the class that the value's arguments are for where the value itself names none.
+        place: for the message.
+    """
+    kinds = _kinds(hint)
+    if isinstance(value, list):
+        for one in value:
+            _check_classes(one, hint, None, place)
+    elif isinstance(value, dict):
+        if "class_path" in value:
+            known = resolve_class(value["class_path"], place, kinds)
+        elif known is None and len(kinds) == 1:
+            known = kinds[0]
+        inner = {key: one for key, one in value.items() if key not in ("class_path", "init_args")}
+        _check_inner(inner, known, place)
+        if isinstance(value.get("init_args"), dict):
+            _check_inner(value["init_args"], known, place)
+        else:
+            _check_classes(value.get("init_args"), None, None, place)
+    elif isinstance(value, str) and (kinds or _takes_function(hint)):
+        _check_name(value, hint, kinds, place)
+
+
+def _check_inner(arguments: dict, kind: type | None, place: str) -> None:
+    hints = _constructor_hints(kind) if kind else {}
+    for name, value in arguments.items():
+        _check_classes(value, hints.get(name), None, f"{place}, {name}")
+
+
+def _check_name(value: str, hint: Any, kinds: tuple[type, ...], place: str) -> None:
+    """Check text where a class or a function is taken: the parser would import what it names, or read it as a file."""
+    parts = value.split(".")
+    is_dotted = len(parts) > 1 and all(part.isidentifier() for part in parts)
+    if str in _leaves(hint) and not (is_dotted and find_spec(parts[0])):
+        return
+    if is_dotted:
+        resolve_class(value, place, kinds)
+    elif len(parts) > 1 or not value.isidentifier():
+        raise ConfigError(f"{place}: {value!r} is not the name of a class; write class_path there.")
+
+
+def _kinds(hint: Any) -> tuple[type, ...]:
+    """Return the classes that a type hint takes, plain values and paths aside."""
+    found = [leaf for leaf in _leaves(hint) if isinstance(leaf, type)]
+    return tuple(
+        kind
+        for kind in found
+        if kind.__module__ != "builtins" and not issubclass(kind, os.PathLike)
+    )
+
+
+def _takes_function(hint: Any) -> bool:
+    return Callable in _leaves(hint)
+
+
+def _leaves(hint: Any) -> list[Any]:
+    """Return the types that unions and containers of a hint are made of; `Callable` for a function."""
+    if get_origin(hint) in (Callable, type, Literal):
+        return [get_origin(hint)]
+    inner = get_args(hint)
+    if not inner:
+        return [hint]
+    return [leaf for one in inner for leaf in _leaves(one)]
 
 
 def check_keys(names: Iterable[str], valid: Iterable[str], prefix: str, place: str) -> None:
@@ -109,6 +265,7 @@ def check_arguments(
             files[value] = read_yaml(value)
         else:
             overrides.append((name.removeprefix("--"), value))
+    check_class_paths(arguments)
     classes = {part: _last_class(part, files) for part in ("model", "data")}
     for file, content in files.items():
         _check_file(content, classes, file)
@@ -135,15 +292,7 @@ def _check_value(key: str, value: Any, classes: dict[str, type | None], place: s
 
     part, _, name = key.replace(".init_args.", ".").partition(".")
     kind = Trainer if part == "trainer" else classes.get(part)
-    hints = (
-        {}
-        if kind is None
-        else {
-            one: hint
-            for parent in reversed(kind.__mro__)
-            for one, hint in _type_hints(parent).items()
-        }
-    )
+    hints = {} if kind is None else _constructor_hints(kind)
     if name not in hints:
         return
     parser = ArgumentParser(exit_on_error=False)
@@ -155,8 +304,16 @@ def _check_value(key: str, value: Any, classes: dict[str, type | None], place: s
         raise ConfigError(f"{place}: {key}={value} does not fit: {reason}") from error
 
 
-def _type_hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind.__init__) if "__init__" in vars(kind) and kind is not object else {}
+def _constructor_hints(kind: type) -> dict[str, Any]:
+    """Return the type hints of the constructor's arguments, those of parents included."""
+    hints: dict[str, Any] = {}
+    for parent in reversed(kind.__mro__):
+        if "__init__" in vars(parent) and parent is not object:
+            try:
+                hints.update(get_type_hints(parent.__init__))
+            except NameError:  # names that only type checkers import
+                continue
+    return hints
 
 
 def _check_file(content: dict, classes: dict[str, type | None], place: str) -> None:
@@ -179,7 +336,9 @@ def _check_file(content: dict, classes: dict[str, type | None], place: str) -> N
         dataset = (section.get("init_args") or {}).get("dataset") if part == "data" else None
         if dataset:
             check_keys(dataset, ("class_path", "init_args"), "data.dataset.", place)
-            kind = resolve_class(dataset.get("class_path", ""), place)
+            if "class_path" not in dataset:
+                raise ConfigError(f"{place}: data.init_args.dataset names no class_path.")
+            kind = resolve_class(dataset["class_path"], place, object)
             check_keys(dataset.get("init_args") or {}, parameters(kind), "data.dataset.", place)
 
 
@@ -227,7 +386,7 @@ def _last_dataset(files: dict[str, dict]) -> type | None:
         if "class_path"
         in (section := ((content.get("data") or {}).get("init_args") or {}).get("dataset") or {})
     ]
-    return resolve_class(*found[-1]) if found else None
+    return resolve_class(*found[-1], object) if found else None
 
 
 def _last_class(part: str, files: dict[str, dict]) -> type | None:
@@ -237,4 +396,4 @@ def _last_class(part: str, files: dict[str, dict]) -> type | None:
         for place, content in files.items()
         if "class_path" in (content.get(part) or {})
     ]
-    return resolve_class(*found[-1]) if found else None
+    return resolve_class(*found[-1], object) if found else None

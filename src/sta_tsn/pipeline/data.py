@@ -140,7 +140,7 @@ def dataset_class(options: TrainOptions) -> tuple[type[VideoDataset], dict]:
     section = data_settings(options).get("dataset")
     if not section or "class_path" not in section:
         raise ConfigError(f"{path} names no data.init_args.dataset.class_path.")
-    kind = resolve_class(section["class_path"], str(path))
+    kind = resolve_class(section["class_path"], str(path), VideoDataset)
     arguments = (section.get("init_args") or {}) | ({"root": options.data} if options.data else {})
     check_keys(arguments, parameters(kind), "data.dataset.", str(path))
     return kind, arguments

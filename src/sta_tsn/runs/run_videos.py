@@ -36,7 +36,7 @@ def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, V
         raise ConfigError(
             f"{file} names no data.init_args.dataset: this run did not learn from videos. Choose another run."
         )
-    kind = resolve_class(settings["dataset"]["class_path"], str(file))
+    kind = resolve_class(settings["dataset"]["class_path"], str(file), VideoDataset)
     if issubclass(kind, SkeletonDataset):
         raise ConfigError(
             f"{file}: this run learned from skeletons, not from videos. Choose another run."

@@ -11,6 +11,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from sta_tsn.artefacts import atomic
+from sta_tsn.configuration import check_class_paths
 from sta_tsn.runs.folder import RunFolder
 from sta_tsn.training.metrics_file import csv_logger
 from sta_tsn.training.step_monitor import StepMonitor
@@ -25,6 +26,7 @@ class StageCLI(LightningCLI):
 
     def __init__(self, arguments: list[str]):
         silence_noise()
+        check_class_paths(arguments)
         super().__init__(
             LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
             save_config_callback=None, seed_everything_default=0, args=arguments, run=False,

@@ -1,0 +1,138 @@
+"""Classes that recipes and received runs name: of the kind that the place takes, or refused before they are called."""
+
+import pytest
+import yaml
+
+from sta_tsn.configuration import check_arguments, check_class_paths, read_yaml
+from sta_tsn.errors import ConfigError
+from sta_tsn.runs.folder import RunFolder
+from sta_tsn.runs.run_videos import run_videos
+from sta_tsn.training.stage_cli import StageCLI
+
+
+def evil(left) -> dict:
+    """What ran a shell command: a class of Python's own, whose constructor starts one."""
+    return {"class_path": "imaplib.IMAP4_stream", "init_args": {"command": f"touch {left}"}}
+
+
+def recipe(**changed) -> dict:
+    dataset = {"class_path": "sta_tsn.datasets.Folder", "init_args": {"root": "absent"}}
+    return {
+        "model": {
+            "class_path": "sta_tsn.tasks.SpatialAttentionBackbone",
+            "init_args": {"backbone": "test_resnet", "weights": "none"},
+        },
+        "data": {
+            "class_path": "sta_tsn.video.VideoDataModule",
+            "init_args": {"dataset": dataset, "manifest": "m.csv"},
+        },
+        "trainer": {"accelerator": "cpu"},
+        **changed,
+    }
+
+
+def placed(place: str, value) -> dict:
+    """Return a recipe with the value at a dotted place."""
+    content = recipe()
+    *above, last = place.split(".")
+    inner = content
+    for name in above:
+        inner = inner.setdefault(name, {})
+    inner[last] = value
+    return content
+
+
+PLACES = [
+    "model",
+    "data",
+    "data.init_args.dataset",
+    "data.init_args.dataset.init_args.root",
+    "model.init_args.backbone",
+    "model.init_args.lr",
+    "trainer.callbacks",
+    "trainer.logger",
+    "trainer.strategy",
+    "trainer.plugins",
+    "trainer.profiler",
+    "trainer.accelerator",
+    "optimizer",
+    "lr_scheduler",
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("in_a_list", [False, True])
+def test_a_class_path_that_runs_a_command_is_refused_at_every_place(tmp_path, place, in_a_list):
+    left = tmp_path / "left"
+    file = tmp_path / "config.yaml"
+    payload = [evil(left)] if in_a_list else evil(left)
+    file.write_text(yaml.safe_dump(placed(place, payload)))
+    with pytest.raises(ConfigError, match=r"imaplib|no class is taken"):
+        StageCLI([f"--config={file}", f"--run_dir={tmp_path / 'run'}"])
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "--data.dataset.class_path=imaplib.IMAP4_stream",
+        "--trainer.callbacks=imaplib.IMAP4_stream",
+        "--trainer.callbacks+={class_path: imaplib.IMAP4_stream}",
+        "--trainer.strategy.class_path=imaplib.IMAP4_stream",
+        "--model=imaplib.IMAP4_stream",
+        "--trainer.callbacks=other/file.yaml",
+        "--trainer.callbacks={class_path: pytorch_lightning.callbacks.LambdaCallback, "
+        "init_args: {on_fit_start: os.system}}",
+    ],
+)
+def test_overrides_name_classes_of_the_right_kind_too(tmp_path, override):
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(recipe()))
+    with pytest.raises(ConfigError, match=r"class"):
+        check_class_paths([f"--config={file}", override])
+
+
+def test_a_received_run_names_no_other_class_than_a_dataset(tmp_path):
+    left = tmp_path / "left"
+    run = RunFolder(tmp_path)
+    run.config.write_text(yaml.safe_dump(placed("data.init_args.dataset", evil(left))))
+    with pytest.raises(ConfigError, match="is no VideoDataset"):
+        run_videos(run)
+    assert not left.exists()
+
+
+def test_a_module_is_not_imported_where_it_is_one_of_pythons_own(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(recipe(model={"class_path": "antigravity.Model"})))
+    with pytest.raises(ConfigError, match="not even imported"):
+        check_arguments([f"--config={file}"])
+
+
+def test_own_classes_of_the_right_kind_are_taken(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from sta_tsn.datasets import Folder\n"
+        "from pytorch_lightning.callbacks import Callback\n"
+        "class Mine(Folder): pass\n"
+        "class Watch(Callback): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    content = placed("data.init_args.dataset.class_path", "mine.Mine")
+    content["trainer"]["callbacks"] = [{"class_path": "mine.Watch"}]
+    content["trainer"]["strategy"] = "ddp_spawn"
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(content))
+    check_arguments([f"--config={file}"])
+
+
+@pytest.mark.parametrize("text", ["[" * 3000, "{a: " * 3000 + "1" + "}" * 3000])
+def test_yaml_nested_without_end_is_a_sentence(tmp_path, text):
+    (tmp_path / "deep.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"nested too deeply|not valid YAML"):
+        read_yaml(tmp_path / "deep.yaml")
+
+
+@pytest.mark.parametrize("text", ["- a\n", "words\n"])
+def test_yaml_without_keys_is_a_sentence(tmp_path, text):
+    (tmp_path / "list.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="holds no keys with values"):
+        read_yaml(tmp_path / "list.yaml")
