@@ -302,13 +302,13 @@ def _check_data(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from sta_tsn.report.page import evaluate
+    from sta_tsn.report.printing import evaluate
 
     evaluate(options.scores)
 
 
 def _fuse(options: argparse.Namespace) -> None:
-    from sta_tsn.report.page import fuse_runs
+    from sta_tsn.report.printing import fuse_runs
 
     fuse_runs(options.runs, options.weights or [1.0] * len(options.runs), options.out)
 

@@ -23,7 +23,8 @@ from sta_tsn.evaluation.charts import per_class_chart, save_figure
 from sta_tsn.pipeline import reproduce as reproduction
 from sta_tsn.report import reproduction as reproduction_report
 from sta_tsn.report.attention_tables import attention_table
-from sta_tsn.report.reproduction import build_reproduction, markdown
+from sta_tsn.report.renderer import markdown
+from sta_tsn.report.reproduction import build_reproduction
 from sta_tsn.report.tables import (
     TestedRun,
     competitors,
@@ -347,7 +348,7 @@ def reproduced(tmp_path_factory, mini_ucf101) -> tuple[list[str], Path, str]:
 
 def test_reproduce_makes_every_run_and_the_report(reproduced):
     command, runs, printed = reproduced
-    folder = runs / "mini" / "reproduction" / "sta_tsn"
+    folder = runs / "mini" / "report" / "sta_tsn"
     assert f"8 runs. Report: {folder / 'index.html'}" in printed
     text = (folder / "report.md").read_text()
     assert all(
@@ -386,7 +387,7 @@ def test_report_needs_nothing_but_score_tables(reproduced, tmp_path):
         shutil.copy(path, target)
     assert main(["report", "--dataset=mini", f"--runs={tmp_path}"]) == 0
     made, again = (
-        pd.read_csv(folder / "mini/reproduction/sta_tsn/table_2.csv") for folder in (runs, tmp_path)
+        pd.read_csv(folder / "mini/report/sta_tsn/table_2.csv") for folder in (runs, tmp_path)
     )
     assert made.equals(again)
 

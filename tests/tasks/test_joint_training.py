@@ -248,7 +248,7 @@ def test_folds_are_reported(four_rows):
     """One fold has no published number beside it."""
     runs, _ = four_rows
     assert main(["report", "--dataset", "sbu", "--model", "sta_lstm", "--runs", str(runs)]) == 0
-    folder = runs / "sbu" / "reproduction" / "sta_lstm"
+    folder = runs / "sbu" / "report" / "sta_lstm"
     text = (folder / "report.md").read_text()
     assert (
         "ResNet" not in text

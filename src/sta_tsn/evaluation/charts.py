@@ -9,17 +9,19 @@ from sta_tsn.artefacts import save_figure
 from sta_tsn.evaluation.metrics import confusion_matrix, per_class_accuracy
 from sta_tsn.evaluation.scores import ScoreTable
 
+MOST_CLASSES_AS_MATRIX = 40  # with more, numbers in the cells cannot be read
+
 plt.switch_backend("Agg")  # files only, no screen
 plt.rcParams["text.parse_math"] = False  # names of files and classes may hold a $
 
 
 def per_class_chart(table: ScoreTable, title: str, path: Path) -> None:
-    """Fig 4 as a file."""
+    """Write Fig 4 as a file."""
     save_figure(per_class_figure(table, title), path)
 
 
 def per_class_figure(table: ScoreTable, title: str) -> plt.Figure:
-    """Fig 4: accuracy of each class, in the dataset's order; classes without a test video are left out."""
+    """Return Fig 4: accuracy of each class that has a test video, in the dataset's order."""
     accuracies = 100 * per_class_accuracy(table.scores, table.labels).numpy()
     shown = np.flatnonzero(~np.isnan(accuracies))
     counts = table.labels.sum(0).numpy()[shown]
@@ -37,12 +39,15 @@ def per_class_figure(table: ScoreTable, title: str) -> plt.Figure:
 
 
 def confusion_chart(table: ScoreTable, title: str, path: Path) -> None:
-    """Fig 5 as a file."""
+    """Write Fig 5 as a file."""
     save_figure(confusion_figure(table, title), path)
 
 
 def confusion_figure(table: ScoreTable, title: str) -> plt.Figure:
-    """Fig 5: share of each true class (rows) predicted as each class (columns)."""
+    """Return Fig 5: share of each true class (rows) predicted as each class (columns).
+
+    Up to 40 classes each cell that is not empty says how many videos it stands for.
+    """
     counts = confusion_matrix(table.scores, table.labels).numpy().astype(float)
     shown = np.flatnonzero(counts.sum(0) + counts.sum(1))
     counts = counts[np.ix_(shown, shown)]
@@ -54,6 +59,16 @@ def confusion_figure(table: ScoreTable, title: str) -> plt.Figure:
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted class", ylabel="true class", title=f"{title}\nconfusion")
+    if len(names) <= MOST_CLASSES_AS_MATRIX:
+        _write_counts(axes, counts, shares)
     figure.colorbar(image, fraction=0.046, label="share of the true class")
     plt.close(figure)
     return figure
+
+
+def _write_counts(axes: plt.Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+    size = 9 if len(counts) <= 25 else 7
+    for row, column in np.argwhere(counts):
+        colour = "black" if shares[row, column] > 0.6 else "white"
+        number = f"{counts[row, column]:.0f}"
+        axes.text(column, row, number, ha="center", va="center", color=colour, fontsize=size)

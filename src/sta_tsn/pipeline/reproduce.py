@@ -86,7 +86,7 @@ def report(options: TrainOptions) -> None:
         options.dataset,
         command,
         pictures,
-        root / "reproduction" / options.model,
+        root / "report" / options.model,
         beside,
         last,
     )

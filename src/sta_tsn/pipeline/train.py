@@ -100,7 +100,9 @@ def _report(options: TrainOptions, test_videos: list[VideoRecord]) -> None:
             open_dataset(options),
             test_videos,
         )
-        return build_report("STA-LSTM", scores, attention, report_folder(options))
+        return build_report(
+            "STA-LSTM", scores, attention, report_folder(options), _command(options)
+        )
     titles = {"sta_tsn": "Table 2", "ablations": "Ablations"}
     title = titles.get(options.model, ROWS[options.model][-1].title)
     build_report(
@@ -108,6 +110,15 @@ def _report(options: TrainOptions, test_videos: list[VideoRecord]) -> None:
         scores,
         partial(_draw_attention, options, checkpoints, test_videos),
         report_folder(options),
+        _command(options),
+    )
+
+
+def _command(options: TrainOptions) -> str:
+    """Return what to type for these runs again, from where the data already are."""
+    return (
+        f"sta-tsn train --dataset={options.dataset} --model={options.model} "
+        f"--modality={options.modality} --split={options.split} --seed={options.seed}"
     )
 
 

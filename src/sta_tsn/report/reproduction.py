@@ -1,14 +1,17 @@
-"""The report of a reproduction: Tables 2, 3 and 4-6, significance, attention, figures; Markdown, HTML, CSV, PNG and SVG."""
+"""The report of a reproduction: the paper's tables, significance, attention and figures.
 
-import html
+Written as Markdown, HTML, CSV, PNG and SVG.
+"""
+
 import shutil
+import time
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from sta_tsn.artefacts import atomic
-from sta_tsn.evaluation import confusion_matrix, pooled
+from sta_tsn.evaluation import ScoreTable, confusion_matrix, pooled
 from sta_tsn.evaluation.charts import confusion_chart, per_class_chart
 from sta_tsn.report import paper
 from sta_tsn.report.attention_tables import (
@@ -17,9 +20,12 @@ from sta_tsn.report.attention_tables import (
     attention_over_baseline,
     attention_table,
 )
+from sta_tsn.report.findings import confused_pairs, curves_chart, wrong_clips
+from sta_tsn.report.renderer import Picture, Report, Section, write_markdown, write_page
 from sta_tsn.report.rows_chart import rows_chart
 from sta_tsn.report.tables import (
     TestedRun,
+    best_and_interval,
     competitors,
     differences,
     runs_table,
@@ -28,10 +34,32 @@ from sta_tsn.report.tables import (
     with_fusions,
 )
 
-STYLE = """<!doctype html><meta charset="utf-8"><title>{title}</title>
-<style>body{{font:16px/1.5 sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}img{{max-width:100%}}
-table{{border-collapse:collapse}}td,th{{padding:.25rem .8rem;text-align:left;border-bottom:1px solid #ccc}}</style>
-"""
+RUNS_TEXT = (
+    "One line per tested run. Everything above but what is said of attention is made from their "
+    "score tables. Minutes of a stage two are on top of its stage one's; a fusion's are those of "
+    "its streams."
+)
+TABLE_3_TEXT = (
+    "Micro accuracy in %, mean over seeds (and the spread of their means). Behind the mean of the "
+    "splits the 95 % interval of one seed, over the sources of all test clips; the paper's in "
+    "brackets."
+)
+DIFFERENCES_TEXT = (
+    "Points, from low to high the 95 % interval of a paired bootstrap (10,000 draws) over the "
+    "sources of the test clips (the videos that they were cut from; at SBU the pairs of actors); "
+    "p by exchanging the rows' answers source by source. Tests: a clip that several splits test "
+    "counts in each, as in the mean of the splits, with its mean over seeds. p is for the "
+    "networks as they were trained: another seed trains other ones, and so does another rounding."
+)
+ORDER = (
+    "table_2",
+    "table_3",
+    "differences",
+    "attention_over_baseline",
+    "attention",
+    "competitors",
+    "runs",
+)
 
 
 def build_reproduction(
@@ -43,7 +71,7 @@ def build_reproduction(
     beside: dict[str, str],
     last: str = "",
 ) -> Path:
-    """Write `report.md`, `index.html`, one CSV a table and the figures; returns the page.
+    """Write `report.md`, `index.html`, one CSV a table and the figures; return the page.
 
     Args:
         runs: tested runs, rows in the paper's order.
@@ -56,90 +84,98 @@ def build_reproduction(
     """
     folder.mkdir(parents=True, exist_ok=True)
     last = last or runs[-1].row
-    ablations = " and ablations" if runs[-1].row != last else ""
+    has_ablations = runs[-1].row != last
     runs = with_fusions(runs)
     final = [run for run in runs if run.row == last]
+    best, verdict = best_and_interval(runs, last)
+    sections = []
+    tables = _tables(runs, final, dataset, last)
+    tables["differences"] = ("Which differences are real", differences(runs, beside))
+    texts = {
+        "table_2": _table_2_text(runs),
+        "table_3": TABLE_3_TEXT,
+        "differences": DIFFERENCES_TEXT,
+        "attention_over_baseline": OVER_BASELINE_TEXT,
+        "attention": ATTENTION_TEXT,
+        "competitors": "Micro accuracy in % as the paper prints it; ours from these runs.",
+        "runs": RUNS_TEXT,
+    }
+    for name in ORDER:
+        heading, table = tables.get(name, ("", pd.DataFrame()))
+        if table.empty:
+            (folder / f"{name}.csv").unlink(missing_ok=True)  # of runs that are gone
+            continue
+        with atomic(folder / f"{name}.csv") as path:
+            table.to_csv(path)
+        sections.append(Section(heading, texts[name], table, best if name == "table_3" else ""))
+    sections += _figures(runs, final, pictures, folder)
+    is_unscored = tables["attention"][1].empty
+    if last == "STA-TSN" and not has_ablations and (is_unscored or not pictures):
+        sections.append(_missing(is_unscored, not pictures))
+    title = f"{dataset}: {last}{' and ablations' if has_ablations else ''} from our own runs"
+    report = Report(title, verdict, _facts(runs, dataset, last, command), sections)
+    write_markdown(report, folder / "report.md")
+    return write_page(report, folder / "index.html")
+
+
+def _tables(
+    runs: list[TestedRun], final: list[TestedRun], dataset: str, last: str
+) -> dict[str, tuple[str, pd.DataFrame]]:
+    """Return heading and table by the name of the file."""
     tables = {
-        "runs": (
-            "All runs",
-            runs_table(runs),
-            "One line per tested run. Everything above but what is said of attention is made from their score tables. Minutes of a stage "
-            "two are on top of its stage one's; a fusion's are those of its streams.",
-        ),
-        "table_3": (
-            "Table 3: the splits",
-            table_3(runs, dataset),
-            "Micro accuracy in %, mean over seeds (and the spread of their means). Behind the mean of the splits the 95 % interval of one "
-            "seed, over the sources of all test clips; the paper's in brackets.",
-        ),
-        "differences": (
-            "Which differences are real",
-            differences(runs, beside),
-            "Points, from low to high the 95 % interval of a paired bootstrap (10,000 draws) over the sources of the test clips (the "
-            "videos that they were cut from; at SBU the pairs of actors); p by exchanging the rows' answers source by source. Tests: a "
-            "clip that several splits test counts in each, as in the mean of the splits, with its mean over seeds. p is for the "
-            "networks as they were trained: another seed trains other ones, and so does another rounding.",
-        ),
-        "attention": ("Attention against ground truth", attention_table(runs), ATTENTION_TEXT),
+        "runs": ("All runs", runs_table(runs)),
+        "table_3": ("Table 3: the splits", table_3(runs, dataset)),
+        "attention": ("Attention against ground truth", attention_table(runs)),
         "attention_over_baseline": (
             "Is attention above its baseline?",
             attention_over_baseline(runs),
-            OVER_BASELINE_TEXT,
         ),
     }
     if dataset in paper.COMPETITORS and last == "STA-TSN":
-        tables["competitors"] = (
-            f"{paper.COMPETITORS_TABLE[dataset]}: the systems the paper compares with",
-            competitors(final, dataset),
-            "Micro accuracy in % as the paper prints it; ours from these runs.",
-        )
+        heading = f"{paper.COMPETITORS_TABLE[dataset]}: the systems the paper compares with"
+        tables["competitors"] = (heading, competitors(final, dataset))
     if any(run.split == 1 for run in runs):
-        text = (
-            f"Micro accuracy in % on {_tested_on(runs)}: mean ± standard deviation over seeds (95 % Wilson interval of one seed, in which "
-            "clips of one source count as the fewer that they are worth)."
-        )
-        tables["table_2"] = ("Table 2: split 1", table_2(runs, dataset), text)
-    order = (
-        "table_2",
-        "table_3",
-        "differences",
-        "attention_over_baseline",
-        "attention",
-        "competitors",
-        "runs",
-    )
-    title = f"{dataset}: {last}{ablations} from our own runs"
-    made = f"Made from score tables by `{command}`; what trained a run stands in its `run.json`."
-    parts = [
-        f"# {title}",
-        made + _backbones(runs) + " The paper used ResNet-152 throughout." * (last in paper.ROWS),
-    ]
-    for name in order:
-        if name not in tables or tables[name][1].empty:
-            (folder / f"{name}.csv").unlink(missing_ok=True)  # of runs that are gone
-            continue
-        heading, table, text = tables[name]
-        with atomic(folder / f"{name}.csv") as path:
-            table.to_csv(path)
-        parts.append(f"## {heading}\n\n{text}\n\n{markdown(table)}")
-    parts.append(_figures(runs, final, pictures, folder))
-    missing = ["attention scored"] * tables["attention"][1].empty + [
-        "pictures of attention (Fig 6)"
-    ] * (not pictures)
-    if last == "STA-TSN" and missing and not ablations:
-        parts.append(
-            f"Not here: {' and '.join(missing)}. `make reproduce` makes them, from the runs' checkpoints."
-        )
-    return _write("\n\n".join(parts) + "\n", title, folder)
+        tables["table_2"] = ("Table 2: split 1", table_2(runs, dataset))
+    return tables
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """Numbers to the right as they are: tabulate would print the text "56.0" as 56."""
-    with_index = not isinstance(table.index, pd.RangeIndex)
-    sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in table.dtypes]
-    return table.to_markdown(
-        index=with_index, disable_numparse=True, colalign=["left"] * with_index + sides
+def _table_2_text(runs: list[TestedRun]) -> str:
+    if not any(run.split == 1 for run in runs):
+        return ""
+    return (
+        f"Micro accuracy in % on {_tested_on(runs)}: mean ± standard deviation over seeds "
+        "(95 % Wilson interval of one seed, in which clips of one source count as the fewer that "
+        "they are worth)."
     )
+
+
+def _facts(runs: list[TestedRun], dataset: str, last: str, command: str) -> dict[str, str]:
+    backbone = _backbones(runs).strip().strip("*").removeprefix("Backbone: ").removesuffix(".")
+    if last in paper.ROWS:
+        backbone = f"{backbone or 'as the recipes say'} (the paper: ResNet-152 throughout)"
+    seeds = sorted({run.seed for run in runs})
+    return {
+        "dataset": f"{dataset}, {_splits(runs)}",
+        "model": last,
+        "backbone": backbone,
+        "seeds": ", ".join(map(str, seeds)),
+        "runs": str(sum(run.folder is not None for run in runs)),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "command": command,
+    }
+
+
+def _missing(is_unscored: bool, is_undrawn: bool) -> Section:
+    missing = []
+    if is_unscored:
+        missing.append("attention scored")
+    if is_undrawn:
+        missing.append("pictures of attention (Fig 6)")
+    text = (
+        f"Not here: {' and '.join(missing)}. `make reproduce` makes them, from the runs' "
+        "checkpoints."
+    )
+    return Section("What is missing", text)
 
 
 def _backbones(runs: list[TestedRun]) -> str:
@@ -175,10 +211,10 @@ def _tested_on(runs: list[TestedRun]) -> str:
 
 def _figures(
     runs: list[TestedRun], final: list[TestedRun], pictures: list[Path], folder: Path
-) -> str:
-    plain = [
-        run for run in final if "learned" not in run.modality
-    ]  # the fusion that the paper's pictures show
+) -> list[Section]:
+    """Draw Figures 4 to 6 of the last row; return wrong answers, attention and charts."""
+    # The fusion that the paper's pictures show.
+    plain = [run for run in final if "learned" not in run.modality]
     of_modality = [run for run in plain if run.modality == plain[-1].modality]
     seed = min(run.seed for run in of_modality)
     of_seed = [run for run in of_modality if run.seed == seed]
@@ -191,26 +227,46 @@ def _figures(
         all_rows = _rows_figure(runs, folder / f"rows.{suffix}")
         per_class_chart(shown, title, folder / f"per_class.{suffix}")
         confusion_chart(shown, title, folder / f"confusion.{suffix}")
-    counts = pd.DataFrame(
-        confusion_matrix(shown.scores, shown.labels).numpy(), shown.classes, shown.classes
-    )
-    with atomic(folder / "confusion.csv") as path:  # of Figures 4 and 5
-        counts.to_csv(path, index_label="true class, tests by predicted class")
-    names = {
-        "rows.png": all_rows,
-        "per_class.png": f"Fig 4: {title}",
-        "confusion.png": f"Fig 5: {title}",
+    _write_confusion(shown, folder / "confusion.csv")
+    sections = [section for section in (wrong_clips(shown), confused_pairs(shown)) if section]
+    drawn = [_copied(picture, folder) for picture in pictures]
+    if drawn:
+        sections.append(Section("Where and when the network looked", pictures=drawn))
+    charts = [
+        Picture(folder / "rows.png", all_rows),
+        Picture(folder / "per_class.png", f"Fig 4: {title}"),
+        Picture(folder / "confusion.png", f"Fig 5: {title}"),
+    ]
+    sections.append(Section("Figures", pictures=charts))
+    curves = folder / "curves.png"
+    metrics = {
+        f"{run.row}, {run.modality}, split {run.split}": run.folder / "metrics.csv"
+        for run in runs
+        if run.folder and run.seed == seed and run.split == of_seed[0].split
     }
-    for picture in pictures:
-        with atomic(folder / picture.name) as path:
-            shutil.copyfile(picture, path)
-        drawn = picture.stem.removeprefix("attention_").replace("_", " ")
-        names[picture.name] = (
-            f"Fig 6: attention on a test video drawn at random, one view of it ({drawn})"
-        )
-    return "## Figures\n\n" + "\n\n".join(
-        f"{caption}\n\n![{caption}]({name})" for name, caption in names.items()
-    )
+    if curves_chart(metrics, curves):
+        picture = Picture(curves, f"Loss and accuracy by epoch, seed {seed}, where they are logged")
+        sections.append(Section("How it was learned", pictures=[picture]))
+    else:
+        curves.unlink(missing_ok=True)
+    return sections
+
+
+def _write_confusion(shown: ScoreTable, path: Path) -> None:
+    """Write the counts of Figures 4 and 5."""
+    matrix = confusion_matrix(shown.scores, shown.labels).numpy()
+    counts = pd.DataFrame(matrix, shown.classes, shown.classes)
+    with atomic(path) as temporary:
+        counts.to_csv(temporary, index_label="true class, tests by predicted class")
+
+
+def _copied(picture: Path, folder: Path) -> Picture:
+    """Copy a picture of attention into the report's folder."""
+    with atomic(folder / picture.name) as path:
+        shutil.copyfile(picture, path)
+    drawn = picture.stem.removeprefix("attention_").replace("_", " ")
+    caption = f"Fig 6: attention on a test video drawn at random, one view of it ({drawn})"
+    return Picture(folder / picture.name, caption, wide=True)
 
 
 def _rows_figure(runs: list[TestedRun], path: Path) -> str:
@@ -234,19 +290,3 @@ def _rows_figure(runs: list[TestedRun], path: Path) -> str:
 def _splits(runs: list[TestedRun]) -> str:
     numbers = sorted({run.split for run in runs})
     return f"split{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
-
-
-def _write(markdown: str, title: str, folder: Path) -> Path:
-    from markdown_it import MarkdownIt
-
-    # Score tables may come from others: no HTML of theirs (a commit, a class) may live in the page.
-    renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
-    with atomic(folder / "report.md") as path:
-        path.write_text(markdown, encoding="utf-8")
-    page = folder / "index.html"
-    with atomic(page) as path:
-        path.write_text(
-            STYLE.format(title=html.escape(title)) + renderer.render(markdown),
-            encoding="utf-8",
-        )
-    return page

@@ -51,6 +51,37 @@ def runs_table(runs: list[TestedRun]) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def best_and_interval(runs: list[TestedRun], last: str) -> tuple[str, str]:
+    """Return the best line of Table 3 ("row, modality") and a sentence on the last row's result.
+
+    Only lines with as many splits as the most complete one are compared.
+    """
+    lines = {}
+    for key, group in grouped(runs, "row", "modality").items():
+        by_split = grouped(group, "split").values()
+        means = [np.mean([_accuracy(run) for run in part]) for part in by_split]
+        lines[key] = (len(means), np.mean(means), group)
+    most = max(count for count, _, _ in lines.values())
+    complete = {key: line for key, line in lines.items() if line[0] == most}
+    # Of equal ones the last row's: it is the model that the report is about.
+    best = max(complete, key=lambda key: (complete[key][1], key[0] == last))
+    own = {key: line for key, line in complete.items() if key[0] == last}
+    row, modality = max(own or complete, key=lambda key: complete[key][1])
+    _, mean, group = complete[row, modality]
+    num_seeds = len({run.seed for run in group})
+    verdict = (
+        f"**{row}, {modality}: {mean:.1f} %** of the test videos are recognised (95 % interval "
+        f"{_interval(group)} %; {_counted(most, 'split')}, {_counted(num_seeds, 'seed')})."
+    )
+    if complete[best][1] > mean:
+        verdict += f" Best: {', '.join(best)}, {complete[best][1]:.1f} %."
+    return ", ".join(best), verdict
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+
+
 def minutes(protocol: dict) -> float:
     """How long a run's training and testing took; a fusion's is its streams'."""
     return round(
