@@ -248,6 +248,14 @@ def test_a_received_score_table_puts_no_live_html_into_the_page(tmp_path):
     assert "<script" not in page
 
 
+def test_runs_say_how_many_frames_were_judged_false_where_they_know():
+    knowing = run("STA-TSN", 50)
+    knowing.table.protocol["share_judged_false"] = 0.25
+    column = "frames judged false, share"
+    assert list(runs_table([run("CNN", 50), knowing])[column]) == ["–", 0.25]
+    assert column not in runs_table([run("CNN", 50)])
+
+
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "attention.json").write_text('{"made_by": ')
     with pytest.raises(UserError, match=r"attention.json is damaged .* Delete it"):

@@ -232,6 +232,7 @@ def test_train_fills_the_four_rows_of_a_fold(four_rows, capfd):
     assert pictures == [
         *(f"attention_skeleton_{number}.png" for number in range(1, 5)),
         "confusion.png",
+        "curves.png",
         "per_class.png",
     ]
     assert main(command) == 0

@@ -40,15 +40,24 @@ def with_fusions(runs: list[TestedRun]) -> list[TestedRun]:
 
 
 def runs_table(runs: list[TestedRun]) -> pd.DataFrame:
-    """Every run with its numbers and its protocol: the table that all others can be checked against."""
-    return pd.DataFrame(
-        {
-            "row": run.row, "modality": run.modality, "split": run.split, "seed": run.seed, **run.table.summary,
-            "minutes": minutes(run.table.protocol),
-            **_sampling(run.table.protocol), "missing": run.table.protocol["missing"], "commit": _commits(run.table.protocol),
-        }
-        for run in runs
-    )  # fmt: skip
+    """Return every run with its numbers and its protocol: what all other tables come from."""
+    lines = []
+    for run in runs:
+        protocol = run.table.protocol
+        line = {"row": run.row, "modality": run.modality, "split": run.split, "seed": run.seed}
+        line |= run.table.summary
+        line["minutes"] = minutes(protocol)
+        line |= _sampling(protocol)
+        line["missing"] = protocol["missing"]
+        line["commit"] = _commits(protocol)
+        if "share_judged_false" in protocol:
+            line["frames judged false, share"] = protocol["share_judged_false"]
+        lines.append(line)
+    table = pd.DataFrame(lines)
+    if "frames judged false, share" in table:  # not every row is trained with that judgement
+        judged = table["frames judged false, share"].astype(object)
+        table["frames judged false, share"] = judged.where(judged.notna(), "–")
+    return table
 
 
 def best_and_interval(runs: list[TestedRun], last: str) -> tuple[str, str]:
