@@ -417,14 +417,34 @@ def test_groups_of_a_folder():
     assert {name: folder._group(Path(name)) for name in names} == names
 
 
-def test_decoders_that_hang_are_killed(tmp_path):
-    """A pipe that nobody writes to: opening it blocks for ever, in a real child process."""
+def test_decoders_that_hang_are_killed(tmp_path, monkeypatch):
+    """Opening a pipe that nobody writes to blocks for ever, in a real child process."""
     pipe = tmp_path / "hangs.avi"
     os.mkfifo(pipe)
+    monkeypatch.setattr(manifest, "probe", open)
     counted = build_manifest(
         [VideoRecord("good/hangs", pipe, (0,), "x")], tmp_path / "manifest.csv", time_limit_sec=4
     )
     assert counted[str(pipe)].reason == "decoding took longer than 4 s"
+
+
+def test_pipes_are_refused_at_once(tmp_path):
+    """Opening a pipe that nobody writes to would block for ever."""
+    pipe = tmp_path / "hangs.avi"
+    os.mkfifo(pipe)
+    assert manifest.probe(str(pipe)) == {
+        "reason": "neither a file nor a folder (a pipe or a device)"
+    }
+    with pytest.raises(VideoReadError, match="a pipe or a device"):
+        VideoReader(pipe).read([0])
+
+
+def test_a_loop_of_links_is_a_row_with_a_reason(tmp_path):
+    loop = tmp_path / "loop.avi"
+    loop.symlink_to(loop)
+    records = [VideoRecord("good/loop", loop, (0,), "x")]
+    row = build_manifest(records, tmp_path / "manifest.csv")[str(loop)]
+    assert row.reason.startswith("the file system does not give it: ")
 
 
 def test_failures_that_may_pass_are_tried_again(tmp_path, mini_folder, monkeypatch):

@@ -45,6 +45,7 @@ def check_dataset(dataset: VideoDataset, manifest: Manifest) -> dict:
         ),
         "fps": _counted(f"{row.fps:.4g}" for row in readable if row.width_px),
         "unreadable": {row.path: row.reason for row in rows.values() if row and row.reason},
+        "remarks": {row.path: row.note for row in readable if row.note},
         "missing": [str(record.path) for record in records if rows[record.id] is None],
         "duplicates": _duplicates([row for row in rows.values() if row]),
     }
@@ -159,6 +160,9 @@ def summary(report: dict) -> str:
     )
     lines += _names(
         "unreadable", [f"{path}: {reason}" for path, reason in report["unreadable"].items()]
+    )
+    lines += _names(
+        "used, with a remark", [f"{path}: {note}" for path, note in report["remarks"].items()]
     )
     lines += _names("missing", report["missing"])
     return "\n".join(lines)

@@ -1,9 +1,9 @@
 """The manifest: which files really decode, to how many frames, counted once.
 
-Container headers lie (JHMDB's declare a fifth more frames than there are), so every file is decoded once, in
-a child process that is killed after a time limit. Rows of unchanged files (same size and modification time)
-are reused, but for failures that may have been the machine's. The table is written as it grows, so an interrupted
-count goes on where it stopped.
+Container headers lie (JHMDB's declare a fifth more frames than there are), so every file is decoded
+once, in a child process that is killed after a time limit. Rows of unchanged files (same size and
+modification time) are reused, but for failures that may have been the machine's. The table is
+written as it grows, so an interrupted count goes on where it stopped.
 """
 
 import csv
@@ -18,28 +18,41 @@ from itertools import pairwise
 from pathlib import Path
 
 from sta_tsn.artefacts import atomic
+from sta_tsn.datasets.decoding import (
+    DecodingInOrder,
+    moving_track,
+    open_video,
+    why_not_decodable,
+)
 from sta_tsn.datasets.records import VideoRecord
+from sta_tsn.datasets.truncation import bytes_missing, ends_before_its_duration
 from sta_tsn.errors import DatasetError
 
 TIME_LIMIT_SEC = 60.0
 BYTES_PER_SEC = 1e6  # on top: an untrimmed video of THUMOS14 takes its time
 TOOK_LONGER = "decoding took longer than"
 CRASHED = "the decoder failed"
+NO_ANSWER = "the file system does not give it"
 ANOTHER_DAY = (
     CRASHED,
+    NO_ANSWER,
     *(
         f"not a readable video: {why}"
         for why in ("Permission", "Input/output", "Cannot allocate", "Too many open")
     ),
 )
 SECONDS_BETWEEN_WRITES = 20.0
-NO_VIDEO_FORMATS = ("tty", "image2", "gif")  # FFmpeg plays text files and pictures, too
-EXACT_DURATION_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # AVI's and MPEG's is not
+NO_VIDEO_FORMATS = ("tty", "image2")  # FFmpeg plays text files and pictures, too
+USABLE_SHARE = 0.5  # of the packets; a file of which fewer decode is left out
 
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One file. `reason` is empty for a readable video, else why it is left out."""
+    """One file.
+
+    `reason` is empty for a readable video, else why it is left out. `note` says what is odd about
+    a video that is used all the same: some packets do not decode, or the frames change size.
+    """
 
     path: str
     size_bytes: int
@@ -49,26 +62,37 @@ class ManifestRow:
     height_px: int = 0
     fps: float = 0.0
     reason: str = ""
+    note: str = ""
 
 
 Manifest = dict[str, ManifestRow]  # by absolute path; files that do not exist have no row
 
 
 def read_manifest(path: str | os.PathLike) -> Manifest:
-    """The stored table; empty where there is none."""
+    """Return the stored table; empty where there is none.
+
+    Versions before the column `note` refused files that are read today: their refusals are dropped
+    and so are looked at again.
+
+    Raises:
+        DatasetError: where the file is damaged.
+    """
     if not Path(path).exists():
         return {}
     types = {field.name: field.type for field in fields(ManifestRow)}
     with open(path, newline="", encoding="utf-8") as file:
         try:
+            table = csv.DictReader(file)
             rows = [
                 ManifestRow(**{key: types[key](value) for key, value in row.items()})
-                for row in csv.DictReader(file)
+                for row in table
             ]
         except (TypeError, KeyError, ValueError) as error:
             raise DatasetError(
                 f"{path} is damaged. Delete it: the frames are counted anew."
             ) from error
+    if "note" not in (table.fieldnames or ()):
+        rows = [row for row in rows if not row.reason]
     return {row.path: row for row in rows}
 
 
@@ -83,9 +107,10 @@ def build_manifest(
     Args:
         records: videos to look at; absent files are passed over (they are the split's business).
         path: the manifest's CSV file, read first and rewritten.
-        time_limit_sec: per file, and a second more per megabyte; a decoder that hangs longer is killed and the file
-            named with that reason.
-        retry_slow: look again at files that took longer than the limit; a busy machine may have been at fault.
+        time_limit_sec: per file, and a second more per megabyte; a decoder that hangs longer is
+            killed and the file named with that reason.
+        retry_slow: look again at files that took longer than the limit; a busy machine may have
+            been at fault.
     """
     known = {
         file: row
@@ -101,6 +126,9 @@ def build_manifest(
         except (FileNotFoundError, NotADirectoryError):
             if known.pop(file, None):
                 gone.add(file)
+            continue
+        except OSError as error:  # a loop of links, a stale mount, too long a name
+            known[file] = ManifestRow(file, 0, 0, reason=f"{NO_ANSWER}: {error.strerror}")
             continue
         row = known.get(file)
         if row is None or (row.size_bytes, row.modified_ns) != (stat.st_size, stat.st_mtime_ns):
@@ -147,8 +175,8 @@ def _outcome(row: ManifestRow, future, limit_sec: float) -> ManifestRow:
         found = {"reason": f"{TOOK_LONGER} {limit_sec:.3g} s"}
     except BrokenExecutor as error:  # nothing is wrong with the video
         raise DatasetError(
-            f"The processes that count frames do not start ({error}). In a script of your own, put what runs below "
-            "`if __name__ == '__main__':`; else look for a lack of memory."
+            f"The processes that count frames do not start ({error}). In a script of your own, "
+            "put what runs below `if __name__ == '__main__':`; else look for a lack of memory."
         ) from error
     except Exception as error:  # a decoder that crashed its process, too
         found = {"reason": f"{CRASHED}: {type(error).__name__} {error}"}
@@ -156,54 +184,83 @@ def _outcome(row: ManifestRow, future, limit_sec: float) -> ManifestRow:
 
 
 def probe(path: str) -> dict:
-    """Decode a whole file: num_frames, width_px, height_px, fps; `reason` where it is not a whole video.
+    """Decode a whole file and return what is known of it.
 
     A folder is a video of numbered pictures, 00001.jpg and so on.
-    """
-    import av
 
+    Returns:
+        num_frames, width_px, height_px, fps; `reason` where it is not a whole video; `note` where
+        it is usable, with a remark.
+    """
     if Path(path).is_dir():
         return _probe_pictures(Path(path))
+    import av
 
-    if Path(path).is_file() and Path(path).stat().st_size == 0:
-        return {"reason": "the file is empty"}
     try:
-        with av.open(path) as container:
-            if not container.streams.video:
-                return {"reason": "the file holds no video stream"}
-            stream, kind = container.streams.video[0], container.format.name
-            if kind in NO_VIDEO_FORMATS or kind.endswith("_pipe"):
-                return {"reason": f"not a video: FFmpeg takes it for {kind}"}
-            frames, size = 0, (stream.width, stream.height)
-            for frame in container.decode(stream):
-                frames += 1
-                if frames == 1 and frame.rotation % 180:  # of a telephone held upright
-                    size = size[::-1]
-            found = {
-                "num_frames": frames,
-                "width_px": size[0],
-                "height_px": size[1],
-                "fps": float(stream.average_rate or 0),
-            }
-            own = (
-                float(stream.duration * stream.time_base) if stream.duration else 0
-            )  # the sound may be longer
-            expected = (own or (container.duration or 0) / av.time_base) * found["fps"]
-    except (av.FFmpegError, ValueError) as error:
-        return {
-            "reason": f"not a readable video: {error.strerror if hasattr(error, 'strerror') else error}"
-        }
-    if frames == 0:
+        why_not = why_not_decodable(path)
+        if why_not:
+            return {"reason": why_not}
+        with open_video(path) as container:
+            return _probe_container(path, container)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        return {"reason": f"not a readable video: {getattr(error, 'strerror', None) or error}"}
+
+
+def _probe_container(path: str, container) -> dict:
+    track = moving_track(container)
+    kind = container.format.name
+    if track is None:
+        return {"reason": "the file holds no video stream"}
+    if kind in NO_VIDEO_FORMATS or kind.endswith("_pipe"):
+        return {"reason": f"not a video: FFmpeg takes it for {kind}"}
+    num_frames = 0
+    num_scaled = 0
+    last_time = None
+    rotation = 0
+    decoding = DecodingInOrder(container, track)
+    for frame in decoding:
+        rotation = frame.rotation if num_frames == 0 else rotation
+        num_frames += 1
+        num_scaled += (frame.width, frame.height) != decoding.size
+        last_time = frame.pts if frame.pts is not None else last_time
+    if num_frames == 0:
         return {"reason": "no frame decodes"}
-    missing_bytes = _riff_bytes_missing(path)
-    if missing_bytes:
-        return {
-            **found,
-            "reason": f"truncated: {missing_bytes} bytes are missing, {frames} frames decode",
-        }
-    if kind in EXACT_DURATION_FORMATS and frames < 0.9 * expected - 2:
-        return {**found, "reason": f"truncated: {frames} of about {expected:.0f} frames decode"}
-    return found
+    width_px, height_px = decoding.size
+    if rotation % 180:  # of a telephone held upright
+        width_px, height_px = height_px, width_px
+    found = {
+        "num_frames": num_frames,
+        "width_px": width_px,
+        "height_px": height_px,
+        "fps": float(track.average_rate or 0),
+    }
+    num_missing = bytes_missing(path, kind)
+    if num_missing:
+        cut = f"truncated: {num_missing} bytes are missing, {num_frames} frames decode"
+        return {**found, "reason": cut}
+    if decoding.ended_early or ends_before_its_duration(container, track, num_frames, last_time):
+        return {**found, "reason": f"truncated: {num_frames} frames decode, then the file ends"}
+    if decoding.num_broken and num_frames < USABLE_SHARE * (num_frames + decoding.num_broken):
+        reason = f"damaged: {num_frames} frames decode, {decoding.num_broken} packets do not"
+        return {**found, "reason": reason}
+    note = _note(decoding, num_frames, num_scaled)
+    return {**found, "note": note} if note else found
+
+
+def _note(decoding: DecodingInOrder, num_frames: int, num_scaled: int) -> str:
+    """Return what a reader of the results should know about a file that is used."""
+    remarks = []
+    if decoding.num_broken:
+        remarks.append(
+            f"{decoding.num_broken} packets do not decode, the {num_frames} frames that do are used"
+        )
+    if num_scaled:
+        width_px, height_px = decoding.size
+        remarks.append(
+            f"{num_scaled} frames have another size than the first and are scaled to its "
+            f"{width_px}x{height_px}"
+        )
+    return "; ".join(remarks)
 
 
 def numbered_pictures(folder: Path) -> list[Path]:
@@ -237,22 +294,14 @@ def _probe_pictures(folder: Path) -> dict:
             return {"reason": f"{path.name} is not a readable picture"}
         if picture.shape != (size := size or picture.shape):
             return {
-                "reason": f"{path.name} is {picture.shape[1]}x{picture.shape[0]}, the pictures before it {size[1]}x{size[0]}"
+                "reason": f"{path.name} is {picture.shape[1]}x{picture.shape[0]}, "
+                f"the pictures before it {size[1]}x{size[0]}"
             }
     return {
         "num_frames": len(pictures),
         "width_px": picture.shape[1],
         "height_px": picture.shape[0],
     }
-
-
-def _riff_bytes_missing(path: str) -> int:
-    """How much shorter an AVI file is than its header says; decoders are silent about a cut-off end."""
-    with open(path, "rb") as file:
-        head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"AVI ":
-        return 0
-    return max(0, int.from_bytes(head[4:8], "little") + 8 - Path(path).stat().st_size)
 
 
 def _write(path: str | os.PathLike, manifest: Manifest, gone: Collection[str] = ()) -> None:

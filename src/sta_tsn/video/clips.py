@@ -88,7 +88,7 @@ class ClipDataset(Dataset):
                 record.num_frames - 1,
                 [0, self.pair_distance][: 1 + bool(self.pair_distance)],
             )
-            return VideoReader(record.path).read(
+            return VideoReader(record.path, record.num_frames).read(
                 [min(index + offset, last) for index in indices for offset in offsets]
             )
         return read_flow(self.flow.path(record), indices, self.sampler.stack_length)

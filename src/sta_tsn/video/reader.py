@@ -1,40 +1,61 @@
-"""Frames of one video by index. decord where it has wheels, PyAV elsewhere; both imported on first use."""
+"""Frames of one video by index, exact: PyAV, by presentation time. Imported on first use."""
 
 from collections.abc import Iterator, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from sta_tsn.datasets.decoding import (
+    DecodingInOrder,
+    as_picture,
+    moving_track,
+    open_video,
+    why_not_decodable,
+)
 from sta_tsn.datasets.manifest import numbered_pictures, probe
 from sta_tsn.errors import VideoReadError
 
+# Containers that store a presentation time for every frame and mark the key frames.
+TIMED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+DENSE = 4  # one of so many frames is wanted: looking for key frames saves nothing
+SAVED_BY_JUMPS = 0.6  # of the frames that decoding in order costs; else jumping does not pay
+
 
 class VideoReader:
-    """Opens nothing until asked, and keeps nothing open: decord's readers leak and do not survive a fork.
+    """Open nothing until asked, and keep nothing open, so that readers survive a fork.
+
+    Frame i is the i-th one that a player shows when the track (the first that is no cover picture)
+    is decoded in order. Where few frames of a long file are wanted, the reader jumps to the key
+    frame before each and decodes on until the presentation time is the wanted one. It does so
+    only where each counted frame has a packet with a time of its own; whatever does not fit sends
+    it back to decoding in order.
 
     Args:
-        path: a video file in any container and codec that FFmpeg knows, or a folder of numbered pictures.
-
-    `len(reader)` counts the frames that decode (container headers lie) by decoding the file once; a dataset
-    has that number from its manifest.
+        path: a video file in any container and codec that FFmpeg knows, or a folder of numbered
+            pictures.
+        num_frames: frames that decode, as the manifest has counted. None: frames are read in
+            order, and `len(reader)` decodes the file once (container headers lie).
 
     Raises:
         VideoReadError: naming the path and the reason, from `len` and `read`.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, num_frames: int | None = None):
         self.path = str(path)
+        self.num_frames = num_frames
 
     def __len__(self) -> int:
+        if self.num_frames:
+            return self.num_frames
         if not self._probed.get("num_frames"):
             raise VideoReadError(self.path, self._probed["reason"])
         return self._probed["num_frames"]
 
     @property
     def fault(self) -> str:
-        """What is wrong with the file though frames decode: it is cut off, say. Empty where nothing is."""
-        return self._probed.get("reason", "")
+        """What is wrong with the file though frames decode: it is cut off, say. Else empty."""
+        return self._probed.get("reason") or self._probed.get("note", "")
 
     @cached_property
     def _probed(self) -> dict:
@@ -44,108 +65,176 @@ class VideoReader:
             raise VideoReadError(self.path, error.strerror) from error
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
-        """Frames `indices` (0-based, any order, repeats allowed) as uint8 (n, H, W, 3), RGB."""
+        """Return frames `indices` (0-based, any order, repeats allowed), uint8 (n, H, W, 3) RGB."""
         indices = [int(index) for index in indices]
         if not indices:
             raise ValueError("read() needs at least one frame index")
         if min(indices) < 0:
             raise ValueError(f"frame indices are 0-based and not negative: {min(indices)}")
-        wanted, order = np.unique(indices, return_inverse=True)
-        return self._read(wanted.tolist())[order]
+        ascending = sorted(set(indices))
+        pictures = dict(zip(ascending, self._read(ascending), strict=True))
+        return np.stack([pictures[index] for index in indices])
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Every frame in order, uint8 (H, W, 3) RGB, one in memory at a time."""
+        """Yield every frame in order, uint8 (H, W, 3) RGB, one in memory at a time."""
         if Path(self.path).is_dir():
-            yield from (
-                _read_pictures(self.path, [index])[0]
-                for index in range(len(numbered_pictures(Path(self.path))))
-            )
+            for index in range(len(numbered_pictures(Path(self.path)))):
+                yield _read_pictures(self.path, [index])[0]
             return
+        for frame, size in self._decoded():
+            yield as_picture(frame, size)
+
+    def _read(self, ascending: list[int]) -> Sequence[np.ndarray]:
+        if Path(self.path).is_dir():
+            return _read_pictures(self.path, ascending)
+        if self.num_frames and ascending[-1] >= DENSE * len(ascending):
+            pictures = self._read_by_jumps(ascending)
+            if pictures is not None:
+                return pictures
+        return self._read_in_order(ascending)
+
+    def _read_in_order(self, ascending: list[int]) -> list[np.ndarray]:
+        pictures = []
+        wanted = set(ascending)
+        num_seen = 0
+        for frame, size in self._decoded():
+            if num_seen in wanted:
+                pictures.append(as_picture(frame, size))
+            if num_seen == ascending[-1]:
+                return pictures
+            num_seen += 1
+        raise _too_short(self.path, ascending[-1], num_seen)
+
+    def _decoded(self) -> Iterator[tuple]:
+        """Yield (frame, size of the first frame) in order."""
         import av
 
         try:
-            with av.open(self.path) as container:
-                for frame in container.decode(video=0):
-                    yield _upright(frame)
-        except (av.FFmpegError, ValueError, IndexError) as error:
-            raise VideoReadError(self.path, f"PyAV cannot decode it: {error}") from error
+            self._check_path()
+            with open_video(self.path) as container:
+                track = moving_track(container)
+                if track is None:
+                    raise VideoReadError(self.path, "the file holds no video stream")
+                decoding = DecodingInOrder(container, track)
+                for frame in decoding:
+                    yield frame, decoding.size
+        except (av.FFmpegError, OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise VideoReadError(self.path, f"PyAV cannot decode it: {why}") from error
 
-    def _read(self, ascending: list[int]) -> np.ndarray:
-        if Path(self.path).is_dir():
-            return _read_pictures(self.path, ascending)
-        if _has_decord() and _seeks_are_exact(self.path):
-            try:
-                return _read_decord(self.path, ascending)
-            except VideoReadError:
-                pass  # PyAV reads some files that decord does not; frame counts are PyAV's
-        return _read_pyav(self.path, ascending)
+    def _check_path(self) -> None:
+        why_not = why_not_decodable(self.path)
+        if why_not:
+            raise VideoReadError(self.path, why_not)
+
+    def _read_by_jumps(self, ascending: list[int]) -> list[np.ndarray] | None:
+        """Return the frames, or None where jumps do not pay or anything is in doubt."""
+        import av
+
+        try:
+            self._check_path()
+            with open_video(self.path) as container:
+                track = moving_track(container)
+                if track is None or container.format.name not in TIMED_FORMATS:
+                    return None
+                times = _PresentationTimes(container, track)
+                if not times.are_of(self.num_frames) or not times.jumps_pay(ascending):
+                    return None
+                return _jump(container, track, times, ascending)
+        except (av.FFmpegError, OSError, ValueError, _InDoubtError):
+            return None  # reading in order names the fault, if there is one
 
 
-@cache
-def _has_decord() -> bool:
-    try:
-        import decord  # noqa: F401
-    except (ImportError, OSError):  # no wheel for this platform; or its libraries do not load
-        return False
-    return True
+class _InDoubtError(Exception):
+    """A jump did not land where it should have."""
 
 
-def _seeks_are_exact(path: str) -> bool:
-    """Whether decord's jumps land on the right frame.
+class _PresentationTimes:
+    """Know when each frame is shown and where decoding may begin, from packets, undecoded.
 
-    They do not where the container stores no presentation times and the codec reorders frames. Measured: 30
-    spread frames of each HMDB51 clip (XviD with B-frames in AVI) and of an MPEG-1 clip, 3 to 30 of them wrong;
-    none wrong in JHMDB, in UCF101 or in mp4, mkv and webm files.
+    Args:
+        container: at its start; it is read to its end.
+        track: whose packets.
     """
-    import av
 
-    try:
-        with av.open(path) as container:
-            timeless = container.format.name in ("avi", "mpeg", "mpegts")
-            return not (
-                timeless
-                and container.streams.video
-                and container.streams.video[0].codec_context.has_b_frames
-            )
-    except (av.FFmpegError, ValueError) as error:
-        raise VideoReadError(path, f"FFmpeg cannot open it: {error}") from error
+    def __init__(self, container, track):
+        shown = []
+        keys = []
+        self.complete = True
+        for packet in container.demux(track):
+            if not packet.size:
+                continue
+            if packet.pts is None or packet.is_corrupt:
+                self.complete = False
+                return
+            if packet.is_keyframe:
+                keys.append(packet.pts)
+            if not packet.is_discard:
+                shown.append(packet.pts)
+        self.shown = np.unique(np.array(shown, np.int64))
+        self.keys = np.unique(np.array(keys, np.int64))
 
+    def are_of(self, num_frames: int) -> bool:
+        """Return whether every frame that decodes has a time of its own, and there is no other."""
+        return self.complete and len(self.shown) == num_frames
 
-def _read_decord(path: str, indices: list[int]) -> np.ndarray:
-    import decord
+    def key_before(self, time: int) -> int:
+        """Return the time of the last key frame that is not after `time`."""
+        position = np.searchsorted(self.keys, time, side="right") - 1
+        if position < 0:
+            raise _InDoubtError
+        return int(self.keys[position])
 
-    try:
-        reader = decord.VideoReader(path, num_threads=1)
-        if indices[-1] >= len(reader):
-            raise _too_short(path, indices[-1], len(reader))
-        return reader.get_batch(indices).asnumpy()
-    except (RuntimeError, decord.DECORDError) as error:
-        raise VideoReadError(
-            path, f"decord cannot decode it: {str(error).strip().splitlines()[-1]}"
-        ) from error
-
-
-def _read_pyav(path: str, indices: list[int]) -> np.ndarray:
-    import av
-
-    frames, wanted, number = [], set(indices), -1
-    try:
-        with av.open(path) as container:
-            if not container.streams.video:
-                raise VideoReadError(path, "the file holds no video stream")
-            for number, frame in enumerate(container.decode(video=0)):
-                if number in wanted:
-                    frames.append(_upright(frame))
-                if number == indices[-1]:
-                    return np.stack(frames)
-    except (av.FFmpegError, ValueError) as error:
-        raise VideoReadError(path, f"PyAV cannot decode it: {error}") from error
-    raise _too_short(path, indices[-1], number + 1)
+    def jumps_pay(self, ascending: list[int]) -> bool:
+        """Return whether jumps decode clearly fewer frames than reading in order does."""
+        if ascending[-1] >= len(self.shown):
+            return False
+        num_decoded = 0
+        last = -1
+        for index in ascending:
+            key = self.key_before(int(self.shown[index]))
+            first = int(np.searchsorted(self.shown, key))
+            num_decoded += index - max(first - 1, last)
+            last = index
+        return num_decoded < SAVED_BY_JUMPS * (ascending[-1] + 1)
 
 
-def _upright(frame) -> np.ndarray:
-    """As a player shows it: telephones store how they were held. decord turns frames by itself."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+def _jump(container, track, times: _PresentationTimes, ascending: list[int]) -> list[np.ndarray]:
+    size = (track.width, track.height)
+    pictures = []
+    reached = None  # time of the last frame that was decoded
+    for index in ascending:
+        time = int(times.shown[index])
+        key = times.key_before(time)
+        if reached is None or key > reached:
+            frames = _from_key_frame(container, track, key)
+        frame = _at_time(frames, time)
+        if (frame.width, frame.height) != size:
+            raise _InDoubtError
+        pictures.append(as_picture(frame, size))
+        reached = time
+    return pictures
+
+
+def _from_key_frame(container, track, key: int) -> Iterator:
+    container.seek(key, stream=track)
+    landed = False
+    for packet in container.demux(track):
+        if packet.size and not landed:
+            # A later key frame would give frames before it that lack what they refer to.
+            if not packet.is_keyframe or packet.pts is None or packet.pts > key:
+                raise _InDoubtError
+            landed = True
+        yield from packet.decode()
+
+
+def _at_time(frames: Iterator, time: int):
+    for frame in frames:
+        if frame.pts is None or frame.is_corrupt or frame.pts > time:
+            raise _InDoubtError
+        if frame.pts == time:
+            return frame
+    raise _InDoubtError
 
 
 def _read_pictures(path: str, indices: list[int]) -> np.ndarray:
@@ -164,5 +253,6 @@ def _read_pictures(path: str, indices: list[int]) -> np.ndarray:
 def _too_short(path: str, index: int, num_frames: int) -> VideoReadError:
     return VideoReadError(
         path,
-        f"frame {index} was asked for, {num_frames} decode; if the file changed, delete its manifest.csv to count again",
+        f"frame {index} was asked for, {num_frames} decode; if the file changed, delete its "
+        "manifest.csv to count again",
     )
