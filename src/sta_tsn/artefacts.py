@@ -5,6 +5,8 @@ import json
 import os
 import secrets
 import subprocess
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -93,3 +95,36 @@ def provenance() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         commit = "unknown"
     return {"commit": commit, **{name: version(name) for name in packages}}
+
+
+def check_checkpoint(path: str | os.PathLike) -> None:
+    """Read a checkpoint through once and compare its parts with the checksums that it holds.
+
+    Raises:
+        UserError: it is no checkpoint, cut off, or has changed since it was written.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint.") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+        damaged = str(error)
+    if damaged is not None:
+        raise UserError(
+            f"{path} is damaged ({damaged}). Delete it, and the command that wrote it trains anew."
+        )
+
+
+def load_checkpoint(path: str | os.PathLike, mmap: bool = False) -> dict:
+    """Return the content of a checkpoint, on the CPU, after `check_checkpoint`; runs no code of it."""
+    import pickle
+
+    import torch
+
+    check_checkpoint(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} is no checkpoint that can be read ({reason}).") from error

@@ -86,6 +86,17 @@ def test_what_no_classifier_can_judge_counts_as_true():
     assert judge_frames(features, one_hot(shown, 3), ["one"] * 30).all()
 
 
+def test_sampled_frames_are_spread_over_each_video():
+    """However few of a video are taken: the action in its middle is not passed over."""
+    features = torch.arange(30.0).expand(400, 30).reshape(400, 3, 10, 1)
+    for each in (1, 2, 3):
+        sample, videos = sampled_frames(features, 400 * each)
+        assert torch.equal(videos, torch.arange(400).repeat_interleave(each))
+        in_the_middle = ((sample >= 10) & (sample < 20)).float().mean()
+        assert 0.23 < in_the_middle < 0.43
+    assert torch.equal(sampled_frames(features, 400 * 30)[0], features.reshape(-1, 1))
+
+
 def test_judging_a_part_of_the_frames_finds_the_same():
     """Of each video some frames, or of many videos some videos."""
     generator = torch.Generator().manual_seed(0)

@@ -1,11 +1,14 @@
 import pytest
 import torch
+from pytorch_lightning import Trainer
 from torch import nn
 
+from sta_tsn.artefacts import load_checkpoint
 from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.tasks import MotionBackbone, SpatialAttentionBackbone, TemporalAttentionTSN
-from sta_tsn.tasks.backbone import tsn_parameter_groups
+from sta_tsn.tasks.backbone import batch_norms, tsn_parameter_groups
 from sta_tsn.training.stage import score_table, warn_of_frozen_noise
+from sta_tsn.training.step_monitor import StepMonitor
 
 CLASSES = ["a", "b", "c"]
 
@@ -75,6 +78,50 @@ def test_parameter_groups_are_tsns(task):
                 (0.1, 0.0) if parameter.ndim == 1 else (0.1, 5e-4)
             )  # the one trained batch norm, or a kernel
             assert settings[id(parameter)] == pytest.approx(expected), name
+
+
+def test_synchronised_batch_normalisation_stays_partial(task):
+    task.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(task.model)
+    task.on_train_epoch_start()
+    norms = batch_norms(task.model.encoder.cnn)
+    assert len(norms) > 1
+    assert [norm.training for norm in norms] == [True] + [False] * (len(norms) - 1)
+
+
+def test_layer_norms_do_not_decay(task):
+    task.model.head = torch.nn.Sequential(torch.nn.LayerNorm(4), torch.nn.Linear(4, 2))
+    groups = tsn_parameter_groups(task.model, 0.1, {"first": 1, "head": 1}, 5e-4)
+    found = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    norm, linear = task.model.head
+    assert found[id(norm.weight)] == (0.1, 0.0)
+    assert found[id(norm.bias)] == (0.1, 0.0)
+    assert found[id(linear.bias)] == (0.2, 0.0)
+
+
+def test_a_cosine_needs_a_last_epoch(task):
+    task.lr_milestones = None
+    task.trainer = Trainer(max_epochs=-1, accelerator="cpu", logger=False)
+    with pytest.raises(ConfigError, match="max_epochs=-1"):
+        task.configure_optimizers()
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_told(tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {"weight": torch.rand(5000)}}, path)
+    assert load_checkpoint(path)["state_dict"]["weight"].shape == (5000,)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"last\.ckpt is damaged"):
+        load_checkpoint(path)
+
+
+def test_a_requeued_run_starts_in_the_middle_of_an_epoch(task):
+    """Lightning calls no `on_train_epoch_start` then."""
+    monitor = StepMonitor()
+    monitor.on_train_start(Trainer(accelerator="cpu", logger=False), task)
+    monitor.on_train_batch_start(None, task, {}, 3)
+    assert monitor._waited >= 0
 
 
 def test_a_stage_one_checkpoint_describes_the_network_not_its_source(task):

@@ -24,6 +24,7 @@ L2_PENALTY = 1e-3
 MAX_ITERATIONS = 60
 MAX_FITTED_FRAMES = 100_000  # 0.4 GB of 2,048 features in fp16, 1.5 GB while they are fitted
 JUDGEMENT_FILE = "judgement.safetensors"
+DEAD_SHARE = 0.01  # of frames judged false, under which the regularization is as good as absent
 
 
 def fit_frame_classifiers(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +75,7 @@ def judge_frames(
         features: (N, T, D) of each of V training videos; each is asked for twice, so they need not be in memory.
         labels: (V, K), 1 for the classes of each video.
         groups: source of each video; one group is in one fold.
-        max_fitted: frames that the classifiers of all folds are fitted on; beyond, evenly spaced ones of each video.
+        max_fitted: frames that the classifiers of all folds are fitted on; beyond, some of each video.
     """
     names, group_of_video = np.unique(groups, return_inverse=True)
     fold_of_group = np.random.default_rng(0).permutation(len(names)) % min(NUM_FOLDS, len(names))
@@ -95,23 +96,25 @@ def judge_frames(
 
 
 def sampled_frames(features: Sequence[Tensor], count: int) -> tuple[Tensor, Tensor]:
-    """At most `count` frames, as many of each video, evenly spaced; of too many videos a random part.
+    """At most `count` frames, as many of each video, spread over it at random; of too many videos a part.
 
     Returns:
         features (M, D) and the index (M,) of each one's video.
     """
-    num_videos, num_frames = len(features), features[0].shape[:2].numel()
+    num_videos = len(features)
+    num_frames = features[0].shape[:2].numel()
     each = min(num_frames, max(1, count // num_videos))
-    chosen = torch.linspace(0, num_frames - 1, each).round().long()
+    generator = torch.Generator().manual_seed(0)
     videos = torch.arange(num_videos)
     if num_videos > count:
-        videos = (
-            torch.randperm(num_videos, generator=torch.Generator().manual_seed(0))[:count]
-            .sort()
-            .values
-        )
-    sample = torch.cat([features[video].flatten(0, 1)[chosen].cpu() for video in videos.tolist()])
-    return sample, videos.repeat_interleave(each)
+        videos = torch.randperm(num_videos, generator=generator)[:count].sort().values
+    sample = []
+    for video in videos.tolist():
+        # One frame from each of `each` equal parts, anywhere in it: no place of a video is left out.
+        places = torch.arange(each) + torch.rand(each, generator=generator)
+        chosen = (places * num_frames / each).long().clamp(max=num_frames - 1)
+        sample.append(features[video].flatten(0, 1)[chosen].cpu())
+    return torch.cat(sample), videos.repeat_interleave(each)
 
 
 def _judge(
@@ -151,9 +154,14 @@ def judge_videos(store: FeatureStore, device: torch.device) -> None:
     relevant = judge_frames(
         _StoredFeatures(store, videos), labels, [video["group"] for video in videos]
     )
-    print(
-        f"Judged false: {(~relevant).float().mean():.1%} of {relevant.numel()} frames", flush=True
-    )
+    share = float((~relevant).float().mean())
+    print(f"Judged false: {share:.1%} of {relevant.numel()} frames", flush=True)
+    if share < DEAD_SHARE:
+        print(
+            "So few that l_MSE (Eq 12) does next to nothing: the backbone learned these very videos. "
+            "Only features of a backbone that did not see them would judge more strictly.",
+            flush=True,
+        )
     with atomic(path) as temporary:
         save_file({"relevant": relevant}, temporary)
 
@@ -161,3 +169,10 @@ def judge_videos(store: FeatureStore, device: torch.device) -> None:
 def read_judgement(store: FeatureStore) -> Tensor:
     """bool (V, N, T) in the order of the store's training videos."""
     return store.regrouped(load_file(store.folder / JUDGEMENT_FILE)["relevant"], axis=1)
+
+
+def share_judged_false(store: FeatureStore) -> float | None:
+    """Return the share (0 to 1) of the training frames judged false; None where nothing is judged."""
+    if not (store.folder / JUDGEMENT_FILE).exists():
+        return None
+    return float((~read_judgement(store)).float().mean())

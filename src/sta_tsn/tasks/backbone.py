@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from timm.models import group_parameters
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sta_tsn.errors import ConfigError
 from sta_tsn.models import TSN, SMNet
@@ -113,6 +114,11 @@ class FrameRecognition(ActionRecognition):
             else torch.optim.AdamW(groups)
         )
         if self.lr_milestones is None:
+            if (self.trainer.max_epochs or 0) < 1:
+                raise ConfigError(
+                    f"trainer.max_epochs={self.trainer.max_epochs}: a cosine needs a last epoch. "
+                    "Give a number of epochs, or model.lr_milestones."
+                )
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
                 optimizer, self.trainer.max_epochs
             )
@@ -201,8 +207,9 @@ def sized(backbone: str | dict, input_px: int | None = None, **_) -> dict:
     return {"input_px": input_px, **({"name": backbone} if isinstance(backbone, str) else backbone)}
 
 
-def batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
-    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """Return all batch normalisations, also those that `sync_batchnorm` has made of them."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
 def new_parameters(model: nn.Module) -> set[int]:
@@ -228,7 +235,7 @@ def freeze(model: nn.Module, trained_batch_norms: str, share: float) -> None:
 def tsn_parameter_groups(
     model: nn.Module, lr: float, scales: dict[str, float], weight_decay: float
 ) -> list[dict]:
-    """SGD groups: {first convolution, backbone, head} x {weights, biases at 2 lr without decay}, batch norms without decay.
+    """SGD groups: {first convolution, backbone, head} x {weights, biases at 2 lr}; decay where >= 2 dimensions.
 
     Args:
         scales: of the rate, for `first` and `head`.
@@ -241,12 +248,11 @@ def tsn_parameter_groups(
         for convolution in model.encoder.cnn.first_convolutions
         for parameter in convolution.parameters()
     }
-    norms = {
-        id(p)
-        for module in model.modules()
-        if isinstance(module, nn.BatchNorm2d)
-        for p in module.parameters()
-    }
+    norms = set()
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter) and weight.ndim <= 1:  # of whatever kind
+            norms |= {id(parameter) for parameter in module.parameters(recurse=False)}
     groups: dict[tuple, list] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -259,7 +265,7 @@ def tsn_parameter_groups(
             else scales["head"]
         )
         bias = name.endswith("bias") and id(parameter) not in norms
-        decay = 0.0 if bias or id(parameter) in norms else weight_decay
+        decay = 0.0 if parameter.ndim <= 1 else weight_decay
         groups.setdefault((2 * rate if bias else rate, decay), []).append(parameter)
     return [
         {"params": params, "lr": rate, "weight_decay": decay}

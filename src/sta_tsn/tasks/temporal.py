@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 
+from sta_tsn.artefacts import load_checkpoint
 from sta_tsn.errors import ConfigError
 from sta_tsn.models import STATSN, temporal_attention_regularization
 from sta_tsn.tasks.recognition import ActionRecognition, classification_loss
@@ -54,11 +55,7 @@ class TemporalAttentionTSN(ActionRecognition):
     ):
         if (backbone_checkpoint is None) == (network is None):
             raise ValueError("give backbone_checkpoint (to train) or network (to load), not both")
-        state = (
-            torch.load(backbone_checkpoint, map_location="cpu", weights_only=True)
-            if backbone_checkpoint
-            else None
-        )
+        state = load_checkpoint(backbone_checkpoint) if backbone_checkpoint else None
         network = network or _network_of(state["hyper_parameters"])
         super().__init__(STATSN(hidden_dim=hidden_dim, dropout=dropout, **network), classes)
         if state:

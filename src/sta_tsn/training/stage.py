@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Trainer
 
-from sta_tsn.artefacts import file_fingerprint
+from sta_tsn.artefacts import check_checkpoint, file_fingerprint, load_checkpoint
 from sta_tsn.configuration import check_arguments
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.features import FeatureDataModule, extract_features
 from sta_tsn.features.feature_store import PARTS, FeatureStore
+from sta_tsn.features.frame_judgement import share_judged_false
 from sta_tsn.runs.folder import (
     RunFolder,
     agent_trial,
@@ -92,6 +93,8 @@ def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
         trainer.test(task, datamodule=tested_data, verbose=False)
     if trainer.is_global_zero:
         made_by = {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about}
+        if isinstance(data, FeatureDataModule):
+            made_by["share_judged_false"] = share_judged_false(data.store)
         table = replace(
             score_table(task, tested_data.test_videos, {**tested_data.protocol, **made_by}),
             validation=validation,
@@ -177,7 +180,7 @@ def plain_user_errors() -> Iterator[None]:
 
 def load_tested(task, data, folder: RunFolder) -> None:
     """The weights that are tested, on data like that which they learned from (flow: see `VideoDataModule.load_state_dict`)."""
-    checkpoint = torch.load(folder.tested_checkpoint, map_location="cpu", weights_only=True)
+    checkpoint = load_checkpoint(folder.tested_checkpoint)
     task.load_state_dict(checkpoint["state_dict"])
     data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
 
@@ -209,6 +212,8 @@ def with_run_dir(arguments: list[str]) -> list[str]:
 def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
     """Train to the end, from the last checkpoint where there is one."""
     resume = str(folder.last) if folder.last.exists() else None
+    if resume:
+        check_checkpoint(resume)
     if resume and trainer.is_global_zero:
         print(f"Going on from {resume}", flush=True)
     try:

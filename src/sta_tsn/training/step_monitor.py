@@ -19,6 +19,8 @@ class StepMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._recent: deque[tuple[float, float, int]] = deque(maxlen=trainer.log_every_n_steps)
+        # A run that goes on in the middle of an epoch (SLURM's requeue) starts no epoch.
+        self._free_since = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._free_since = time.monotonic()
