@@ -11,7 +11,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from sta_tsn.artefacts import read_json
+from sta_tsn.artefacts import read_json, write_json
 from sta_tsn.errors import UserError
 from sta_tsn.report.comparison import (
     accuracy_table,
@@ -21,6 +21,7 @@ from sta_tsn.report.comparison import (
 )
 from sta_tsn.runs.layout import ATTENTION_FILE
 from sta_tsn.runs.run_tables import Runs
+from sta_tsn.sweeps.sweep_report import AXES_FILE
 from sta_tsn.sweeps.trials import progress_figure, read_trials, sweep_folders, trials_figure
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
@@ -176,3 +177,11 @@ def test_sweeps_tables(tmp_path):
         (folder / "trials.csv").write_text(damaged)
         with pytest.raises(UserError, match="not a table of trials"):
             read_trials(folder)
+
+
+def test_a_rate_that_was_sampled_on_a_logarithmic_scale_is_drawn_on_one(tmp_path):
+    narrow = TRIALS.replace("3,1.0", "3,0.05")
+    (tmp_path / "trials.csv").write_text(narrow)
+    assert trials_figure(read_trials(tmp_path)).axes[0].get_xscale() == "linear"
+    write_json(tmp_path / AXES_FILE, {"log_scaled": ["model.lr"]})
+    assert trials_figure(read_trials(tmp_path)).axes[0].get_xscale() == "log"

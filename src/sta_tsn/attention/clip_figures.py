@@ -56,7 +56,10 @@ def player(frames: np.ndarray, title: str) -> str:
         write_video(path, small, codec="libx264")
         content = base64.b64encode(path.read_bytes()).decode()
     return (
-        f'<figure style="display:inline-block;margin:4px;width:{width}px"><video width="{width}" height="{HEIGHT_PX}" autoplay loop muted '
-        f'controls src="data:video/mp4;base64,{content}"></video><figcaption style="font-size:80%">{html.escape(title)}, '
+        # names of videos have no spaces: without a break anywhere they run over their neighbour's
+        f'<figure style="display:inline-block;vertical-align:top;margin:4px;width:{width}px">'
+        f'<video width="{width}" height="{HEIGHT_PX}" autoplay loop muted controls '
+        f'src="data:video/mp4;base64,{content}"></video>'
+        f'<figcaption style="font-size:80%;overflow-wrap:anywhere">{html.escape(title)}, '
         f"{len(frames)} frames at {FPS} a second</figcaption></figure>"
     )

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sta_tsn.artefacts import atomic, save_figure
+from sta_tsn.artefacts import atomic, save_figure, write_json
 from sta_tsn.evaluation.charts import plt
 
+AXES_FILE = "axes.json"  # which parameters were drawn on a logarithmic scale
 STATES = (
     "finished",
     "stopped",
@@ -31,6 +32,7 @@ def report_sweep(
     table = trials_table(trials, metric, sign)
     with atomic(folder / "trials.csv") as path:
         table.to_csv(path)
+    write_json(folder / AXES_FILE, {"log_scaled": log_scaled})
     searched = [name for name in trials[0]["parameters"] if table[name].astype(str).nunique() > 1]
     print_trials(
         table, [*searched, metric], f"{folder.name}: {metric} of the last validation, best first"

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sta_tsn.artefacts import read_json
 from sta_tsn.errors import UserError
 from sta_tsn.runs.wandb_runs import read_sweep
-from sta_tsn.sweeps.sweep_report import trials_table
+from sta_tsn.sweeps.sweep_report import AXES_FILE, trials_table
 
 WANDB_SWEEP = re.compile(r"[\w.-]+/[\w.-]+/[\w.-]+")
 NEITHER = (
@@ -21,11 +22,19 @@ NEITHER = (
 
 
 class Trials(NamedTuple):
-    """table: one line a trial, best first. parameters: its columns that differ between trials. metric: the column they are judged by."""
+    """Hold the trials of one sweep.
+
+    Attributes:
+        table: one line a trial, best first.
+        parameters: its columns that differ between trials.
+        metric: the column they are judged by.
+        log_scaled: parameters that were drawn on a logarithmic scale, where the sweep's folder says so.
+    """
 
     table: pd.DataFrame
     parameters: list[str]
     metric: str
+    log_scaled: tuple[str, ...] = ()
 
 
 def sweep_folders(runs: str | Path) -> list[Path]:
@@ -71,7 +80,13 @@ def read_trials(source: str | Path) -> Trials:
         raise UserError(
             f"{file} is not a table of trials ({error}). Delete it; the same make sweep writes it again."
         ) from error
-    return Trials(table, _searched(table, parameters), metric)
+    return Trials(table, _searched(table, parameters), metric, _log_scaled(Path(source)))
+
+
+def _log_scaled(folder: Path) -> tuple[str, ...]:
+    """Return what the sweep noted; nothing for a sweep of an older version, which noted none."""
+    noted = read_json(folder / AXES_FILE)
+    return tuple(noted.get("log_scaled", ()))
 
 
 def _searched(table: pd.DataFrame, parameters: list[str]) -> list[str]:
@@ -80,7 +95,7 @@ def _searched(table: pd.DataFrame, parameters: list[str]) -> list[str]:
 
 def trials_figure(trials: Trials) -> Figure:
     """The metric against each parameter that was searched, one point a trial; hollow where it did not finish."""
-    table, parameters, metric = trials
+    table, parameters, metric, log_scaled = trials
     figure = Figure(figsize=(3.6 * max(1, len(parameters)), 3.6), layout="constrained")
     for name, axes in zip(
         parameters,
@@ -98,7 +113,8 @@ def trials_figure(trials: Trials) -> Figure:
             edgecolors="#4477aa",
             label="not finished",
         )
-        if numeric and values.min() > 0 and values.max() / values.min() > 20:
+        positive = numeric and values.min() > 0
+        if positive and (name in log_scaled or values.max() / values.min() > 20):
             axes.set_xscale("log")
         axes.set_xlabel(name)
         axes.grid(alpha=0.3)
@@ -108,7 +124,8 @@ def trials_figure(trials: Trials) -> Figure:
 
 def progress_figure(trials: Trials) -> Figure:
     """The metric of every trial in the order they were started, and the best so far."""
-    table, _, metric = trials
+    table = trials.table
+    metric = trials.metric
     done = table.dropna(subset=metric).sort_values("trial")
     best = done[metric].cummin() if _smaller_is_better(table, metric) else done[metric].cummax()
     figure = Figure(figsize=(6, 3.4), layout="constrained")
