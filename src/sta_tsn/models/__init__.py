@@ -4,7 +4,7 @@ Letters of the shape comments: B videos, N segments, T frames per segment, C cha
 map positions, D feature width, K classes.
 """
 
-from sta_tsn.models.cnn import CNN
+from sta_tsn.models.backbone import CNN, Backbone
 from sta_tsn.models.smnet import SMNet
 from sta_tsn.models.spatial_attention import SpatialAttention, SpatialPyramidPooling
 from sta_tsn.models.sta_lstm import (
@@ -24,6 +24,7 @@ __all__ = [
     "STIN",
     "TSN",
     "ActionOutput",
+    "Backbone",
     "FrameEncoder",
     "KeyFrameAttention",
     "SMNet",

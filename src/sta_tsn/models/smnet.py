@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sta_tsn.errors import ConfigError
-from sta_tsn.models.cnn import CNN, build_cnn
+from sta_tsn.models.backbone import Backbone, build_backbone
 from sta_tsn.models.tsn import FrameConsensus
 
 
@@ -95,7 +95,7 @@ class ClipEncoder(nn.Module):
         all_blocks: modules in every residual block; else in the first of each stage (four in all).
     """
 
-    def __init__(self, cnn: CNN, all_blocks: bool = False):
+    def __init__(self, cnn: Backbone, all_blocks: bool = False):
         super().__init__()
         self.cnn, self.feature_dim = cnn, cnn.num_features
         stages = [stage for name, stage in cnn.net.named_children() if name.startswith("layer")]
@@ -132,7 +132,7 @@ class SMNet(FrameConsensus):
 
     Args:
         num_classes: K.
-        backbone, weights, num_channels: see `build_cnn`; ResNets only.
+        backbone, weights, num_channels: see `build_backbone`; ResNets only.
         all_blocks: see `ClipEncoder`.
         dropout: before the fully connected layer.
 
@@ -150,5 +150,5 @@ class SMNet(FrameConsensus):
         dropout: float = 0.5,
         num_channels: int = 3,
     ):
-        encoder = ClipEncoder(build_cnn(backbone, weights, num_channels), all_blocks)
+        encoder = ClipEncoder(build_backbone(backbone, weights, num_channels), all_blocks)
         super().__init__(encoder, num_classes, dropout, all_blocks=all_blocks)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sta_tsn.models.cnn import build_cnn
+from sta_tsn.models.backbone import build_backbone
 from sta_tsn.models.tsn import FrameConsensus, FrameEncoder, class_scores
 
 
@@ -77,7 +77,7 @@ class STIN(FrameConsensus):
 
     Args:
         num_classes: K.
-        backbone, weights: see `build_cnn`.
+        backbone, weights: see `build_backbone`.
         dropout: before the fully connected layers.
         num_channels: of one frame or stack: 3 makes the spatial stream, any other the temporal one.
 
@@ -94,7 +94,7 @@ class STIN(FrameConsensus):
         dropout: float = 0.8,
         num_channels: int = 3,
     ):
-        cnn = build_cnn(backbone, weights, num_channels)
+        cnn = build_backbone(backbone, weights, num_channels)
         if cnn.num_channels == 3:
             injection = ApparentDifference(cnn.num_features)
             classified, seen = cnn.num_features + injection.hidden_dim, injection.hidden_dim

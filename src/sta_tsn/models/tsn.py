@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sta_tsn.models.cnn import CNN, build_cnn
+from sta_tsn.models.backbone import Backbone, build_backbone
 from sta_tsn.models.spatial_attention import SpatialAttention
 
 FRAMES_PER_CPU_PASS = (
@@ -34,7 +34,7 @@ class FrameEncoder(nn.Module):
     """
 
     def __init__(
-        self, cnn: CNN, attention: nn.Module | None = None, feature_dim: int | None = None
+        self, cnn: Backbone, attention: nn.Module | None = None, feature_dim: int | None = None
     ):
         super().__init__()
         self.cnn, self.attention = cnn, attention
@@ -116,7 +116,7 @@ class TSN(FrameConsensus):
 
     Args:
         num_classes: K.
-        backbone, weights, num_channels: see `build_cnn`.
+        backbone, weights, num_channels: see `build_backbone`.
         spatial_attention: Eq 3-7; plain global average pooling without it.
         pool_sizes, focus, pool_mode: see `SpatialAttention`.
         dropout: before the fully connected layer.
@@ -138,7 +138,7 @@ class TSN(FrameConsensus):
         dropout: float = 0.8,
         num_channels: int = 3,
     ):
-        cnn = build_cnn(backbone, weights, num_channels)
+        cnn = build_backbone(backbone, weights, num_channels)
         readings = {"pool_sizes": tuple(pool_sizes), "focus": focus, "pool_mode": pool_mode}
         attention = SpatialAttention(cnn.num_features, **readings) if spatial_attention else None
         settings = {"spatial_attention": spatial_attention, **readings}

@@ -226,7 +226,13 @@ def freeze(model: nn.Module, trained_batch_norms: str, share: float) -> None:
     if not 0 <= share <= 1:
         raise ConfigError(f"frozen_share={share}: a share of the backbone's layers, from 0 to 1.")
     net = model.encoder.cnn.net
-    layers = group_parameters(net, net.group_matcher(coarse=True)) if share else {}
+    try:
+        layers = group_parameters(net, net.group_matcher(coarse=True)) if share else {}
+    except (AttributeError, AssertionError) as error:
+        raise ConfigError(
+            f"frozen_share={share}: timm does not say what the layers of backbone "
+            f"{model.encoder.cnn.name!r} are; set frozen_share to 0."
+        ) from error
     for layer in range(int(share * len(layers))):
         for parameter in map(net.get_parameter, layers[layer]):
             parameter.requires_grad_(id(parameter) in new)
