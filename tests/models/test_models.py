@@ -15,7 +15,7 @@ from sta_tsn.models import (
     SpatialPyramidPooling,
     temporal_attention_regularization,
 )
-from sta_tsn.models.backbone import load_weights
+from sta_tsn.models.map_backbone import load_weights
 from sta_tsn.tasks import SpatialAttentionBackbone
 
 

@@ -4,7 +4,7 @@ Letters of the shape comments: B videos, N segments, T frames per segment, C cha
 map positions, D feature width, K classes.
 """
 
-from sta_tsn.models.backbone import CNN, Backbone
+from sta_tsn.models.map_backbone import CNN, Backbone
 from sta_tsn.models.smnet import SMNet
 from sta_tsn.models.spatial_attention import SpatialAttention, SpatialPyramidPooling
 from sta_tsn.models.sta_lstm import (

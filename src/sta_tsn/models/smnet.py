@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sta_tsn.errors import ConfigError
-from sta_tsn.models.backbone import Backbone, build_backbone
+from sta_tsn.models.map_backbone import Backbone, build_backbone
 from sta_tsn.models.tsn import FrameConsensus
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sta_tsn.models.backbone import build_backbone
+from sta_tsn.models.map_backbone import build_backbone
 from sta_tsn.models.tsn import FrameConsensus, FrameEncoder, class_scores
 
 

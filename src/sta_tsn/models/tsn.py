@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sta_tsn.models.backbone import Backbone, build_backbone
+from sta_tsn.models.map_backbone import Backbone, build_backbone
 from sta_tsn.models.spatial_attention import SpatialAttention
 
 FRAMES_PER_CPU_PASS = (

@@ -60,7 +60,7 @@ def check_names(options: TrainOptions) -> None:
     if not 0 <= options.seed < 2**32:
         raise ConfigError(f"SEED={options.seed}: from 0 to {2**32 - 1}.")
     if options.backbone:
-        from sta_tsn.models.backbone import check_backbone_name
+        from sta_tsn.models.map_backbone import check_backbone_name
 
         check_backbone_name(options.backbone)
     if (

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from sta_tsn.datasets import Folder, VideoRecord, build_manifest, prepare_split
 from sta_tsn.errors import UserError
-from sta_tsn.models.backbone import CNN
+from sta_tsn.models.map_backbone import CNN
 from sta_tsn.video import (
     ClipDataset,
     FlowStore,
