@@ -221,6 +221,15 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
         help="any timm CNN; else the recipe's, else resnet152 (tsn, smnet, stin: resnet50)",
     )
     parser.add_argument("--weights", help="imagenet, none, or a safetensors/pth file")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        nargs="+",
+        default=[],
+        metavar="model.NAME=VALUE",
+        help="arguments of constructors (model., data., trainer.) for every stage that takes them",
+    )
+    parser.add_argument("--workers", type=int, help="processes that read data, of each device")
     _add_device_options(parser)
 
 

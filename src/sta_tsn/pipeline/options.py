@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What `make train` can be told; the Makefile's variables in lower case."""
+    """What `make train` can be told; the Makefile's variables in lower case.
+
+    workers: processes that read data, of each device; the recipe's where None. settings: arguments of
+    constructors for every stage that takes them, each as `model.lr=0.01` (SET in the Makefile).
+    """
 
     dataset: str = "demo"
     data: str | None = None
@@ -20,3 +24,5 @@ class TrainOptions:
     seed: int = 0
     allow_missing: bool = False
     experiments: str = "experiments"
+    workers: int | None = None
+    settings: tuple[str, ...] = ()

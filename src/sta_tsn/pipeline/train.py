@@ -19,6 +19,7 @@ from sta_tsn.datasets import VideoRecord, VideoSplit, moving_only
 from sta_tsn.errors import UserError
 from sta_tsn.pipeline.data import check_model, check_names, open_dataset, prepare_videos
 from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.pipeline.settings import check_settings, settings_of_stage
 from sta_tsn.pipeline.studies import ROWS, SKELETON, TABLE_STA_LSTM, Row
 from sta_tsn.runs.folder import stage_fingerprint
 from sta_tsn.video import FlowStore
@@ -59,14 +60,16 @@ def _seen_videos(options: TrainOptions, modality: str, videos: VideoSplit) -> Vi
 
 
 def check_recipes(options: TrainOptions) -> None:
-    """Every key of every row's YAML files is checked before minutes of counting frames."""
+    """Check every key of every row's YAML files and settings before minutes of counting frames."""
+    plain = replace(options, settings=())
+    stages = []
     for modality in streams(options):
         for row in ROWS[options.model]:
-            check_arguments(
-                stage_arguments(
-                    row, replace(options, modality=modality), Path("manifest.csv"), videos=""
-                )
-            )
+            one = replace(plain, modality=modality)
+            stages.append(stage_arguments(row, one, Path("manifest.csv"), videos=""))
+    check_settings(options.settings, stages)
+    for arguments in stages:
+        check_arguments([*arguments, *settings_of_stage(options.settings, arguments)])
 
 
 def streams(options: TrainOptions) -> list[str]:
@@ -225,7 +228,23 @@ def flow_arguments(options: TrainOptions) -> list[str]:
 
 
 def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str) -> list[str]:
-    """The command line of `sta-tsn fit` for one row."""
+    """Return the command line of `sta-tsn fit` for one row.
+
+    Args:
+        row: of the study.
+        options: what the user asked for.
+        manifest: frame counts of the dataset's videos.
+        videos: fingerprint of the split.
+    """
+    arguments = _recipe_arguments(row, options, manifest, videos)
+    settings = list(options.settings)
+    if options.workers is not None:
+        settings.append(f"data.num_workers={options.workers}")
+    return [*arguments, *settings_of_stage(settings, arguments)]
+
+
+def _recipe_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str) -> list[str]:
+    """Return the row's command line without what `--set` says."""
     experiments, folder = Path(options.experiments), row.folder(options)
     files = [row.config, f"{options.dataset}/{row.stage}.yaml"]
     if options.modality == "flow" and row.stage == "backbone":

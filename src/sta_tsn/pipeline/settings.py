@@ -1,0 +1,66 @@
+"""Constructor arguments given to every stage of a study at once: `--set model.lr=0.01 ...`."""
+
+from collections.abc import Iterable
+
+from sta_tsn.configuration import check_arguments, parameters
+from sta_tsn.errors import ConfigError, unknown
+
+PARTS = ("model", "data", "trainer")
+
+
+def settings_of_stage(settings: Iterable[str], arguments: list[str]) -> list[str]:
+    """Return those settings that a stage's classes take, as options of `sta-tsn fit`.
+
+    Args:
+        settings: each as `part.name=value`, part being model, data or trainer.
+        arguments: the stage's command line without them.
+    """
+    chosen = []
+    for setting in settings:
+        if _name_of(setting) in _names_taken(arguments):
+            chosen.append(f"--{setting}")
+    return chosen
+
+
+def check_settings(settings: Iterable[str], stages: list[list[str]]) -> None:
+    """Raise for a setting that no stage takes.
+
+    Args:
+        settings: as for `settings_of_stage`.
+        stages: the command line of every stage.
+
+    Raises:
+        ConfigError: naming the setting and the nearest valid names, or its form.
+    """
+    settings = list(settings)
+    if not settings:
+        return
+    valid: set[str] = set()
+    for arguments in stages:
+        valid |= _names_taken(arguments)
+    for setting in settings:
+        part = setting.partition(".")[0]
+        if part not in PARTS or "=" not in setting:
+            raise ConfigError(
+                f"--set {setting}: a setting is model.NAME=VALUE, data.NAME=VALUE "
+                "or trainer.NAME=VALUE."
+            )
+        if _name_of(setting) not in valid:
+            raise unknown("setting (of --set)", _name_of(setting), valid)
+
+
+def _name_of(setting: str) -> str:
+    """Return `part.name`, without what is set inside the argument (data.dataset.init_args.x)."""
+    key = setting.partition("=")[0]
+    return ".".join(key.split(".")[:2])
+
+
+def _names_taken(arguments: list[str]) -> set[str]:
+    from pytorch_lightning import Trainer
+
+    classes = {**check_arguments(arguments), "trainer": Trainer}
+    taken = set()
+    for part, kind in classes.items():
+        names = parameters(kind) if kind else []
+        taken |= {f"{part}.{name}" for name in names}
+    return taken
