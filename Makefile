@@ -43,7 +43,7 @@ report: $(BIN)/.installed ## rebuild the report of reproduce from the score tabl
 	$(STA_TSN) report --dataset "$(DATASET)" --model "$(MODEL)" --runs "$(RUNS)"
 
 test: $(BIN)/.installed ## the project's tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 data: $(BIN)/.installed ## download and unpack the archives of a dataset
 	$(STA_TSN) data $(one_dataset)

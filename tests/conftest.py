@@ -230,18 +230,6 @@ def mini_sbu_copy(mini_sbu, tmp_path) -> Path:
     return Path(shutil.copytree(mini_sbu, tmp_path / "sbu"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """For two processes: the tests of a file stay together, and so do the files that share `trained`, which takes a minute."""
-    for item in items:
-        group = (
-            "trained"
-            if item.path.name in ("test_pipeline.py", "test_notebooks.py", "test_wandb.py")
-            else item.path.name
-        )
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, mini_ucf101):
     """One uninterrupted `sta-tsn train` with W&B offline: (experiments, runs, what it printed)."""
