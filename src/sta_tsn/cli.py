@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from os.path import expanduser  # make hands a quoted ~ on as it is
 
 from sta_tsn import __version__
 from sta_tsn.errors import UserError
@@ -96,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--model", default="sta_tsn", help="sta_tsn, tsn, smnet, stin, ablations or sta_lstm"
     )
-    report.add_argument("--runs", default="runs", help="where the runs lie")
+    report.add_argument("--runs", type=expanduser, default="runs", help="where the runs lie")
     report.set_defaults(run=_report)
 
     data = verbs.add_parser(
@@ -121,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         "features",
         help="features of the videos of its split by a trained backbone, stored once (resumable)",
     )
-    features.add_argument("backbone", help="a stage-one run, .../backbone")
+    features.add_argument("backbone", type=expanduser, help="a stage-one run, .../backbone")
     features.set_defaults(run=_features)
 
     check = verbs.add_parser(
@@ -131,13 +132,13 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check_data)
 
     evaluate = verbs.add_parser("evaluate", help="accuracy from score tables")
-    evaluate.add_argument("scores", nargs="+", help="scores.npz files")
+    evaluate.add_argument("scores", type=expanduser, nargs="+", help="scores.npz files")
     evaluate.set_defaults(run=_evaluate)
 
     fuse = verbs.add_parser("fuse", help="join the scores of several runs, e.g. RGB and flow")
-    fuse.add_argument("runs", nargs="+", help="run folders or scores.npz files")
+    fuse.add_argument("runs", type=expanduser, nargs="+", help="run folders or scores.npz files")
     fuse.add_argument("--weights", nargs="+", type=float, help="one per run; all 1 by default")
-    fuse.add_argument("--out", help="score table to write")
+    fuse.add_argument("--out", type=expanduser, help="score table to write")
     fuse.set_defaults(run=_fuse)
 
     _add_predict(verbs)
@@ -145,12 +146,16 @@ def _parser() -> argparse.ArgumentParser:
     explain = verbs.add_parser(
         "explain", help="class and attention picture of any video, from a checkpoint alone"
     )
-    explain.add_argument("video")
+    explain.add_argument("video", type=expanduser)
     explain.add_argument(
-        "checkpoint", help="a stage-two checkpoint, .../temporal/checkpoints/last.ckpt"
+        "checkpoint",
+        type=expanduser,
+        help="a stage-two checkpoint, .../temporal/checkpoints/last.ckpt",
     )
     explain.add_argument(
-        "--out", help="picture to write; <video>_attention.png in the working folder by default"
+        "--out",
+        type=expanduser,
+        help="picture to write; <video>_attention.png in the working folder by default",
     )
     explain.set_defaults(run=_explain)
 
@@ -165,7 +170,9 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="GPUs to use, a trial on each; on the CPU, trials at one time (auto: 1)",
     )
-    sweep.add_argument("--runs", default="runs", help="where everything is written")
+    sweep.add_argument(
+        "--runs", type=expanduser, default="runs", help="where everything is written"
+    )
     sweep.set_defaults(run=_sweep)
 
     fit = verbs.add_parser(
@@ -182,13 +189,20 @@ def _add_predict(verbs: argparse._SubParsersAction) -> None:
         "predict", help="class probabilities of any videos, by any checkpoint of the suite"
     )
     predict.add_argument(
-        "videos", nargs="+", help="video files, folders of them, lists.txt with a path a line"
+        "videos",
+        type=expanduser,
+        nargs="+",
+        help="video files, folders of them, lists.txt with a path a line",
     )
     predict.add_argument(
-        "--checkpoint", required=True, help="of either stage, .../checkpoints/last.ckpt"
+        "--checkpoint",
+        type=expanduser,
+        required=True,
+        help="of either stage, .../checkpoints/last.ckpt",
     )
     predict.add_argument(
         "--and",
+        type=expanduser,
         dest="second",
         metavar="CHECKPOINT",
         help="a second one, flow beside RGB say: their class scores are averaged",
@@ -205,7 +219,9 @@ def _add_predict(verbs: argparse._SubParsersAction) -> None:
         type=float,
         help="from one window's start to the next's; default: its length",
     )
-    predict.add_argument("--out", help="folder for predictions.csv and predictions.json")
+    predict.add_argument(
+        "--out", type=expanduser, help="folder for predictions.csv and predictions.json"
+    )
     predict.set_defaults(run=_predict)
 
 
@@ -220,7 +236,9 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         help="any timm CNN; else the recipe's, else resnet152 (tsn, smnet, stin: resnet50)",
     )
-    parser.add_argument("--weights", help="imagenet, none, or a safetensors/pth file")
+    parser.add_argument(
+        "--weights", type=expanduser, help="imagenet, none, or a safetensors/pth file"
+    )
     parser.add_argument(
         "--set",
         dest="settings",
@@ -256,10 +274,16 @@ def _add_dataset_options(parser: argparse.ArgumentParser) -> None:
         help="a folder of experiments/: demo, ucf101, hmdb51, jhmdb, thumos14, folder, ...",
     )
     parser.add_argument(
-        "--data", help="the dataset's folder; the experiment's YAML says the default"
+        "--data",
+        type=expanduser,
+        help="the dataset's folder; the experiment's YAML says the default",
     )
-    parser.add_argument("--runs", default="runs", help="where everything is written")
-    parser.add_argument("--experiments", default="experiments", help="folder of the YAML files")
+    parser.add_argument(
+        "--runs", type=expanduser, default="runs", help="where everything is written"
+    )
+    parser.add_argument(
+        "--experiments", type=expanduser, default="experiments", help="folder of the YAML files"
+    )
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -192,7 +192,6 @@ def test_check_data_names_what_is_wrong(damaged, tmp_path):
     assert {Path(path).name for path in report["unreadable"]} == {
         "empty.avi",
         "text.avi",
-        "notes.txt",
         "cut.avi",
     }
     assert report["frames"] == {"min": 14, "median": 14, "max": 14, "total": 28} and report[
@@ -304,7 +303,7 @@ def test_classes_that_are_not_tested_are_named(mini_folder, tmp_path):
 
 @pytest.fixture
 def damaged(tmp_path, mini_folder):
-    """One readable clip and four that are not."""
+    """One readable clip, three that are not, and a file that is no video by its name."""
     root = tmp_path / "videos"
     for name in ("good", "bad"):
         (root / name).mkdir(parents=True)
@@ -319,10 +318,9 @@ def damaged(tmp_path, mini_folder):
 
 def test_manifest_names_the_reason(damaged, tmp_path):
     path = tmp_path / "manifest.csv"
-    rows = {
-        row.path.rpartition("/")[2]: row
-        for row in build_manifest(everything(Folder(str(damaged))), path).values()
-    }
+    notes = VideoRecord("bad/notes.txt", damaged / "bad" / "notes.txt", (0,), "notes")
+    records = [*everything(Folder(str(damaged))), notes]  # as a list may name it
+    rows = {row.path.rpartition("/")[2]: row for row in build_manifest(records, path).values()}
     assert rows["fine.avi"].num_frames == 14 and rows["fine.avi"].reason == ""
     assert (rows["fine.avi"].width_px, rows["fine.avi"].height_px, rows["fine.avi"].fps) == (
         64,

@@ -237,10 +237,7 @@ def test_folder_with_a_table_and_no_split_keeps_groups_together(tmp_path):
         (["a.mp4,run,,train", "b.mp4,;,,test"], "line 3: 'b.mp4' has no label"),
         (["a.mp4,run,,train", "b.mp4,sit,,dev"], "line 3: split 'dev' is not train, val or test"),
         (["a.mp4,run,,train", "a.mp4,sit,,train"], "a.mp4"),
-        (
-            ["/etc/passwd,run,,train", "b.mp4,sit,,test"],
-            "line 2: '/etc/passwd' is not a path inside",
-        ),
+        (["../a.mp4,run,,train", "b.mp4,sit,,test"], "line 2: '../a.mp4' is not a path inside"),
         (["a.mp4,run,,train", "b.mp4,run,,test"], "holds 1 classes"),
         (["a.mp4,run;run,,train", "b.mp4,sit,,test"], "line 2: 'run;run' names a class twice"),
     ],

@@ -10,6 +10,28 @@ from pathlib import Path
 
 import numpy as np
 
+# What counts as a video in a folder where other files may lie, too.
+VIDEO_SUFFIXES = frozenset(
+    (
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".gif",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".webm",
+        ".wmv",
+    )
+)
+
 
 def why_not_decodable(path: str) -> str:
     """Return why `path` is nothing to decode (a pipe, an empty file); "" where it may be.

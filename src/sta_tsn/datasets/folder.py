@@ -1,27 +1,40 @@
 """Your own videos: one folder per class, or a table videos.csv; a random test split never divides a group."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sta_tsn.datasets.decoding import VIDEO_SUFFIXES
 from sta_tsn.datasets.lists import inside, label_of, read_table, without_repeats
+from sta_tsn.datasets.manifest import numbered_pictures
 from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord, hold_out_groups
 from sta_tsn.errors import DatasetError
 
 TABLE = "videos.csv"
 SIDES = ("train", "val", "test")
+DRIVE = re.compile(r"[A-Za-z]:/")
 
 
 class Folder(VideoDataset):
-    """`root/<class>/<any file>`; hidden files are left out, everything else is held to be a video.
+    """Read `root/<class>/<video>`.
 
-    A group is what files of a class share when a trailing clip number is taken off their name: `match7_c01.mp4`
-    and `match7_c02.mp4` are group `match7` (also `_clip1`, `_part1`). Give clips of one recording such names;
-    any other file is a group of its own.
+    Files with a video's suffix count, and folders of numbered pictures. Other files (`Thumbs.db`,
+    subtitles, notes) are named once and left alone; hidden ones are passed over.
 
-    With `root/videos.csv` only what it lists is used. Columns: `path` (relative to root), `labels` or `label` (one class, or
-    several with `;` between them), and if you like `group` (the recording; else as above) and `split` (`train`,
-    `val` or `test`; without it the test split is random, without `val` rows validation is carved out of training).
+    A group is what files of a class share when a trailing clip number is taken off their name:
+    `match7_c01.mp4` and `match7_c02.mp4` are group `match7` (also `_clip1`, `_part1`, and the times of
+    names like Kinetics', `<id>_000010_000020.mp4`). Give clips of one recording such names; any other
+    file is a group of its own.
+
+    With `root/videos.csv` only what it lists is used. Its columns are told apart by commas,
+    semicolons or tabs; capitals and spaces in their names do no harm:
+
+    - `path`: relative to root, or absolute.
+    - `labels` or `label`: one class, or several with `;` between them.
+    - `group`: the recording, if you like; else as above.
+    - `split`: `train`, `val` (`validation`) or `test`, if you like. Without it the test split is random;
+      without `val` rows validation is carved out of training.
 
     Args:
         root: the folder of class folders.
@@ -29,12 +42,17 @@ class Folder(VideoDataset):
         seed: of the random split; splits 2 and 3 are further draws.
     """
 
-    layout = "  <class>/<video>.mp4 (or avi, mkv, mov, mpg, webm, ...), at least two classes; or videos.csv with path,labels"
+    layout = (
+        "  <class>/<video>.mp4 (or avi, mkv, mov, mpg, webm, ...), at least two classes; "
+        "or videos.csv with path,labels"
+    )
     num_splits = 3
 
     def __init__(self, root: str, test_share: float = 0.25, seed: int = 0):
         super().__init__(root)
-        self.test_share, self.seed = test_share, seed
+        self.test_share = test_share
+        self.seed = seed
+        self._named_others = False
 
     def _read_classes(self) -> list[str]:
         if (self.root / TABLE).exists():
@@ -43,7 +61,7 @@ class Folder(VideoDataset):
             classes = sorted(
                 path.name
                 for path in self.root.iterdir()
-                if path.is_dir() and not path.name.startswith(".")
+                if path.is_dir() and not _of_the_system(path)
             )
         if len(classes) < 2:
             raise DatasetError(
@@ -65,32 +83,63 @@ class Folder(VideoDataset):
         return OfficialSplit(train, test)
 
     def _files(self) -> Iterator[VideoRecord]:
+        others = []
         for label, folder in enumerate(self.classes):
             for path in sorted((self.root / folder).iterdir()):
-                if path.is_dir() and not path.name.startswith("."):
-                    raise DatasetError(
-                        f"{path.resolve()} is a folder inside a class: move its videos up, or list them in {TABLE}."
-                    )
-                if not path.name.startswith("."):  # a broken link too: it counts as missing
-                    yield VideoRecord(
-                        f"{folder}/{path.name}", path, (label,), f"{folder}/{_group(path)}"
-                    )
+                if _of_the_system(path):
+                    continue
+                if path.is_dir():
+                    self._check_pictures(path)
+                elif path.suffix.lower() not in VIDEO_SUFFIXES:
+                    others.append(f"{folder}/{path.name}")
+                    continue
+                # a broken link too: it counts as missing
+                group = f"{folder}/{_group(path)}"
+                yield VideoRecord(f"{folder}/{path.name}", path, (label,), group)
+        if others and not self._named_others:
+            self._named_others = True
+            some = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+            print(f"Left alone, because they are no videos: {len(others)} files ({some}).")
+
+    def _check_pictures(self, path: Path) -> None:
+        if not numbered_pictures(path):
+            raise DatasetError(
+                f"{path.resolve()} is a folder inside a class, and holds no numbered pictures: move "
+                f"its videos up, or list them in {TABLE}."
+            )
 
     def _rows(self) -> list[tuple[str, dict[str, str]]]:
-        rows = read_table(self.root / TABLE, ("path",))
+        rows = read_table(self.root / TABLE, ("path",), any_form=True)
         for place, row in rows:
             if "labels" not in row and "label" not in row:
                 raise DatasetError(f"{place}: no column labels; the header is {', '.join(row)}")
             row.setdefault("labels", row.get("label", ""))
+            if "split" in row:
+                side = row["split"].lower()
+                row["split"] = "val" if side == "validation" else side
         return rows
 
     def _record(self, row: dict[str, str], place: str) -> VideoRecord:
-        name = inside(row["path"], place)
-        path = self.root / name
+        name, path = self._place_of(row["path"], place)
         labels = tuple(label_of(name, self.classes, place, TABLE) for name in _names(row, place))
         return VideoRecord(
             name, path, labels, row.get("group") or f"{Path(name).parent}/{_group(path)}"
         )
+
+    def _place_of(self, written: str, place: str) -> tuple[str, Path]:
+        """Return a video's id, which names its files below the runs, and its path."""
+        written = written.replace("\\", "/")
+        if DRIVE.match(written):
+            raise DatasetError(
+                f"{place}: {written!r} is a path of Windows; write it relative to {self.root}"
+            )
+        if not Path(written).is_absolute():
+            name = inside(written, place, may_hold_colons=True)
+            return name, self.root / name
+        path = Path(os.path.normpath(written))
+        root = self.root.absolute()
+        name = path.relative_to(root) if path.is_relative_to(root) else path.relative_to("/")
+        return str(name), path
 
     def _listed_split(self, rows: list[tuple[str, dict[str, str]]]) -> OfficialSplit:
         sides: dict[str, list[VideoRecord]] = {side: [] for side in SIDES}
@@ -118,4 +167,11 @@ def _names(row: dict[str, str], place: str) -> list[str]:
 
 
 def _group(path: Path) -> str:
-    return re.sub(r"[_\-. ]+(c|clip|part)\d+$", "", path.stem, flags=re.IGNORECASE) or path.stem
+    name = re.sub(r"[_\-. ]+(c|clip|part)\d+$", "", path.stem, flags=re.IGNORECASE)
+    name = re.sub(r"_\d{6}_\d{6}$", "", name)
+    return name or path.stem
+
+
+def _of_the_system(path: Path) -> bool:
+    """Return whether an operating system or an archive has left this here."""
+    return path.name.startswith((".", "__MACOSX", "@eaDir"))

@@ -36,14 +36,27 @@ def read_lines(path: Path) -> list[tuple[str, str]]:
     return [(f"{path}, line {number}", line.strip()) for number, line in lines if line.strip()]
 
 
-def read_table(path: Path, columns: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
-    """(place, row) of a CSV file with a header that has `columns`."""
-    reader = csv.DictReader(StringIO(read_text(path)))
+def read_table(
+    path: Path, columns: Iterable[str], any_form: bool = False
+) -> list[tuple[str, dict[str, str]]]:
+    """Return (place, row) of a CSV file with a header that has `columns`.
+
+    Args:
+        path: the file.
+        columns: names that the header must have.
+        any_form: for tables that people write: semicolons or tabs may stand in the place of commas,
+            capitals and spaces in the header.
+    """
+    text = read_text(path)
+    header = text.splitlines()[0]
+    delimiter = max(",;\t", key=header.count) if any_form else ","
+    reader = csv.DictReader(StringIO(text), delimiter=delimiter, skipinitialspace=any_form)
+    if any_form:
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
     lacking = [name for name in columns if name not in (reader.fieldnames or [])]
     if lacking:
-        raise DatasetError(
-            f"{path}, line 1: no column {', '.join(lacking)}; the header is {', '.join(reader.fieldnames or [])}"
-        )
+        there = ", ".join(reader.fieldnames or [])
+        raise DatasetError(f"{path}, line 1: no column {', '.join(lacking)}; the header is {there}")
     rows = []
     for row in reader:
         place = f"{path}, line {reader.line_num}"
@@ -62,16 +75,17 @@ def read_json_list(path: Path) -> object:
         raise DatasetError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
 
 
-def inside(name: str, place: str) -> str:
-    """`name` without detours, when it is a relative path that stays inside its folder."""
+def inside(name: str, place: str, may_hold_colons: bool = False) -> str:
+    """Return `name` without detours, when it is a relative path that stays inside its folder.
+
+    Args:
+        name: as a list or an archive has it.
+        place: where it is written.
+        may_hold_colons: a first part like `12:30.avi` is no drive of Windows.
+    """
     parts = PurePosixPath(name).parts
-    if (
-        not parts
-        or ".." in parts
-        or "\\" in name
-        or PurePosixPath(name).is_absolute()
-        or ":" in parts[0]
-    ):
+    leaves = not parts or ".." in parts or "\\" in name or PurePosixPath(name).is_absolute()
+    if leaves or (":" in parts[0] and not may_hold_colons):
         raise DatasetError(f"{place}: {name!r} is not a path inside the dataset's folder")
     return str(PurePosixPath(name))
 

@@ -18,31 +18,12 @@ from rich.progress import (
 )
 
 from sta_tsn.artefacts import provenance
+from sta_tsn.datasets.decoding import VIDEO_SUFFIXES
 from sta_tsn.datasets.manifest import numbered_pictures
 from sta_tsn.errors import UserError
 from sta_tsn.prediction.predictor import Model, NumCrops, load
 from sta_tsn.prediction.results import VideoAnswer, write_predictions
 
-VIDEO_SUFFIXES = frozenset(
-    (
-        ".3gp",
-        ".avi",
-        ".flv",
-        ".gif",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".ogv",
-        ".ts",
-        ".webm",
-        ".wmv",
-    )
-)
 LIST_SUFFIX = ".txt"
 
 
