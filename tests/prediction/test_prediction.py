@@ -3,11 +3,14 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, clip
+from PIL import Image
 from tests_support import write_mini_experiments
 
 import sta_tsn
@@ -145,6 +148,59 @@ def test_what_a_checkpoint_is_of_is_told_from_its_settings_whatever_its_name(tmp
         assert type(stream.task) is type(task)
         assert stream.sampled == stream.read == (8, 1)
     assert stream.pair_distance == 5
+
+
+@pytest.mark.parametrize("stage", ["backbone", "temporal"])
+def test_old_checkpoints_are_shown_videos_as_their_runs_configuration_says(
+    runs, stage, tmp_path, mini_ucf101
+):
+    """Before they said it themselves, ten mirrored crops of 3 x 10 frames were taken for all."""
+    for part in ("backbone", "temporal"):
+        (tmp_path / part / "checkpoints").mkdir(parents=True)
+        shutil.copy(runs / part / "config.yaml", tmp_path / part)
+    old = checkpoint(tmp_path, stage)
+    without_its_data(checkpoint(runs, stage), old)
+    stream = load_stream(old)
+    assert (stream.sampled, stream.mirror, stream.note) == ((2, 4), False, "")
+    table = ScoreTable.load(runs / stage)
+    said = sta_tsn.load(old).predict(mini_ucf101 / "UCF-101" / f"{table.ids[0]}.avi")
+    assert np.allclose(said.probabilities, table.scores[0].softmax(0), atol=1e-4)
+
+
+def test_old_checkpoints_alone_say_what_is_taken_for_granted(runs, tmp_path):
+    alone = tmp_path / "alone.ckpt"
+    without_its_data(checkpoint(runs), alone)
+    stream = load_stream(alone)
+    assert stream.sampled == (3, 10)
+    assert "does not say how its test videos were shown" in stream.note
+
+
+def test_old_checkpoints_of_smnet_see_eight_frames(tmp_path):
+    save(tmp_path / "smnet.ckpt", MotionBackbone(["a", "b"], "resnet18", "none"))
+    without_its_data(tmp_path / "smnet.ckpt", tmp_path / "old.ckpt")
+    stream = load_stream(tmp_path / "old.ckpt")
+    assert stream.sampled == stream.read == (8, 1)
+
+
+def without_its_data(new, old) -> None:
+    """Write a checkpoint as versions did that kept nothing of the data module in it."""
+    state = torch.load(new, weights_only=True)
+    for name in ("VideoDataModule", "FeatureDataModule"):
+        state.pop(name, None)
+    torch.save(state, old)
+
+
+def test_predicting_prints_no_warnings(runs, tmp_path, mini_ucf101):
+    """GIFs count as videos in a folder, and what torch deprecates is no user's concern."""
+    frames = [Image.fromarray(frame) for frame in clip(1, seed=3)]
+    frames[0].save(tmp_path / "run.gif", save_all=True, append_images=frames[1:], duration=40)
+    command = [sys.executable, "-m", "sta_tsn", "predict", str(tmp_path), "--crops=1"]
+    done = subprocess.run(
+        [*command, f"--checkpoint={checkpoint(runs)}"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "run.gif" in done.stdout
+    assert "Warning" not in done.stderr
 
 
 def save(path, task, **shown) -> None:

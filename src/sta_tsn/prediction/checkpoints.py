@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import yaml
 
 from sta_tsn.errors import UserError
 from sta_tsn.tasks import (
@@ -26,6 +27,7 @@ TASK_OF = {
     "spatial_attention": SpatialAttentionBackbone,
 }
 PAPERS_FRAMES = (3, 10)
+SMNETS_FRAMES = (8, 1)
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,57 @@ def load_stream(checkpoint: str | os.PathLike) -> Stream:
             f"{path}: the checkpoint's network cannot be built ({str(error).splitlines()[0]}); "
             "train it again with this version."
         ) from error
-    shown = state.get("VideoDataModule") or state.get("FeatureDataModule") or {}
+    notes = []
+    shown = state.get("VideoDataModule") or state.get("FeatureDataModule")
+    if shown is None:
+        shown = _shown_in_its_run(path)
+    if shown is None:
+        usual = SMNETS_FRAMES if kind is MotionBackbone else PAPERS_FRAMES
+        shown = {"frames": usual}
+        notes.append(
+            f"{path} does not say how its test videos were shown, and no config.yaml of its run "
+            f"lies beside it: {usual[0]} segments of {usual[1]} frames, mirrored views too, are "
+            "taken. Train again where that is wrong."
+        )
     sampled = tuple(shown.get("frames", PAPERS_FRAMES))
     read = tuple(task.hparams.get("frames") or sampled)
     ours = FlowSettings().as_dict()
     names = differing(shown.get("flow", ours), ours)
-    note = ""
     if names:
-        note = (
+        notes.append(
             "The network learned from flow of other settings than are computed here "
             f"({names}): its judgement may suffer."
         )
-    return Stream(task, sampled, read, shown.get("mirror", True), note)
+    return Stream(task, sampled, read, shown.get("mirror", True), " ".join(notes))
+
+
+def _shown_in_its_run(checkpoint: Path) -> dict | None:
+    """Return how test videos were shown, from the run's configuration; None where there is none.
+
+    Checkpoints of earlier versions do not hold it. Of stage two it is what stage one was told,
+    whose run lies where its features are, or beside.
+    """
+    run = checkpoint.absolute().parent.parent
+    data = _data_settings(run)
+    if "features" in data:
+        places = (Path(data["features"]).parent, run.parent / "backbone")
+        found = (_data_settings(place) for place in places)
+        data = next((settings for settings in found if settings), {})
+    if "test_segments" not in data or "test_frames_per_segment" not in data:
+        return None
+    return {
+        "frames": (data["test_segments"], data["test_frames_per_segment"]),
+        "mirror": data.get("mirror", True),
+    }
+
+
+def _data_settings(run: Path) -> dict:
+    """Return the data module's arguments as `config.yaml` of a run holds them; {} without one."""
+    try:
+        settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        return dict(settings["data"]["init_args"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _read(path: Path) -> dict:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -58,7 +59,10 @@ class Model:
                 raise UserError(
                     "the checkpoints were trained on different classes; give two of one dataset."
                 )
-            self._folded.enter_context(stream.task.model.encoder.folded())
+            with warnings.catch_warnings():
+                # Folding for the CPU traces the network; torch.compile would need a C compiler.
+                warnings.filterwarnings("ignore", r"`torch\.jit\..*` is deprecated")
+                self._folded.enter_context(stream.task.model.encoder.folded())
 
     @property
     def classes(self) -> list[str]:
