@@ -66,6 +66,37 @@ def test_spatial_attention_starts_uniform_and_sums_to_one():
     assert attention.score.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("pool_mode", ["stride1_max", "adaptive"])
+def test_spatial_attention_scores_as_one_convolution_of_the_whole_pyramid(pool_mode):
+    torch.manual_seed(0)
+    attention = SpatialAttention(64, pool_mode=pool_mode)
+    nn.init.normal_(attention.score.weight, std=0.1)
+    nn.init.ones_(attention.score.bias)
+    maps = torch.randn(3, 64, 7, 7, requires_grad=True)
+    whole = attention.score(attention.pyramid(maps)).flatten(1).softmax(-1).view(3, 7, 7)
+    by_level = attention(maps)[1]
+    torch.testing.assert_close(by_level, whole, rtol=1e-5, atol=1e-6)
+    parameters = [maps, attention.score.weight]
+    expected = torch.autograd.grad(whole.square().sum(), parameters)
+    gradients = torch.autograd.grad(by_level.square().sum(), parameters)
+    torch.testing.assert_close(gradients, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_spatial_attention_keeps_no_concatenation_of_its_pyramid_for_the_backward_pass():
+    attention = SpatialAttention(64)
+    kept = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.shape)
+        return tensor
+
+    maps = torch.rand(2, 64, 7, 7, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        attention(maps)
+    assert (2, 64, 7, 7) in kept
+    assert (2, 4 * 64, 7, 7) not in kept
+
+
 def test_key_frame_attention_by_hand():
     """Eq 9-11: beta from the LSTM's states, laid over the input features."""
     torch.manual_seed(0)
