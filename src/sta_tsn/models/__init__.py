@@ -1,7 +1,7 @@
 """Pure `nn.Module`s, one file per idea of the paper; no Lightning, no data.
 
-Letters of the shape comments: B videos, N segments, T frames per segment, C channels, S input pixels, H x W
-map positions, D feature width, K classes.
+Letters of the shape comments: B videos, N segments, T frames per segment, C channels, S input
+pixels, H x W map positions, D feature width, K classes.
 """
 
 from sta_tsn.models.map_backbone import CNN, Backbone
@@ -33,4 +33,4 @@ __all__ = [
     "frame_attention_regularization",
     "joint_attention_regularization",
     "temporal_attention_regularization",
-]  # fmt: skip
+]

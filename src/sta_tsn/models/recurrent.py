@@ -7,8 +7,9 @@ from torch import Tensor, nn
 class LSTM(nn.LSTM):
     """Compute `nn.LSTM`, in fp32 where a CPU is asked for mixed precision.
 
-    oneDNN has LSTMs in bf16 for CPUs with AVX-512 alone; on others PyTorch raises "could not create a primitive
-    descriptor". Parameters and names in the state are `nn.LSTM`'s. GPUs keep mixed precision.
+    oneDNN has LSTMs in bf16 for CPUs with AVX-512 alone; on others PyTorch raises "could not create
+    a primitive descriptor". Parameters and names in the state are `nn.LSTM`'s. GPUs keep mixed
+    precision.
     """
 
     def forward(

@@ -1,6 +1,20 @@
-"""SMNet (Yang, Lu, Zhou, Entropy 2022, 24(3):368): a 2-D CNN that sees motion, by two small modules in its residual blocks.
+"""SMNet (Yang, Lu, Zhou, Entropy 2022, 24(3):368): a 2-D CNN that sees motion.
 
-Equations are not public to us; all of this is a reading. B clips of T frames, maps (B*T, C, H, W).
+Two small modules in its residual blocks do it: SE mixes neighbouring frames, ME weights channels by
+what changes. Letters: B clips of T frames, maps (B*T, C, H, W).
+
+The abstract names the modules; the equations are not public to us, so all of this is a reading. It
+is nearly ACTION-Net's module (Wang, She, Smolic, "ACTION-Net: Multipath Excitation for Action
+Recognition", CVPR 2021; code: V-Sense/ACTION-Net, `models/action.py`), down to the initialisation:
+the same shift-initialised convolution over time, the same 3x3x3 convolution of the channels' mean,
+the same difference of squeezed neighbours with C/16 channels. What differs in ACTION-Net:
+
+- It has a third branch, over channels: global average pooling, C/16 channels, a convolution over
+  time. The abstract of SMNet speaks of two, so there is none here.
+- Its motion branch works on the shifted maps x', ours on x itself (METHODS.md's reading).
+- Its motion branch has no batch norm behind the expansion to C channels, ours has.
+- It sits in every block, of MobileNetV2 too; ours in the first block of each of the four stages
+  (`all_blocks` puts it into every block), and in ResNets alone.
 """
 
 from collections.abc import Iterator
@@ -16,9 +30,16 @@ from sta_tsn.models.tsn import FrameConsensus
 
 
 class SpatioTemporalExcitation(nn.Module):
-    """SE: x' = convolution over time of each channel, x' + x' * sigmoid(Conv3d(mean over channels of x')).
+    """Mix each channel over time, and excite the positions that this singles out (SE).
 
-    The time convolution has 3 C weights and starts as a temporal shift: C/8 channels look forward, C/8 back, the rest stay.
+        x'   = convolution over time of each channel of x
+        y_SE = x' + x' * sigmoid(Conv3d(mean over channels of x'))
+
+    The time convolution has 3 C weights and starts as a temporal shift: C/8 channels look forward,
+    C/8 back, the rest stay.
+
+    Args:
+        channels: C.
     """
 
     def __init__(self, channels: int):
@@ -40,9 +61,17 @@ class SpatioTemporalExcitation(nn.Module):
 
 
 class MotionExcitation(nn.Module):
-    """ME: x + x * sigmoid(BN(Conv1x1(GAP(D)))), D_t = DWConv3x3(z_{t+1}) - z_t, z = BN(Conv1x1(x)) with C/16 channels, D_last = 0.
+    """Excite the channels in which neighbouring frames differ (ME).
+
+        z    = BN(Conv1x1(x)) with C/16 channels
+        D_t  = DWConv3x3(z_{t+1}) - z_t, 0 for the last frame
+        y_ME = x + x * sigmoid(BN(Conv1x1(GAP(D))))
 
     The depthwise convolution starts as the identity, so that frames that do not differ give D = 0.
+
+    Args:
+        channels: C.
+        reduction: how many times fewer channels z has.
     """
 
     def __init__(self, channels: int, reduction: int = 16):
@@ -59,11 +88,10 @@ class MotionExcitation(nn.Module):
         nn.init.ones_(self.align.weight[:, :, 1, 1])
 
     def difference(self, maps: Tensor, num_frames: int) -> Tensor:
-        """D (B, T, C/16, H, W) of maps (B*T, C, H, W)."""
+        """Return D (B, T, C/16, H, W) of maps (B*T, C, H, W)."""
         squeezed = self.squeeze(maps).unflatten(0, (-1, num_frames))
-        following = self.align(squeezed[:, 1:].flatten(0, 1)).unflatten(
-            0, (len(squeezed), num_frames - 1)
-        )
+        aligned = self.align(squeezed[:, 1:].flatten(0, 1))
+        following = aligned.unflatten(0, (len(squeezed), num_frames - 1))
         return torch.cat([following - squeezed[:, :-1], torch.zeros_like(squeezed[:, :1])], 1)
 
     def forward(self, maps: Tensor, num_frames: int) -> Tensor:
@@ -72,43 +100,51 @@ class MotionExcitation(nn.Module):
 
 
 class SMModule(nn.Module):
-    """y_SE + y_ME, in front of a residual branch's first convolution. `num_frames` T is set before each pass."""
+    """Add y_SE and y_ME, in front of a residual branch's first convolution.
+
+    `num_frames` T is set before each pass.
+
+    Args:
+        channels: C.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
-        self.excite, self.motion, self.num_frames = (
-            SpatioTemporalExcitation(channels),
-            MotionExcitation(channels),
-            1,
-        )
+        self.excite = SpatioTemporalExcitation(channels)
+        self.motion = MotionExcitation(channels)
+        self.num_frames = 1
 
     def forward(self, maps: Tensor) -> Tensor:  # (B*T, C, H, W) -> the same
         clips = maps.unflatten(0, (-1, self.num_frames)).transpose(1, 2)
-        return self.excite(clips).transpose(1, 2).flatten(0, 1) + self.motion(maps, self.num_frames)
+        excited = self.excite(clips).transpose(1, 2).flatten(0, 1)
+        return excited + self.motion(maps, self.num_frames)
 
 
 class ClipEncoder(nn.Module):
-    """Clips to features of their frames, each of which knows its neighbours: (..., N, T, C, S, S) -> (..., N, T, D).
+    """Encode frames that know their neighbours: clips (..., N, T, C, S, S) -> (..., N, T, D).
 
     Args:
         cnn: a timm ResNet.
         all_blocks: modules in every residual block; else in the first of each stage (four in all).
+
+    Raises:
+        ConfigError: the CNN has no such blocks.
     """
 
     def __init__(self, cnn: Backbone, all_blocks: bool = False):
         super().__init__()
-        self.cnn, self.feature_dim = cnn, cnn.num_features
-        stages = [stage for name, stage in cnn.net.named_children() if name.startswith("layer")]
-        blocks = [
-            block
-            for stage in stages
-            for block in (stage if all_blocks else stage[:1])
-            if hasattr(block, "conv1")
-        ]
+        self.cnn = cnn
+        self.feature_dim = cnn.num_features
+        blocks = []
+        for name, stage in cnn.net.named_children():
+            if name.startswith("layer"):
+                chosen = stage if all_blocks else stage[:1]
+                blocks += [block for block in chosen if hasattr(block, "conv1")]
         if len(blocks) < 4:
             having = ", ".join(timm.list_models(module="resnet"))
             raise ConfigError(
-                f"SMNet needs a ResNet's blocks, which backbone {cnn.name!r} has not. These have them: {having}."
+                f"SMNet needs a ResNet's blocks, which backbone {cnn.name!r} has not. "
+                f"These have them: {having}."
             )
         for block in blocks:
             block.conv1 = nn.Sequential(SMModule(block.conv1.in_channels), block.conv1)
@@ -123,18 +159,20 @@ class ClipEncoder(nn.Module):
 
     @contextmanager
     def folded(self) -> Iterator[None]:
-        """Nothing to fold: time runs through the maps, which a trace of single images would cut."""
+        """Fold nothing: time runs through the maps, which a trace of single images would cut."""
         yield
 
 
 class SMNet(FrameConsensus):
-    """2-D ResNet with SMNet's modules, one score per frame, average consensus.
+    """Score each frame by a 2-D ResNet with SMNet's modules, and take the average consensus.
 
     Args:
         num_classes: K.
-        backbone, weights, num_channels: see `build_backbone`; ResNets only.
+        backbone: see `build_backbone`; ResNets only.
+        weights: see `build_backbone`.
         all_blocks: see `ClipEncoder`.
         dropout: before the fully connected layer.
+        num_channels: see `build_backbone`.
 
     Example:
         >>> SMNet(5, "resnet18")(torch.rand(2, 8, 1, 3, 224, 224)).scores.shape

@@ -1,4 +1,4 @@
-"""STA-TSN assembled (Fig 1): frames, spatial attention, key frames of each segment, average consensus."""
+"""STA-TSN assembled (Fig 1): frames, spatial attention, key frames of each segment, consensus."""
 
 from torch import Tensor, nn
 
@@ -7,19 +7,20 @@ from sta_tsn.models.tsn import TSN, ActionOutput
 
 
 class STATSN(nn.Module):
-    """A TSN with spatial attention whose segments are summarised by `KeyFrameAttention`.
+    """Score a video as a TSN with spatial attention does, each segment summed up by its key frames.
 
         scores = mean over n of FC(F_n)     average consensus before the softmax
 
-    Reading: the fully connected layer is stage one's, trained further. Features and classes are the same, so
-    stage two starts near the SA+TSN network that it extends, whichever way beta points at first.
+    Reading: the fully connected layer is stage one's, trained further. Features and classes are the
+    same, so stage two starts near the SA+TSN network that it extends, whichever way beta points at
+    first.
 
     Args:
         num_classes: K.
         hidden_dim: of the LSTM.
         dropout: before the fully connected layer.
-        tsn: arguments of the stage-one `TSN` (backbone, weights, pool_sizes, focus, ...), spatial attention on
-            by default.
+        tsn: arguments of the stage-one `TSN` (backbone, weights, pool_sizes, focus, ...), spatial
+            attention on by default.
 
     Example:
         >>> import torch
@@ -31,7 +32,9 @@ class STATSN(nn.Module):
     def __init__(self, num_classes: int, hidden_dim: int = 2048, dropout: float = 0.8, **tsn):
         super().__init__()
         stage_one = TSN(num_classes, dropout=dropout, **tsn)
-        self.encoder, self.head, self.dropout = stage_one.encoder, stage_one.head, stage_one.dropout
+        self.encoder = stage_one.encoder
+        self.head = stage_one.head
+        self.dropout = stage_one.dropout
         self.attention = KeyFrameAttention(self.encoder.feature_dim, hidden_dim)
 
     @property
@@ -39,11 +42,10 @@ class STATSN(nn.Module):
         return self.encoder.cnn.input_px
 
     def classify(self, features: Tensor) -> ActionOutput:
-        """Features (B, N, T, D) to scores (B, K) and beta (B, N, T)."""
+        """Return scores (B, K) and beta (B, N, T) of features (B, N, T, D)."""
         segments, temporal_weights = self.attention(features)  # (B, N, D)
-        return ActionOutput(
-            self.head(self.dropout(segments)).mean(1), temporal_weights=temporal_weights
-        )
+        scores = self.head(self.dropout(segments)).mean(1)
+        return ActionOutput(scores, temporal_weights=temporal_weights)
 
     def forward(self, clips: Tensor) -> ActionOutput:  # (B, N, T, C, S, S)
         features, spatial_weights = self.encoder(clips)
