@@ -104,13 +104,19 @@ def test_devices_on_a_machine_with_two_gpus(say, tmp_path, monkeypatch, devices,
     ],
 )
 def test_wrong_keys_and_values_are_named(say, tmp_path, override, complaint):
-    configs = [f"--config=experiments/{name}.yaml" for name in ("table2/sta_tsn", "demo/temporal")]
+    configs = [
+        f"--config=experiments/{name}.yaml"
+        for name in ("models/sta_tsn/sta_tsn", "datasets/demo/temporal")
+    ]
     status, error = say("fit", *configs, f"--run_dir={tmp_path}", override)
     assert status == 1 and complaint in error and "the command line" in error
 
 
 def test_wrong_keys_of_the_dataset_are_named(say, tmp_path):
-    configs = [f"--config=experiments/{name}.yaml" for name in ("table2/cnn", "ucf101/backbone")]
+    configs = [
+        f"--config=experiments/{name}.yaml"
+        for name in ("models/sta_tsn/cnn", "datasets/ucf101/backbone")
+    ]
     status, error = say(
         "fit", *configs, f"--run_dir={tmp_path / 'run'}", "--data.dataset.init_args.rot=x"
     )
@@ -132,8 +138,8 @@ def test_weights_that_are_none_are_one_line(say, tmp_path, mini_ucf101):
     ]
     status, error = say(
         "fit",
-        "--config=experiments/table2/cnn.yaml",
-        "--config=experiments/ucf101/backbone.yaml",
+        "--config=experiments/models/sta_tsn/cnn.yaml",
+        "--config=experiments/datasets/ucf101/backbone.yaml",
         *options,
     )
     assert (
@@ -148,13 +154,16 @@ def test_wrong_keys_in_a_file_name_the_file(say, tmp_path):
     config = tmp_path / "mine.yaml"
     config.write_text("model: {init_args: {drop_out: 0.5}}")
     status, error = say(
-        "fit", "--config=experiments/table2/cnn.yaml", f"--config={config}", f"--run_dir={tmp_path}"
+        "fit",
+        "--config=experiments/models/sta_tsn/cnn.yaml",
+        f"--config={config}",
+        f"--run_dir={tmp_path}",
     )
     assert status == 1 and "mine.yaml" in error and "Did you mean model.dropout" in error
     config.write_text("model: {init_args: {dropout: a third}}")
     status, error = say(
         "fit",
-        "--config=experiments/table2/cnn.yaml",
+        "--config=experiments/models/sta_tsn/cnn.yaml",
         f"--config={config}",
         f"--run_dir={tmp_path / 'run'}",
     )
@@ -167,7 +176,7 @@ def test_wrong_keys_in_a_file_name_the_file(say, tmp_path):
 
 def test_wrong_keys_are_found_before_frames_are_counted(say, tmp_path, mini_ucf101):
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
-    recipe = tmp_path / "experiments" / "ucf101" / "temporal.yaml"
+    recipe = tmp_path / "experiments/datasets/ucf101" / "temporal.yaml"
     recipe.write_text(recipe.read_text() + "\nmodle: {}\n")
     options = [
         "--dataset",

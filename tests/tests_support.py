@@ -17,9 +17,9 @@ ROOT = Path(__file__).parent.parent
 def write_mini_experiments(folder: Path, data: Path) -> Path:
     """An experiments folder whose dataset `mini` (videos in `data`) trains eight epochs of a tiny CNN in seconds."""
     experiments = folder / "experiments"
-    shutil.copytree(ROOT / "experiments" / "table2", experiments / "table2")
-    (experiments / "mini").mkdir()
-    (experiments / "mini" / "backbone.yaml").write_text(f"""
+    shutil.copytree(ROOT / "experiments/models", experiments / "models")
+    (experiments / "datasets/mini").mkdir(parents=True)
+    (experiments / "datasets/mini" / "backbone.yaml").write_text(f"""
 trainer: {{max_epochs: 8, gradient_clip_val: 20}}
 model: {{init_args: {{backbone: test_resnet, weights: none, trained_batch_norms: all, dropout: 0.1, lr: 0.02, lr_milestones: [6]}}}}
 data:
@@ -29,7 +29,7 @@ data:
     val_share: 0.2
     num_workers: 0
 """)
-    (experiments / "mini" / "temporal.yaml").write_text("""
+    (experiments / "datasets/mini" / "temporal.yaml").write_text("""
 trainer: {max_epochs: 4}
 model: {init_args: {hidden_dim: 8, lr: 0.1, lr_step_iterations: 6, dropout: 0.5}}
 data: {init_args: {batch_size: 4, iterations_per_epoch: 3, num_workers: 0}}

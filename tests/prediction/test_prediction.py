@@ -29,8 +29,8 @@ def runs(tmp_path_factory, mini_ucf101):
     experiments = write_mini_experiments(folder, mini_ucf101)
     backbone = folder / "backbone"
     options = [
-        f"--config={experiments / 'table2' / 'sa_cnn_tsn.yaml'}",
-        f"--config={experiments / 'mini' / 'backbone.yaml'}",
+        f"--config={experiments / 'models/sta_tsn' / 'sa_cnn_tsn.yaml'}",
+        f"--config={experiments / 'datasets/mini' / 'backbone.yaml'}",
         f"--run_dir={backbone}",
         f"--data.manifest={folder / 'manifest.csv'}",
         "--trainer.max_epochs=2",
@@ -43,8 +43,8 @@ def runs(tmp_path_factory, mini_ucf101):
     assert main(["fit", *options]) == 0
     temporal = folder / "temporal"
     options = [
-        f"--config={experiments / 'table2' / 'sta_tsn.yaml'}",
-        f"--config={experiments / 'mini' / 'temporal.yaml'}",
+        f"--config={experiments / 'models/sta_tsn' / 'sta_tsn.yaml'}",
+        f"--config={experiments / 'datasets/mini' / 'temporal.yaml'}",
         f"--run_dir={temporal}",
         f"--data.features={backbone / 'features'}",
         f"--model.backbone_checkpoint={backbone / 'checkpoints' / 'last.ckpt'}",

@@ -16,10 +16,13 @@ from sta_tsn.pipeline.data import extract_flow
 from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.pipeline.studies import (
     SA_CNN_TSN,
+    STA_TSN,
+    TABLE_2,
     TABLE_ABLATIONS,
     TABLE_SMNET,
     TABLE_STA_LSTM,
     TABLE_STIN,
+    Row,
 )
 from sta_tsn.pipeline.train import stage_arguments
 from sta_tsn.runs.folder import RunFolder
@@ -42,28 +45,20 @@ LAYOUT = {"demo": "mini_ucf101"} | {
     )
 }
 WITH_FLOW = ("demo", "ucf101", "hmdb51", "jhmdb", "thumos14", "folder")
-STAGE_ONE_ROWS = ("cnn", "sa_cnn", "sa_cnn_tsn")
+CNN = TABLE_2[0]
 
 
-def fit(
-    row: str, dataset: str, stage: str, run: RunFolder, *options: str, epochs: int = 1
-) -> ScoreTable:
-    configs = [
-        f"--config={EXPERIMENTS}/{name}.yaml" for name in (f"table2/{row}", f"{dataset}/{stage}")
+def fit(row: Row, dataset: str, run: RunFolder, *options: str, epochs: int = 1) -> ScoreTable:
+    command = [
+        "fit",
+        f"--config={EXPERIMENTS / row.config}",
+        f"--config={EXPERIMENTS}/datasets/{dataset}/{row.stage}.yaml",
+        f"--run_dir={run.path}",
+        *options,
+        f"--trainer.max_epochs={epochs}",
+        "--data.num_workers=0",
     ]
-    assert (
-        main(
-            [
-                "fit",
-                *configs,
-                f"--run_dir={run.path}",
-                *options,
-                f"--trainer.max_epochs={epochs}",
-                "--data.num_workers=0",
-            ]
-        )
-        == 0
-    )
+    assert main(command) == 0
     return ScoreTable.load(run.scores)
 
 
@@ -87,9 +82,7 @@ def test_both_stages_of_every_dataset(dataset, request, tmp_path):
     if dataset == "demo":  # rendered already, as far as the dataset can see
         (root / "ground_truth.csv").touch()
     backbone, temporal = RunFolder(tmp_path / "backbone"), RunFolder(tmp_path / "temporal")
-    table = fit(
-        "sa_cnn_tsn", dataset, "backbone", backbone, *stage_one_options(dataset, root, tmp_path)
-    )
+    table = fit(SA_CNN_TSN, dataset, backbone, *stage_one_options(dataset, root, tmp_path))
     assert table.classes == ["Jump", "Run", "Sit"] and table.temporal_weights is None
     assert backbone.about["select"] == (dataset == "thumos14")
     features = [
@@ -97,9 +90,8 @@ def test_both_stages_of_every_dataset(dataset, request, tmp_path):
         f"--model.backbone_checkpoint={backbone.tested_checkpoint}",
     ]
     batch = ["--data.batch_size=2", "--data.iterations_per_epoch=1"]
-    assert fit("sta_tsn", dataset, "temporal", temporal, *features, *batch).temporal_weights.shape[
-        1:
-    ] == (3, 2)
+    last = fit(STA_TSN, dataset, temporal, *features, *batch)
+    assert last.temporal_weights.shape[1:] == (3, 2)
 
 
 @pytest.mark.parametrize("dataset", WITH_FLOW)
@@ -121,40 +113,29 @@ def test_flow_of_every_dataset_that_has_a_recipe(dataset, request, tmp_path, mon
     )
     extract_flow(options)
     configs = [
-        f"--config={EXPERIMENTS / dataset / 'flow.yaml'}",
+        f"--config={EXPERIMENTS / 'datasets' / dataset / 'flow.yaml'}",
         "--model.modality=flow",
         f"--data.flow={tmp_path / dataset / 'flow'}",
     ]
     backbone, temporal = RunFolder(tmp_path / "backbone"), RunFolder(tmp_path / "temporal")
     table = fit(
-        "sa_cnn_tsn",
-        dataset,
-        "backbone",
-        backbone,
-        *configs,
-        *stage_one_options(dataset, root, tmp_path),
+        SA_CNN_TSN, dataset, backbone, *configs, *stage_one_options(dataset, root, tmp_path)
     )
     features = [
         f"--data.features={backbone.features}",
         f"--model.backbone_checkpoint={backbone.tested_checkpoint}",
     ]
-    last = fit(
-        "sta_tsn",
-        dataset,
-        "temporal",
-        temporal,
-        *features,
-        "--data.batch_size=2",
-        "--data.iterations_per_epoch=1",
-    )
+    batch = ["--data.batch_size=2", "--data.iterations_per_epoch=1"]
+    last = fit(STA_TSN, dataset, temporal, *features, *batch)
     assert fuse([table, last], [1, 1.5]).ids == table.ids
 
 
-@pytest.mark.parametrize("row", STAGE_ONE_ROWS)
+@pytest.mark.parametrize("row", TABLE_2[:-1], ids=lambda row: row.title)
 def test_every_row_of_table_2(row, mini_jhmdb, tmp_path):
     run = RunFolder(tmp_path / "run")
-    table = fit(row, "jhmdb", "backbone", run, *stage_one_options("jhmdb", mini_jhmdb, tmp_path))
-    assert len(table.ids) == 5 and run.features.exists() == (row == "sa_cnn_tsn")
+    table = fit(row, "jhmdb", run, *stage_one_options("jhmdb", mini_jhmdb, tmp_path))
+    assert len(table.ids) == 5
+    assert run.features.exists() == (row == SA_CNN_TSN)
 
 
 def test_a_step_on_the_real_clips_of_ucf101(shared_data, tmp_path, capsys):
@@ -164,9 +145,9 @@ def test_a_step_on_the_real_clips_of_ucf101(shared_data, tmp_path, capsys):
         "--data.videos_per_pass=1",
     ]
     with pytest.raises(AssertionError):
-        fit("cnn", "ucf101", "backbone", run, *options)
+        fit(CNN, "ucf101", run, *options)
     assert "13267 of them are not in" in capsys.readouterr().err
-    table = fit("cnn", "ucf101", "backbone", run, *options, "--data.allow_missing=true")
+    table = fit(CNN, "ucf101", run, *options, "--data.allow_missing=true")
     assert len(table.ids) == 29 and table.protocol["missing"] == 3783 - 29
 
 
@@ -179,7 +160,7 @@ def test_passes_make_the_step_of_the_whole_batch(mini_jhmdb, tmp_path):
     weights = []
     for name, passes in (("whole", []), ("parts", ["--data.videos_per_pass=1"])):
         run = RunFolder(tmp_path / name)
-        fit("cnn", "jhmdb", "backbone", run, *options, *still, *passes, epochs=2)
+        fit(CNN, "jhmdb", run, *options, *still, *passes, epochs=2)
         checkpoint = torch.load(run.last, weights_only=True)
         assert checkpoint["global_step"] == 2
         weights.append(checkpoint["state_dict"])
@@ -192,12 +173,11 @@ def test_passes_make_the_step_of_the_whole_batch(mini_jhmdb, tmp_path):
 @pytest.mark.parametrize("row", TABLE_SMNET, ids=lambda row: row.title)
 def test_every_row_of_smnet(row, mini_jhmdb, tmp_path):
     """Eight frames of a video, in training and in testing."""
-    name = row.config.partition("/")[2].removesuffix(".yaml")
     options = [
         one for one in stage_one_options("jhmdb", mini_jhmdb, tmp_path) if "test_frames" not in one
     ]
     run = RunFolder(tmp_path / "run")
-    table = fit(f"../table_smnet/{name}", "jhmdb", "backbone", run, *options)
+    table = fit(row, "jhmdb", run, *options)
     assert (
         len(table.ids) == 5
         and table.protocol["segments"] == 8
@@ -216,7 +196,7 @@ def test_the_demos_own_recipe_of_smnet(row, mini_ucf101, tmp_path):
         experiments=str(EXPERIMENTS),
         devices="1",
     )
-    recipe = f"--config={EXPERIMENTS / 'demo/smnet.yaml'}"
+    recipe = f"--config={EXPERIMENTS / 'datasets/demo/smnet.yaml'}"
     arguments, others = (
         stage_arguments(row, replace(options, model=model), tmp_path / "m.csv", "")
         for model in ("smnet", "sta_tsn")
@@ -245,14 +225,8 @@ def test_the_demos_own_recipe_of_smnet(row, mini_ucf101, tmp_path):
 
 @pytest.mark.parametrize("row", TABLE_STIN, ids=lambda row: row.title)
 def test_every_row_of_stin(row, mini_jhmdb, tmp_path):
-    name = row.config.partition("/")[2].removesuffix(".yaml")
-    table = fit(
-        f"../table_stin/{name}",
-        "jhmdb",
-        "backbone",
-        RunFolder(tmp_path / "run"),
-        *stage_one_options("jhmdb", mini_jhmdb, tmp_path),
-    )
+    options = stage_one_options("jhmdb", mini_jhmdb, tmp_path)
+    table = fit(row, "jhmdb", RunFolder(tmp_path / "run"), *options)
     assert len(table.ids) == 5 and table.protocol["segments"] == 3
 
 
@@ -283,7 +257,7 @@ def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):
                 f"--model.backbone_checkpoint={stage_one.tested_checkpoint}",
             ]
             change += ["--data.batch_size=2", "--data.iterations_per_epoch=1"]
-        fit(Path(row.config).stem, "jhmdb", row.stage, folder, *change)
+        fit(row, "jhmdb", folder, *change)
         known = torch.load(folder.tested_checkpoint, weights_only=True)["hyper_parameters"]
         wanted = ABLATED.get(row.model.removeprefix("ablation_"), {})
         assert {name: known[name] for name in wanted} == wanted, row.title
@@ -325,22 +299,16 @@ def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):
 
 
 def test_every_file_says_what_it_is_and_is_covered():
-    files = sorted(
-        path for path in EXPERIMENTS.glob("*/*.yaml") if path.parent.name != "sweeps"
-    )  # test_sweep.py has those
-    covered = {
-        f"{dataset}/{stage}.yaml" for dataset in LAYOUT for stage in ("backbone", "temporal")
-    }
-    covered |= {f"{dataset}/flow.yaml" for dataset in WITH_FLOW}
-    covered |= {"demo/smnet.yaml"} | {f"table2/{row}.yaml" for row in (*STAGE_ONE_ROWS, "sta_tsn")}
-    covered |= {
-        "sbu/lstm.yaml",
-        "jhmdb_joints/lstm.yaml",
-        *(row.config for row in TABLE_STA_LSTM),
-    }  # test_joint_training.py
-    covered |= {row.config for row in (*TABLE_SMNET, *TABLE_STIN)} | {
-        row.change for row in TABLE_ABLATIONS if row.change
-    }
-    assert {Path(row.change).stem for row in TABLE_ABLATIONS if row.change} == set(ABLATED)
-    assert {str(path.relative_to(EXPERIMENTS)) for path in files} == covered
+    """The tests of skeletons are in test_joint_training.py, those of sweeps in test_sweep.py."""
+    covered = {"datasets/demo/smnet.yaml", "datasets/sbu/lstm.yaml"}
+    covered |= {"datasets/jhmdb_joints/lstm.yaml"}
+    for dataset in LAYOUT:
+        covered |= {f"datasets/{dataset}/{stage}.yaml" for stage in ("backbone", "temporal")}
+    covered |= {f"datasets/{dataset}/flow.yaml" for dataset in WITH_FLOW}
+    for table in (TABLE_2, TABLE_STA_LSTM, TABLE_SMNET, TABLE_STIN):
+        covered |= {row.config for row in table}
+    ablations = {row.change for row in TABLE_ABLATIONS if row.change}
+    assert {Path(change).stem for change in ablations} == set(ABLATED)
+    files = [path for path in EXPERIMENTS.rglob("*.yaml") if path.parent.name != "sweeps"]
+    assert {str(path.relative_to(EXPERIMENTS)) for path in files} == covered | ablations
     assert all(path.read_text().startswith("# ") for path in files)

@@ -37,7 +37,10 @@ def fit(run: Path, config: str, *arguments: str) -> int:
         run.parent / "experiments",
         "temporal" if config == "sta_tsn" else "backbone",
     )
-    files = (experiments / "table2" / f"{config}.yaml", experiments / "mini" / f"{stage}.yaml")
+    files = (
+        experiments / "models/sta_tsn" / f"{config}.yaml",
+        experiments / "datasets/mini" / f"{stage}.yaml",
+    )
     return main(
         [
             "fit",

@@ -143,8 +143,8 @@ def test_stage_two_reads_features_and_never_runs_the_cnn(trained, tmp_path, monk
     monkeypatch.setattr(CNN, "forward", lambda *_: pytest.fail("the CNN was run"))
     monkeypatch.setattr(CNN, "_check_map", lambda *_: 96)
     arguments = [
-        f"--config={experiments}/table2/sta_tsn.yaml",
-        f"--config={experiments}/mini/temporal.yaml",
+        f"--config={experiments}/models/sta_tsn/sta_tsn.yaml",
+        f"--config={experiments}/datasets/mini/temporal.yaml",
         f"--run_dir={tmp_path / 'run'}",
     ]
     status = main(
@@ -201,7 +201,7 @@ def test_a_cut_off_checkpoint_is_named(trained, tmp_path, capsys):
 
 def test_changed_settings_train_anew_and_keep_the_old_run(trained):
     experiments, runs, _ = trained
-    config = experiments / "mini" / "temporal.yaml"
+    config = experiments / "datasets/mini" / "temporal.yaml"
     original = config.read_text()
     config.write_text(f"# A comment is no setting.\n{original}")
     assert train(experiments, runs).count("done already") == 4
@@ -339,7 +339,8 @@ def test_two_processes_test_every_video_once(trained, tmp_path, devices, machine
     """DDP from videos: 5 test videos on 2 processes; padding would make them 6. Two machines take the same folder."""
     experiments, runs, _ = trained
     configs = [
-        f"--config={experiments}/{name}.yaml" for name in ("table2/sa_cnn_tsn", "mini/backbone")
+        f"--config={experiments}/{name}.yaml"
+        for name in ("models/sta_tsn/sa_cnn_tsn", "datasets/mini/backbone")
     ]
     options = [
         f"--data.manifest={tmp_path / 'manifest.csv'}",
@@ -372,7 +373,8 @@ def test_two_processes_train_the_same_network(trained, tmp_path):
     experiments, runs, _ = trained
     backbone = RunFolder(runs / "mini" / "split1" / STAGES[2])
     configs = [
-        f"--config={experiments}/{name}.yaml" for name in ("table2/sta_tsn", "mini/temporal")
+        f"--config={experiments}/{name}.yaml"
+        for name in ("models/sta_tsn/sta_tsn", "datasets/mini/temporal")
     ]
     inputs = [
         f"--data.features={backbone.features}",

@@ -50,7 +50,7 @@ COMMAND = [
     "${interpreter}",
     "trial.py",
     "fit",
-    f"--config={ROOT}/experiments/table2/sta_tsn.yaml",
+    f"--config={ROOT}/experiments/models/sta_tsn/sta_tsn.yaml",
     "--test=false",
     "${args}",
 ]
@@ -204,7 +204,7 @@ def test_a_metric_of_validation_needs_some(here):
     """SBU's recipe learns from everything."""
     configs = [
         f"--config={ROOT}/experiments/{file}"
-        for file in ("table_sta_lstm/sta_lstm.yaml", "sbu/lstm.yaml")
+        for file in ("models/sta_lstm/sta_lstm.yaml", "datasets/sbu/lstm.yaml")
     ]
     settings = {**GRID, "parameters": {"model.lr": {"values": [1, 2]}}}
     with pytest.raises(ConfigError, match=r"val/loss needs validation, and data\.val_share is 0"):
@@ -688,7 +688,8 @@ def prepared(tmp_path, monkeypatch, request):
         monkeypatch.setenv(name, value)
     if "stage_two" in request.node.name:
         configs = [
-            f"--config=experiments/{name}.yaml" for name in ("table2/sa_cnn_tsn", "jhmdb/backbone")
+            f"--config=experiments/{name}.yaml"
+            for name in ("models/sta_tsn/sa_cnn_tsn", "datasets/jhmdb/backbone")
         ]
         model = [
             "--model.backbone=test_resnet",

@@ -33,7 +33,8 @@ class Killed(BaseException):
 def fit(run: Path, root: Path, *options: str, row: str = "sta_lstm") -> RunFolder:
     experiments = ROOT / "experiments"
     configs = [
-        f"--config={experiments}/{name}.yaml" for name in (f"table_sta_lstm/{row}", "sbu/lstm")
+        f"--config={experiments}/{name}.yaml"
+        for name in (f"models/sta_lstm/{row}", "datasets/sbu/lstm")
     ]
     tiny = [
         "--model.hidden_dim=6",
@@ -189,7 +190,7 @@ def four_rows(tmp_path_factory, mini_sbu) -> tuple[Path, list[str]]:
     """`sta-tsn train` of one step an epoch: (runs, its command line)."""
     folder = tmp_path_factory.mktemp("four_rows")
     shutil.copytree(ROOT / "experiments", folder / "experiments")
-    recipe = folder / "experiments" / "sbu" / "lstm.yaml"
+    recipe = folder / "experiments/datasets/sbu" / "lstm.yaml"
     tiny = {
         "trainer": {"max_epochs": -1, "limit_train_batches": 1},
         "data": {"init_args": {"dataset": {"class_path": "sta_tsn.datasets.SBU"}}},
@@ -313,7 +314,7 @@ def test_jhmdb_joints_go_the_same_road(mini_jhmdb, tmp_path):
     experiments = ROOT / "experiments"
     configs = [
         f"--config={experiments}/{name}.yaml"
-        for name in ("table_sta_lstm/sta_lstm", "jhmdb_joints/lstm")
+        for name in ("models/sta_lstm/sta_lstm", "datasets/jhmdb_joints/lstm")
     ]
     tiny = [
         "--model.hidden_dim=6",

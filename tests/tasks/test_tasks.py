@@ -205,7 +205,7 @@ def test_layers_frozen_at_random_weights_are_warned_of(backbone, norms, share, s
 
 
 def test_a_backbone_with_options_takes_flow():
-    """As in experiments/demo/smnet.yaml."""
+    """As in experiments/datasets/demo/smnet.yaml."""
     named = {"name": "test_resnet", "options": {"drop_path_rate": 0.0}}
     for kind, clips in (
         (SpatialAttentionBackbone, (1, 3, 1, 20, 96, 96)),

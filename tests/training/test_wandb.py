@@ -24,7 +24,8 @@ def start(
 ) -> subprocess.Popen:
     """Stage two of the miniature, long enough to be interrupted."""
     arguments = [
-        f"--config={experiments}/{name}.yaml" for name in ("table2/sta_tsn", "mini/temporal")
+        f"--config={experiments}/{name}.yaml"
+        for name in ("models/sta_tsn/sta_tsn", "datasets/mini/temporal")
     ]
     arguments += [
         f"--data.features={backbone.features}",

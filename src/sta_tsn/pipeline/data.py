@@ -35,21 +35,21 @@ STAGES = (
 
 def check_names(options: TrainOptions) -> None:
     """Names are checked before anything is loaded."""
-    recipes = [
-        path.parent.name
-        for stage in STAGES
-        for path in Path(options.experiments).glob(f"*/{stage}.yaml")
-    ]
-    datasets = sorted({name for name in recipes if not name.startswith("table")})
+    recipes: set[str] = set()
+    for stage in STAGES:
+        found = Path(options.experiments, "datasets").glob(f"*/{stage}.yaml")
+        recipes |= {path.parent.name for path in found}
+    datasets = sorted(recipes)
     if not datasets:
         raise ConfigError(
-            f"No experiments in {Path(options.experiments).resolve()}: run from the repository's root."
+            f"No datasets/<name>/backbone.yaml in {Path(options.experiments).resolve()}: "
+            "run from the repository's root."
         )
     if options.dataset not in datasets:
         raise unknown("dataset", options.dataset, datasets)
     if options.modality not in MODALITIES:
         raise unknown("modality", options.modality, MODALITIES)
-    flow_recipe = Path(options.experiments, options.dataset, "flow.yaml")
+    flow_recipe = options.recipes / "flow.yaml"
     if options.modality != "rgb" and not flow_recipe.exists() and not holds_skeletons(options):
         raise ConfigError(
             f"{options.dataset} has no recipe for flow: write {flow_recipe}, or train with MODALITY=rgb."
@@ -122,11 +122,8 @@ def holds_skeletons(options: TrainOptions) -> bool:
 
 def recipe(options: TrainOptions) -> Path:
     """The experiment's YAML that names the dataset's class."""
-    return next(
-        path
-        for stage in STAGES
-        if (path := Path(options.experiments, options.dataset, f"{stage}.yaml")).exists()
-    )
+    files = [options.recipes / f"{stage}.yaml" for stage in STAGES]
+    return next(file for file in files if file.exists())
 
 
 def data_settings(options: TrainOptions) -> dict:

@@ -1,6 +1,7 @@
 """What the verbs of a dataset can be told."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,8 @@ class TrainOptions:
     experiments: str = "experiments"
     workers: int | None = None
     settings: tuple[str, ...] = ()
+
+    @property
+    def recipes(self) -> Path:
+        """Return the folder of the dataset's recipes, one YAML file a stage."""
+        return Path(self.experiments, "datasets", self.dataset)

@@ -13,7 +13,7 @@ SKELETON = "skeleton"  # in the place of rgb and flow
 class Row:
     """One row of a table: its name in the report, its run below `split<k>`, its configuration files.
 
-    stage: backbone, temporal, or lstm (skeletons); `experiments/<dataset>/<stage>.yaml` is its recipe. config: below `experiments`.
+    stage: backbone, temporal, or lstm (skeletons); `experiments/datasets/<dataset>/<stage>.yaml` is its recipe. config: below `experiments`.
     change: a configuration below `experiments` that is read last, over the recipe (ablations). beside: title of the row that it is
     compared with; the row above it where empty. stage_one: model whose features a temporal stage reads; its own where empty.
     """
@@ -37,28 +37,28 @@ class Row:
         return replace(self, model=self.stage_one or self.model, stage="backbone").folder(options)
 
 
-SA_CNN_TSN = Row("SA-CNN+TSN", "sta_tsn", "backbone", "table2/sa_cnn_tsn.yaml")
-STA_TSN = Row("STA-TSN", "sta_tsn", "temporal", "table2/sta_tsn.yaml")
+SA_CNN_TSN = Row("SA-CNN+TSN", "sta_tsn", "backbone", "models/sta_tsn/sa_cnn_tsn.yaml")
+STA_TSN = Row("STA-TSN", "sta_tsn", "temporal", "models/sta_tsn/sta_tsn.yaml")
 TABLE_2 = (
-    Row("CNN", "cnn", "backbone", "table2/cnn.yaml"),
-    Row("SA-CNN", "sa_cnn", "backbone", "table2/sa_cnn.yaml"),
+    Row("CNN", "cnn", "backbone", "models/sta_tsn/cnn.yaml"),
+    Row("SA-CNN", "sa_cnn", "backbone", "models/sta_tsn/sa_cnn.yaml"),
     SA_CNN_TSN,
     STA_TSN,
 )
 TABLE_STA_LSTM = (
-    Row("LSTM", "lstm", "lstm", "table_sta_lstm/lstm.yaml"),
-    Row("SA-LSTM", "sa_lstm", "lstm", "table_sta_lstm/sa_lstm.yaml", beside="LSTM"),
-    Row("TA-LSTM", "ta_lstm", "lstm", "table_sta_lstm/ta_lstm.yaml", beside="LSTM"),
-    Row("STA-LSTM", "sta_lstm", "lstm", "table_sta_lstm/sta_lstm.yaml", beside="LSTM"),
+    Row("LSTM", "lstm", "lstm", "models/sta_lstm/lstm.yaml"),
+    Row("SA-LSTM", "sa_lstm", "lstm", "models/sta_lstm/sa_lstm.yaml", beside="LSTM"),
+    Row("TA-LSTM", "ta_lstm", "lstm", "models/sta_lstm/ta_lstm.yaml", beside="LSTM"),
+    Row("STA-LSTM", "sta_lstm", "lstm", "models/sta_lstm/sta_lstm.yaml", beside="LSTM"),
 )
 TABLE_SMNET = (
-    Row("TSN, same frames", "tsn_same_frames", "backbone", "table_smnet/tsn.yaml"),
-    Row("SMNet", "smnet", "backbone", "table_smnet/smnet.yaml"),
+    Row("TSN, same frames", "tsn_same_frames", "backbone", "models/smnet/tsn.yaml"),
+    Row("SMNet", "smnet", "backbone", "models/smnet/smnet.yaml"),
 )
 
 
 def _ablation(title: str, name: str, base: Row) -> Row:
-    change = f"table_ablations/{name}.yaml"
+    change = f"ablations/{name}.yaml"
     return replace(
         base,
         title=title,
@@ -85,8 +85,8 @@ TABLE_ABLATIONS = (
     _ablation("3 x 5 frames", "frames_3x5", STA_TSN),
     _ablation("3 x 1 frames", "frames_3x1", STA_TSN),
 )
-TABLE_TSN = (Row("TSN", "tsn", "backbone", "table_stin/tsn.yaml"),)
-TABLE_STIN = (*TABLE_TSN, Row("STIN", "stin", "backbone", "table_stin/stin.yaml"))
+TABLE_TSN = (Row("TSN", "tsn", "backbone", "models/tsn/tsn.yaml"),)
+TABLE_STIN = (*TABLE_TSN, Row("STIN", "stin", "backbone", "models/stin/stin.yaml"))
 ROWS = {  # by MODEL; the last row is the model itself, except for ablations
     "sta_tsn": TABLE_2,
     "sta_lstm": TABLE_STA_LSTM,

@@ -245,20 +245,18 @@ def stage_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str
 
 def _recipe_arguments(row: Row, options: TrainOptions, manifest: Path, videos: str) -> list[str]:
     """Return the row's command line without what `--set` says."""
-    experiments, folder = Path(options.experiments), row.folder(options)
-    files = [row.config, f"{options.dataset}/{row.stage}.yaml"]
+    experiments = Path(options.experiments)
+    files = [experiments / row.config, options.recipes / f"{row.stage}.yaml"]
     if options.modality == "flow" and row.stage == "backbone":
-        files.append(f"{options.dataset}/flow.yaml")
-    own_recipe = (
-        f"{options.dataset}/{options.model}.yaml"  # of every stage one in the model's table
-    )
-    if row.stage == "backbone" and (experiments / own_recipe).exists():
+        files.append(options.recipes / "flow.yaml")
+    own_recipe = options.recipes / f"{options.model}.yaml"  # of every stage one of the model
+    if row.stage == "backbone" and own_recipe.exists():
         files.append(own_recipe)
     if row.change:
-        files.append(row.change)
+        files.append(experiments / row.change)
     arguments = [
-        *(f"--config={experiments / file}" for file in files),
-        f"--run_dir={folder.path}",
+        *(f"--config={file}" for file in files),
+        f"--run_dir={row.folder(options).path}",
         f"--seed_everything={options.seed}",
         f"--trainer.devices={1 if row.stage == 'lstm' and options.devices == 'auto' else options.devices}",
         f"--trainer.num_nodes={options.nodes}",

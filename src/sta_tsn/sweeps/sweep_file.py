@@ -208,7 +208,7 @@ def _check_command(command: tuple[str, ...], parameters: tuple[Parameter, ...], 
     classes = check_arguments([*fixed, *tried], place)
     if classes["model"] is None:
         raise ConfigError(
-            f"{place}: no --config file of the command names model.class_path. experiments/table2/ has such files."
+            f"{place}: no --config file of the command names model.class_path. experiments/models/sta_tsn/ has such files."
         )
     return classes["model"]
 

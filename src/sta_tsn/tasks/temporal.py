@@ -67,7 +67,7 @@ class TemporalAttentionTSN(ActionRecognition):
             missing, unexpected = self.model.load_state_dict(weights, strict=False)
             if unexpected or any(not name.startswith("attention.") for name in missing):
                 raise ConfigError(
-                    f"model.backbone_checkpoint={backbone_checkpoint} is not of a CNN as in Table 2 (experiments/table2)."
+                    f"model.backbone_checkpoint={backbone_checkpoint} is not of a CNN as in Table 2 (experiments/models/sta_tsn)."
                 )
         self.model.encoder.requires_grad_(False)
         self.lr, self.lr_step_iterations, self.weight_decay = lr, lr_step_iterations, weight_decay
