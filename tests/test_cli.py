@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from sta_tsn.cli import main
 
@@ -196,10 +197,10 @@ def test_wrong_keys_are_found_before_frames_are_counted(say, tmp_path, mini_ucf1
 def test_explain_wants_a_stage_two_checkpoint(say, tmp_path):
     assert "no such checkpoint" in say("explain", "video.avi", "absent.ckpt")[1]
     (tmp_path / "wrong.ckpt").write_bytes(b"garbage")
-    assert (
-        "is not a checkpoint of stage two"
-        in say("explain", "video.avi", str(tmp_path / "wrong.ckpt"))[1]
-    )
+    assert "no checkpoint" in say("explain", "video.avi", str(tmp_path / "wrong.ckpt"))[1]
+    torch.save({"state_dict": {}, "hyper_parameters": {}}, tmp_path / "other.ckpt")
+    said = say("explain", "video.avi", str(tmp_path / "other.ckpt"))[1]
+    assert "is not a checkpoint of stage two" in said
 
 
 def test_make_help_lists_every_target():

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import pickle
 import secrets
+import struct
 import subprocess
 import zipfile
 import zlib
@@ -14,6 +16,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sta_tsn.errors import UserError
+
+A_RUNS_CHECKPOINT = "Give runs/.../checkpoints/last.ckpt of a run."
+
+# What Python's readers raise of bytes that are not what they promise.
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    RuntimeError,
+)
 
 
 @contextmanager
@@ -107,24 +124,70 @@ def check_checkpoint(path: str | os.PathLike) -> None:
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such checkpoint.") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
-        damaged = str(error)
+        raise UserError(f"{path}: no such checkpoint. {A_RUNS_CHECKPOINT}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, no checkpoint. {A_RUNS_CHECKPOINT}") from None
+    except DAMAGED as error:
+        damaged = first_line(error)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        damaged = first_line(error)  # a jump to a place that the file names and does not have
     if damaged is not None:
         raise UserError(
-            f"{path} is damaged ({damaged}). Delete it, and the command that wrote it trains anew."
+            f"{path} is damaged or no checkpoint ({damaged}). Where a run wrote it, delete it, and "
+            "the run's command trains it anew."
         )
 
 
-def load_checkpoint(path: str | os.PathLike, mmap: bool = False) -> dict:
-    """Return the content of a checkpoint, on the CPU, after `check_checkpoint`; runs no code of it."""
-    import pickle
+def read_torch_file(path: str | os.PathLike, mmap: bool = False):
+    """Return what `torch.save` wrote, on the CPU, after `check_checkpoint`; runs no code of it.
 
+    Files of torch before 1.6 have no checksums; they are read without that check.
+
+    Args:
+        path: of the file.
+        mmap: leave the tensors on the disk until they are used.
+
+    Raises:
+        UserError: no such file, damaged, or it holds more than tensors and settings.
+    """
     import torch
 
-    check_checkpoint(path)
+    if _is_older_than_zip(path):
+        mmap = False
+    else:
+        check_checkpoint(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is no checkpoint that can be read ({reason}).") from error
+    except (pickle.UnpicklingError, AttributeError, *DAMAGED) as error:
+        raise UserError(
+            f"{path} is no checkpoint, damaged, or holds more than weights and settings, which is "
+            f"not loaded: it could run code. {A_RUNS_CHECKPOINT}"
+        ) from error
+
+
+def load_checkpoint(path: str | os.PathLike, mmap: bool = False) -> dict:
+    """Return the content of a run's checkpoint by `read_torch_file`: weights and settings.
+
+    Raises:
+        UserError: as `read_torch_file`, or it holds weights without a network's settings.
+    """
+    state = read_torch_file(path, mmap)
+    if not isinstance(state, dict) or "state_dict" not in state:
+        raise UserError(f"{path} holds weights without a network's settings. {A_RUNS_CHECKPOINT}")
+    return state
+
+
+def _is_older_than_zip(path: str | os.PathLike) -> bool:
+    """Tell a bare pickle, which begins with a protocol's number, from a zip archive and text."""
+    if not Path(path).is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(1) == pickle.PROTO
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    lines = str(error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -185,6 +185,17 @@ def test_features_of_a_run_that_kept_none(trained, tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("content", [b"", b"text\n" * 99])
+def test_features_by_a_damaged_checkpoint_are_refused(trained, tmp_path, capsys, content):
+    _, runs, _ = trained
+    folder = RunFolder(shutil.copytree(runs / "mini" / "split1" / STAGES[0], tmp_path / "backbone"))
+    folder.last.write_bytes(content)
+    assert main(["features", str(folder.path)]) == 1
+    said = capsys.readouterr().err
+    assert f"{folder.last} is " in said
+    assert "no checkpoint" in said
+
+
 def test_a_cut_off_checkpoint_is_named(trained, tmp_path, capsys):
     _, runs, _ = trained
     folder = RunFolder(shutil.copytree(runs / "mini" / "split1" / STAGES[3], tmp_path / "temporal"))
@@ -194,7 +205,7 @@ def test_a_cut_off_checkpoint_is_named(trained, tmp_path, capsys):
         argument for argument in folder.about["arguments"] if not argument.startswith("--run_dir=")
     ]
     assert main(["fit", *arguments, f"--run_dir={folder.path}"]) == 1
-    assert f"{folder.last} is damaged. Delete it" in capsys.readouterr().err
+    assert f"{folder.last} is damaged" in capsys.readouterr().err
     folder.last.unlink()
     assert main(["fit", *arguments, f"--run_dir={folder.path}"]) == 0, capsys.readouterr().err
 

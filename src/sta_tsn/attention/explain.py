@@ -14,7 +14,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
 
-from sta_tsn.artefacts import save_figure
+from sta_tsn.artefacts import first_line, load_checkpoint, save_figure
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
 from sta_tsn.models import ActionOutput
@@ -214,27 +214,31 @@ def _overlays(frames: np.ndarray, alpha: Tensor, colours: plt.cm.ScalarMappable)
 
 
 def load_sta_tsn(checkpoint: Path) -> TemporalAttentionTSN:
-    """A stage-two checkpoint, with its backbone and class names."""
-    if not checkpoint.is_file():
+    """Load a stage-two checkpoint, with its backbone and class names.
+
+    Raises:
+        UserError: no such file, damaged, or of another network.
+    """
+    state = load_checkpoint(checkpoint, mmap=True)
+    if "network" not in state.get("hyper_parameters", {}):
         raise UserError(
-            f"{checkpoint}: no such checkpoint. After make train it is runs/.../temporal/checkpoints/last.ckpt"
+            f"{checkpoint} is not a checkpoint of stage two (.../temporal/checkpoints/last.ckpt)."
         )
     try:
         return TemporalAttentionTSN.load_from_checkpoint(
             checkpoint, map_location="cpu", weights_only=True
         )
-    except Exception as error:
+    except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(
-            f"{checkpoint} is not a checkpoint of stage two (.../temporal/checkpoints/last.ckpt): {str(error).splitlines()[0]}"
+            f"{checkpoint}: its network cannot be built ({first_line(error)}); train it again "
+            "with this version."
         ) from error
 
 
 def _flow_made_otherwise(checkpoint: Path) -> str:
-    """Names of the settings in which the flow that stage two's network learned from differs from what `flow_of_pairs` computes."""
+    """Name the settings in which the flow that it learned from differs from `flow_of_pairs`'."""
     ours = FlowSettings().as_dict()
-    learned_from = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True).get(
-        "FeatureDataModule", {}
-    )
+    learned_from = load_checkpoint(checkpoint, mmap=True).get("FeatureDataModule", {})
     return differing(learned_from.get("flow", ours), ours)
 
 

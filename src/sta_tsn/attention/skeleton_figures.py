@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from matplotlib.collections import LineCollection
 
-from sta_tsn.artefacts import save_figure
+from sta_tsn.artefacts import load_checkpoint, save_figure
 from sta_tsn.datasets import SkeletonDataset, VideoRecord
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.models import ActionOutput
@@ -29,12 +29,10 @@ def draw_skeleton_attention(
     Attention is that of the sequence as it is; what it was taken for is what the score table at `scores` says, of all views.
     """
     table = ScoreTable.load(scores)
+    preparation = load_checkpoint(checkpoint, mmap=True)["datamodule_hyper_parameters"]
     task = SkeletonAttention.load_from_checkpoint(
         checkpoint, map_location="cpu", weights_only=True
     ).eval()
-    preparation = torch.load(checkpoint, map_location="cpu", weights_only=True)[
-        "datamodule_hyper_parameters"
-    ]
     figures, shown = [], set()
     for index in np.random.default_rng(0).permutation(len(test_videos)):
         record = test_videos[index]

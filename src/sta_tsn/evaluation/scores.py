@@ -1,9 +1,8 @@
 """The score table of a run: what the model said of every test video. Evaluation reads nothing else."""
 
+import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sta_tsn.artefacts import atomic
+from sta_tsn.artefacts import DAMAGED, atomic, first_line
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation.metrics import mean_average_precision, mean_class_accuracy, micro_accuracy
+
+DIGEST = "sha256"  # the array that holds the digest of all the others
 
 
 @dataclass(frozen=True)
@@ -71,75 +72,104 @@ class ScoreTable:
         } | {"videos": len(self.ids)}
 
     def save(self, path: str | os.PathLike) -> None:
+        """Write the table as a compressed npz, with a digest of all of its arrays."""
         arrays = {
             "ids": np.array(self.ids),
             "scores": self.scores.numpy(),
             "labels": self.labels.numpy(),
             "groups": np.array(self.groups),
+            "classes": np.array(self.classes),
+            "protocol": np.array(json.dumps(self.protocol)),
         }
         if self.temporal_weights is not None:
             arrays["temporal_weights"] = self.temporal_weights.numpy()
         if self.validation is not None:
-            own = self.validation
-            arrays |= {
-                "val_ids": np.array(own.ids),
-                "val_scores": own.scores.numpy(),
-                "val_labels": own.labels.numpy(),
-            }
-        text = {"classes": np.array(self.classes), "protocol": np.array(json.dumps(self.protocol))}
-        with (
-            atomic(path) as temporary,
-            open(temporary, "wb") as file,
-        ):  # given a name, numpy would add .npz to it
-            np.savez_compressed(file, **arrays, **text)
+            arrays["val_ids"] = np.array(self.validation.ids)
+            arrays["val_scores"] = self.validation.scores.numpy()
+            arrays["val_labels"] = self.validation.labels.numpy()
+        # An open file: given a name, numpy would add .npz to it.
+        with atomic(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays, **{DIGEST: np.array(_digest(arrays))})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "ScoreTable":
-        """From a file, or from a run's folder."""
+        """Read a table from its file, or from a run's folder.
+
+        Raises:
+            UserError: no such file, no score table, or it has changed since it was written.
+        """
         path = Path(path, "scores.npz") if Path(path).is_dir() else Path(path)
         if not path.exists():
             raise UserError(f"No score table {path}: the run has not been tested (make train).")
         try:
-            return cls._read(path)
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, UserError) as error:
-            remedy = (
-                "If it is a run's, delete it, and the command that trained the run tests it again."
-            )
+            return cls._of(_read_arrays(path))
+        except (UserError, SyntaxError, MemoryError, *DAMAGED) as error:
             raise UserError(
-                f"{path} is no score table, which is a run's scores.npz: {error}. {remedy}"
+                f"{path} is no score table, which is a run's scores.npz: {first_line(error)}. "
+                "If it is a run's, delete it, and the command that trained the run tests it again."
             ) from error
 
     @classmethod
-    def _read(cls, path: Path) -> "ScoreTable":
-        with np.load(path, allow_pickle=False) as file:
-            if missing := {"ids", "scores", "labels", "classes", "protocol"} - set(file):
-                raise UserError(f"{', '.join(sorted(missing))} missing")
-            beta = (
-                torch.from_numpy(file["temporal_weights"]) if "temporal_weights" in file else None
+    def _of(cls, arrays: dict[str, np.ndarray]) -> "ScoreTable":
+        protocol = json.loads(str(arrays["protocol"]))
+        if not isinstance(protocol, dict):
+            raise UserError("its protocol names nothing")
+        classes = arrays["classes"].tolist()
+        beta = None
+        if "temporal_weights" in arrays:
+            beta = torch.from_numpy(arrays["temporal_weights"])
+        validation = None
+        if "val_ids" in arrays:
+            validation = cls(
+                arrays["val_ids"].tolist(),
+                torch.from_numpy(arrays["val_scores"]),
+                torch.from_numpy(arrays["val_labels"]),
+                classes,
+                protocol,
             )
-            about = {
-                "classes": file["classes"].tolist(),
-                "protocol": json.loads(str(file["protocol"])),
-            }
-            if not isinstance(about["protocol"], dict):
-                raise UserError("its protocol names nothing")
-            groups = file["groups"].tolist() if "groups" in file else []  # older tables have none
-            test, val = (
-                {
-                    "ids": file[f"{part}ids"].tolist(),
-                    **{name: torch.from_numpy(file[part + name]) for name in ("scores", "labels")},
-                }
-                if f"{part}ids" in file
-                else None
-                for part in ("", "val_")
-            )
-            return cls(
-                **test,
-                **about,
-                temporal_weights=beta,
-                validation=cls(**val, **about) if val else None,
-                groups=groups,
-            )
+        # Older tables have no groups.
+        groups = arrays["groups"].tolist() if "groups" in arrays else []
+        return cls(
+            arrays["ids"].tolist(),
+            torch.from_numpy(arrays["scores"]),
+            torch.from_numpy(arrays["labels"]),
+            classes,
+            protocol,
+            temporal_weights=beta,
+            validation=validation,
+            groups=groups,
+        )
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return a table's arrays, compared with its digest; older tables have none.
+
+    Raises:
+        UserError: arrays are missing or have changed since they were written.
+    """
+    found = np.load(path, allow_pickle=False)
+    if not isinstance(found, np.lib.npyio.NpzFile):
+        raise UserError("it is a single array")
+    try:
+        with found as file:
+            arrays = {name: file[name] for name in file}
+    except OSError as error:  # a jump to a place that the file names and does not have
+        raise UserError(first_line(error)) from error
+    written = arrays.pop(DIGEST, None)
+    if missing := {"ids", "scores", "labels", "classes", "protocol"} - set(arrays):
+        raise UserError(f"{', '.join(sorted(missing))} missing")
+    if written is not None and str(written) != _digest(arrays):
+        raise UserError("it has changed since it was written")
+    return arrays
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    """Return the SHA-256 of names, types, shapes and bytes of arrays."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def pooled(tables: Sequence[ScoreTable]) -> ScoreTable:

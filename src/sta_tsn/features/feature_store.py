@@ -7,12 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
-from sta_tsn.artefacts import atomic, read_json, write_json
+from sta_tsn.artefacts import read_json, write_json
 from sta_tsn.datasets import VideoRecord, VideoSplit
 from sta_tsn.errors import ConfigError, UserError
+from sta_tsn.features.tensor_files import load_entry, load_tensors, save_tensors
 
 PARTS = ("train", "val", "test")
 
@@ -82,25 +81,21 @@ class FeatureStore:
         return self.folder / f"{video_id}.safetensors"
 
     def write(self, video_id: str, **tensors: torch.Tensor) -> None:
-        with atomic(self.path(video_id)) as temporary:
-            save_file(
-                {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary
-            )
+        """Write the tensors of one video (see the class)."""
+        save_tensors(self.path(video_id), tensors)
 
     def read(self, video_id: str) -> dict[str, torch.Tensor]:
-        """All tensors of the video (see the class)."""
-        tensors = load_file(self._present(video_id))
+        """Return all tensors of the video (see the class)."""
+        tensors = load_tensors(self._present(video_id), self.remedy)
         return {
             name: self.regrouped(tensor, axis=0 if name == "frame_indices" else 1)
             for name, tensor in tensors.items()
         }
 
     def read_view(self, video_id: str, draw: int) -> torch.Tensor:
-        """Features (1, N, T, D) of view `draw` modulo V, without reading the others."""
-        with safe_open(self._present(video_id), "pt") as file:
-            features = file.get_slice("features")
-            view = draw % features.get_shape()[0]
-            return self.regrouped(features[view : view + 1], axis=1)
+        """Return features (1, N, T, D) of view `draw` modulo V, without reading the others."""
+        view = load_entry(self._present(video_id), "features", draw, self.remedy)
+        return self.regrouped(view, axis=1)
 
     def regrouped(self, stored: torch.Tensor, axis: int) -> torch.Tensor:
         """(..., N, T, ...) as stored, N on `axis`, to N and T of `frames`."""
@@ -111,11 +106,17 @@ class FeatureStore:
         chosen = torch.arange(step // 2, together.shape[axis], step)
         return together.index_select(axis, chosen).unflatten(axis, self.frames)
 
+    @property
+    def remedy(self) -> str:
+        """What the user of a damaged file is told to do."""
+        return f"Delete it, then `sta-tsn features {self.folder.parent}` computes it anew."
+
     def _present(self, video_id: str) -> Path:
         path = self.path(video_id)
         if not path.exists():
             raise UserError(
-                f"{path} is missing: the features are incomplete. Repeat the command that trains stage one."
+                f"{path} is missing: the features are incomplete. "
+                f"`sta-tsn features {self.folder.parent}` computes what is missing."
             )
         return path
 

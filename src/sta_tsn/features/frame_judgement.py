@@ -11,12 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from sta_tsn.artefacts import atomic
 from sta_tsn.features.feature_store import FeatureStore
+from sta_tsn.features.tensor_files import load_tensors, save_tensors
 from sta_tsn.video import multi_hot
 
 NUM_FOLDS = 5
@@ -162,13 +161,13 @@ def judge_videos(store: FeatureStore, device: torch.device) -> None:
             "Only features of a backbone that did not see them would judge more strictly.",
             flush=True,
         )
-    with atomic(path) as temporary:
-        save_file({"relevant": relevant}, temporary)
+    save_tensors(path, {"relevant": relevant})
 
 
 def read_judgement(store: FeatureStore) -> Tensor:
-    """bool (V, N, T) in the order of the store's training videos."""
-    return store.regrouped(load_file(store.folder / JUDGEMENT_FILE)["relevant"], axis=1)
+    """Return bool (V, N, T), in the order of the store's training videos."""
+    path = store.folder / JUDGEMENT_FILE
+    return store.regrouped(load_tensors(path, store.remedy)["relevant"], axis=1)
 
 
 def share_judged_false(store: FeatureStore) -> float | None:

@@ -10,7 +10,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from sta_tsn.errors import ConfigError, unknown
+from sta_tsn.artefacts import read_torch_file
+from sta_tsn.errors import ConfigError, UserError, unknown
 
 # What a weights header may say of its network: plain properties of layers. Everything else is
 # refused, because a received file must not choose what is loaded or called (timm's
@@ -411,17 +412,15 @@ def _resized(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _read_state(path: str) -> dict[str, Tensor]:
-    try:
-        if path.endswith(".safetensors"):
-            from safetensors.torch import load_file
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    try:
+        state = load_file(path) if path.endswith(".safetensors") else read_torch_file(path)
+    except (SafetensorError, UserError) as error:
         raise ConfigError(
-            f"WEIGHTS={path} cannot be read as tensors alone ({type(error).__name__}): is it a "
-            "safetensors or pth file?"
+            f"WEIGHTS={path} cannot be read as tensors alone ({error}): is it a safetensors or pth "
+            "file?"
         ) from error
     for wrapper in ("state_dict", "model"):
         state = state.get(wrapper, state) if isinstance(state, dict) else state

@@ -1,13 +1,12 @@
 """A checkpoint of the suite, whichever stage and system it is of."""
 
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import yaml
 
+from sta_tsn.artefacts import first_line, load_checkpoint
 from sta_tsn.errors import UserError
 from sta_tsn.tasks import (
     ActionRecognition,
@@ -65,13 +64,13 @@ def load_stream(checkpoint: str | os.PathLike) -> Stream:
         UserError: no such file, none of the suite, or of a network of skeletons.
     """
     path = Path(checkpoint)
-    state = _read(path)
+    state = load_checkpoint(path, mmap=True)
     kind = _kind(path, state.get("hyper_parameters", {}))
     try:
         task = kind.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(
-            f"{path}: the checkpoint's network cannot be built ({str(error).splitlines()[0]}); "
+            f"{path}: the checkpoint's network cannot be built ({first_line(error)}); "
             "train it again with this version."
         ) from error
     notes = []
@@ -125,30 +124,6 @@ def _data_settings(run: Path) -> dict:
         return dict(settings["data"]["init_args"])
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError):
         return {}
-
-
-def _read(path: Path) -> dict:
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such checkpoint. After make train it is runs/.../checkpoints/last.ckpt."
-        )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} is no checkpoint, or holds more than weights and settings, "
-            "which is not loaded: it could run code. Give a checkpoint that this suite wrote."
-        ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise UserError(
-            f"{path} is damaged or no checkpoint. Give runs/.../checkpoints/last.ckpt of a run."
-        ) from error
-    if not isinstance(state, dict) or "state_dict" not in state:
-        raise UserError(
-            f"{path} holds weights without a network's settings. "
-            "Give runs/.../checkpoints/last.ckpt of a run of this suite."
-        )
-    return state
 
 
 def _kind(path: Path, settings: dict) -> type[ActionRecognition]:

@@ -11,11 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from zipfile import is_zipfile
 
 from pytorch_lightning.utilities import rank_zero_only
 
-from sta_tsn.artefacts import file_fingerprint, fingerprint, provenance, read_json, write_json
+from sta_tsn.artefacts import (
+    check_checkpoint,
+    file_fingerprint,
+    fingerprint,
+    provenance,
+    read_json,
+    write_json,
+)
 from sta_tsn.configuration import read_yaml
 from sta_tsn.errors import UserError
 
@@ -152,7 +158,7 @@ class RunFolder:
         """Make this the folder of the run `stamp`; a run with other settings is moved aside, not lost.
 
         Raises:
-            UserError: the checkpoint to go on from is cut off.
+            UserError: the checkpoint to go on from is damaged.
         """
         about = self.about
         if about and about["fingerprint"] != stamp:
@@ -177,10 +183,8 @@ class RunFolder:
             write_json(self.path / "run.json", about)
         for half_written in self.checkpoints.glob(".*.ckpt"):  # by a process that was killed
             half_written.unlink()
-        if self.last.exists() and not is_zipfile(self.last):
-            raise UserError(
-                f"{self.last} is damaged. Delete it, and the same command trains this run from its start."
-            )
+        if self.last.exists():
+            check_checkpoint(self.last)
 
     def wait_for(self, stamp: Callable[[], str]) -> None:
         """Until the first process has claimed the folder for the run `stamp` (asked again each time: inputs may come late).

@@ -3,11 +3,10 @@
 import csv
 from pathlib import Path
 
-import torch
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
-from sta_tsn.artefacts import atomic
+from sta_tsn.artefacts import atomic, load_checkpoint
 from sta_tsn.runs.folder import RunFolder
 
 
@@ -44,9 +43,7 @@ def csv_logger(folder: RunFolder) -> CSVLogger:
     """A CSV logger that keeps the rows of an interrupted run up to the checkpoint it goes on from."""
     rows = []
     if folder.metrics.exists() and folder.last.exists():
-        step = torch.load(folder.last, map_location="cpu", weights_only=True, mmap=True)[
-            "global_step"
-        ]
+        step = load_checkpoint(folder.last, mmap=True)["global_step"]
         with open(folder.metrics, newline="") as file:
             rows = [
                 {key: value for key, value in row.items() if value}

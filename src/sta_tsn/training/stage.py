@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Trainer
 
-from sta_tsn.artefacts import check_checkpoint, file_fingerprint, load_checkpoint
+from sta_tsn.artefacts import file_fingerprint, load_checkpoint
 from sta_tsn.configuration import check_arguments
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable
@@ -212,8 +212,6 @@ def with_run_dir(arguments: list[str]) -> list[str]:
 def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
     """Train to the end, from the last checkpoint where there is one."""
     resume = str(folder.last) if folder.last.exists() else None
-    if resume:
-        check_checkpoint(resume)
     if resume and trainer.is_global_zero:
         print(f"Going on from {resume}", flush=True)
     try:
