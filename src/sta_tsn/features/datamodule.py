@@ -11,7 +11,7 @@ from sta_tsn.errors import ConfigError
 from sta_tsn.features.feature_store import FeatureStore
 from sta_tsn.features.frame_judgement import read_judgement
 from sta_tsn.video import SeededSampler, multi_hot
-from sta_tsn.video.datamodule import next_epoch
+from sta_tsn.video.datamodule import next_epoch, share_of_device, uneven_share
 
 
 class FeatureDataset(Dataset):
@@ -116,6 +116,10 @@ class FeatureDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         dataset = FeatureDataset(self.store, "train", read_judgement(self.store))
         batch_size = min(self.batch_size, len(dataset))
+        trainer = self.trainer
+        note = uneven_share(batch_size, trainer.world_size) if trainer else ""
+        if note and trainer.is_global_zero:
+            print(note, flush=True)
         passes = self.max_passes_per_epoch
         num_draws = self.iterations_per_epoch * batch_size
         return self._loader(
@@ -139,7 +143,7 @@ class FeatureDataModule(LightningDataModule):
         )
         return DataLoader(
             dataset,
-            batch_size=max(1, batch_size // world_size),
+            batch_size=share_of_device(batch_size, world_size),
             sampler=SeededSampler(len(dataset), self.seed, num_draws, rank, world_size, epoch),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

@@ -41,6 +41,7 @@ class ActionRecognition(LightningModule):
         )  # Eq 19; torchmetrics' default is macro
         self.train_accuracy, self.val_accuracy = accuracy, accuracy.clone()
         self.test_outputs: dict[int, dict[str, Tensor]] = {}
+        self._share_of_step = 1.0
         self.allow_zero_length_dataloader_with_multiple_devices = (
             True  # fewer videos left than processes
         )
@@ -55,11 +56,32 @@ class ActionRecognition(LightningModule):
         self.model.train()
 
     def on_train_batch_start(self, batch: dict, batch_idx: int) -> None:
-        """Dropout draws depend on the step, its part and the process alone: a resumed run equals an uninterrupted one."""
+        """Seed dropout by the step, its part and the process: a resumed run equals another."""
         part = batch_idx % self.trainer.accumulate_grad_batches
         torch.manual_seed(
             self._first_seed + 1_000_000 * part + 1000 * self.global_step + self.global_rank
         )
+        self._share_of_step = self._weight_in_step(len(batch["labels"]), batch_idx)
+
+    def _weight_in_step(self, num_videos: int, batch_idx: int) -> float:
+        """Return the weight of a pass's mean loss, which makes every video of a step count alike.
+
+        Lightning divides the gradient of each pass by `accumulate_grad_batches`, but the last step
+        of an epoch may have fewer passes, and its last pass fewer videos.
+        """
+        trainer = self.trainer
+        passes = trainer.accumulate_grad_batches
+        if passes == 1:
+            return 1.0
+        loader = trainer.train_dataloader
+        in_epoch = min(len(loader.sampler), trainer.num_training_batches * loader.batch_size)
+        in_full_step = passes * loader.batch_size
+        in_step = min(in_full_step, in_epoch - batch_idx // passes * in_full_step)
+        return num_videos * passes / in_step
+
+    def backward(self, loss: Tensor, *args, **kwargs) -> None:
+        """Go backward from a pass's loss with its weight in the step."""
+        super().backward(loss * self._share_of_step, *args, **kwargs)
 
     def log_training(self, loss: Tensor, scores: Tensor, labels: Tensor, **terms: Tensor) -> None:
         self.train_accuracy(*top_and_true_class(scores, labels))

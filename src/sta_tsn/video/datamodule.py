@@ -195,6 +195,8 @@ class VideoDataModule(LightningDataModule):
             print(text, flush=True)
 
     def train_dataloader(self) -> DataLoader:
+        if note := uneven_share(self.batch_size, self._world_size):
+            self._say(note)
         if self.trainer and self.videos_per_pass:
             passes = self.passes_per_step(self._world_size)
             if self.trainer.accumulate_grad_batches not in (1, passes):
@@ -219,8 +221,8 @@ class VideoDataModule(LightningDataModule):
         return self.trainer.world_size if self.trainer else 1
 
     def _share(self, world_size: int) -> int:
-        """Videos in a step of one device."""
-        return max(1, self.batch_size // world_size)
+        """Return the videos in a step of one device."""
+        return share_of_device(self.batch_size, world_size)
 
     @property
     def _pass_size(self) -> int:
@@ -283,6 +285,22 @@ class VideoDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
         )
+
+
+def share_of_device(batch_size: int, world_size: int) -> int:
+    """Return how many of a step's videos each device takes, at least one."""
+    return max(1, batch_size // world_size)
+
+
+def uneven_share(batch_size: int, world_size: int) -> str:
+    """Return a sentence on the number of videos in a step where devices cannot share it evenly."""
+    share = share_of_device(batch_size, world_size)
+    if share * world_size == batch_size:
+        return ""
+    return (
+        f"data.batch_size={batch_size} cannot be shared evenly by {world_size} devices: a step has "
+        f"{share * world_size} videos, {share} on each."
+    )
 
 
 def next_epoch(trainer: Trainer) -> int:
