@@ -13,8 +13,9 @@ import pytest
 import wandb
 from fake_wandb import FakeRun, FakeWandb
 
+from sta_tsn.errors import UserError
 from sta_tsn.runs.folder import RunFolder
-from sta_tsn.training.wandb_run import _is_reachable, labels
+from sta_tsn.training.wandb_run import _is_reachable, labels, wandb_logger
 
 EPOCHS, STEPS = 20, 3
 
@@ -236,6 +237,44 @@ def test_a_wandb_sweep_gives_the_table_of_make_sweep():
 
 def test_a_folder_of_another_shape_has_a_name_and_nothing_else():
     assert labels(Path("/x/y/sweeps/lr/trial-001")) == {"name": "sweeps/lr/trial-001"}
+
+
+def run_folder(tmp_path) -> RunFolder:
+    folder = RunFolder(tmp_path / "demo/split1/cnn/rgb/seed0/backbone")
+    folder.claim("stamp", [])
+    return folder
+
+
+def test_variables_of_wandb_go_before_our_names(tmp_path, monkeypatch):
+    given = {
+        "WANDB_MODE": "offline",
+        "WANDB_PROJECT": "theirs",
+        "WANDB_DIR": str(tmp_path / "logs"),
+        "WANDB_NAME": "first try",
+        "WANDB_TAGS": "paper, rebuttal",
+        "WANDB_RUN_GROUP": "tries",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    asked = wandb_logger(run_folder(tmp_path))._wandb_init
+    assert asked["project"] == "theirs"
+    assert asked["dir"] == str(tmp_path / "logs")
+    assert asked["name"] == "first try"
+    assert asked["group"] == "tries"
+    assert asked["job_type"] == "backbone"
+    assert asked["tags"] == ["demo", "split1", "cnn", "rgb", "seed0", "paper", "rebuttal"]
+
+
+def test_no_setting_is_sent_that_wandb_warns_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert "anonymous" not in wandb_logger(run_folder(tmp_path))._wandb_init
+
+
+def test_online_without_a_key_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(wandb, "login", lambda **_: False)
+    with pytest.raises(UserError, match="WANDB_MODE=online, but nobody is logged in"):
+        wandb_logger(run_folder(tmp_path))
 
 
 def test_a_server_out_of_reach_is_no_reason_to_stop(monkeypatch, capsys):

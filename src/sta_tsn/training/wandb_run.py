@@ -8,6 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.loggers import WandbLogger
 
 from sta_tsn.configuration import read_yaml
+from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable, per_class_accuracy
 from sta_tsn.runs.folder import RunFolder
 from sta_tsn.runs.layout import flat_settings, run_identity, run_name
@@ -15,16 +16,56 @@ from sta_tsn.runs.run_videos import run_videos
 from sta_tsn.video import FlowStore
 
 PROJECT = "sta-tsn"
+VARIABLES = {
+    "project": "WANDB_PROJECT",
+    "name": "WANDB_NAME",
+    "group": "WANDB_RUN_GROUP",
+    "job_type": "WANDB_JOB_TYPE",
+}
 NUM_PICTURES = 2  # test videos with their attention
 
 
 def wandb_logger(folder: RunFolder) -> WandbLogger:
-    """Online when logged in, offline otherwise, never asking. One W&B run per run folder, found by its id when resumed."""
+    """Return a logger that is online when logged in and offline otherwise, and never asks.
+
+    There is one W&B run per run folder, found by its id when resumed. What W&B's own variables say
+    (WANDB_PROJECT, WANDB_DIR, WANDB_NAME, WANDB_RUN_GROUP, WANDB_JOB_TYPE) goes before ours, and
+    WANDB_TAGS are added.
+
+    Raises:
+        UserError: WANDB_MODE=online, and nobody is logged in or W&B is out of reach.
+    """
     os.environ.setdefault("WANDB_SILENT", "true")
-    mode = os.environ.get("WANDB_MODE") or ("online" if _is_reachable() else "offline")
-    return WandbLogger(
-        project=PROJECT, id=folder.about["wandb_id"], resume="allow", save_dir=str(folder.path), mode=mode, **labels(folder.path)
-    )  # fmt: skip
+    mode = os.environ.get("WANDB_MODE")
+    if mode == "online" and not _is_reachable():
+        raise UserError(
+            "WANDB_MODE=online, but nobody is logged in at W&B, or it is out of reach. Give "
+            "WANDB_API_KEY or call `wandb login`; WANDB_MODE=offline logs here alone."
+        )
+    if not mode:
+        mode = "online" if _is_reachable() else "offline"
+    logger = WandbLogger(
+        id=folder.about["wandb_id"],
+        resume="allow",
+        save_dir=os.environ.get("WANDB_DIR") or str(folder.path),
+        mode=mode,
+        **_asked_for(labels(folder.path)),
+    )
+    # Lightning hands on a setting that W&B has given up, and W&B warns of it at every start.
+    logger._wandb_init.pop("anonymous", None)
+    return logger
+
+
+def _asked_for(own: dict) -> dict:
+    """Return project and labels of a run: W&B's variables where they are set, else our own."""
+    settings = {"project": PROJECT, **own}
+    for name, variable in VARIABLES.items():
+        if os.environ.get(variable):
+            settings[name] = os.environ[variable]
+    tags = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
+    if tags:
+        settings["tags"] = [*own.get("tags", []), *tags]
+    return settings
 
 
 def _is_reachable() -> bool:
