@@ -1,8 +1,8 @@
 """What exists: files, labels, official splits, and which videos really decode.
 
-`VideoDataset` is the one interface (classes, records of a split, ground truth for attention); one file per dataset.
-`manifest` counts the frames, `check` says what a folder holds, `split` makes the train, val and test lists, `download`
-fetches archives. Nothing here knows about models.
+`VideoDataset` is the one interface (classes, records of a split, ground truth for attention); one
+file per dataset. `manifest` counts the frames, `check` says what a folder holds, `split` makes the
+train, val and test lists, `download` fetches archives. Nothing here knows about models.
 """
 
 from sta_tsn.datasets.check import check_dataset
@@ -28,8 +28,32 @@ from sta_tsn.datasets.thumos14 import THUMOS14
 from sta_tsn.datasets.ucf101 import UCF101
 
 __all__ = [
-    "HMDB51", "JHMDB", "SBU", "THUMOS14", "UCF101", "Demo", "Folder", "JHMDBJoints", "Kinetics400", "Manifest", "ManifestRow",
-    "OfficialSplit", "Skeleton", "SkeletonDataset", "SomethingV1", "SomethingV2", "VideoDataset", "VideoRecord", "VideoSplit",
-    "build_manifest", "check_dataset", "hold_out_groups", "moving_only", "prepare_split", "read_manifest",
-    "read_ntu_skeleton", "read_sbu_skeleton", "skeleton_manifest",
-]  # fmt: skip
+    "HMDB51",
+    "JHMDB",
+    "SBU",
+    "THUMOS14",
+    "UCF101",
+    "Demo",
+    "Folder",
+    "JHMDBJoints",
+    "Kinetics400",
+    "Manifest",
+    "ManifestRow",
+    "OfficialSplit",
+    "Skeleton",
+    "SkeletonDataset",
+    "SomethingV1",
+    "SomethingV2",
+    "VideoDataset",
+    "VideoRecord",
+    "VideoSplit",
+    "build_manifest",
+    "check_dataset",
+    "hold_out_groups",
+    "moving_only",
+    "prepare_split",
+    "read_manifest",
+    "read_ntu_skeleton",
+    "read_sbu_skeleton",
+    "skeleton_manifest",
+]

@@ -1,4 +1,4 @@
-"""What a dataset's folder really holds, beside what its authors published: `make check-data`. Changes nothing."""
+"""What a dataset's folder really holds, beside what its authors published. Changes nothing."""
 
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -12,15 +12,15 @@ SHOWN = 5  # names in the summary; the JSON has all
 
 
 def check_dataset(dataset: VideoDataset, manifest: Manifest) -> dict:
-    """Everything worth knowing before training, JSON-like.
+    """Return everything worth knowing before training, JSON-like.
 
     Args:
+        dataset: the folder that is looked at.
         manifest: frame counts of `dataset.listed()`.
     """
     records = dataset.listed()
     rows = {record.id: manifest.get(str(record.path.absolute())) for record in records}
     readable = [row for row in rows.values() if row and not row.reason]
-    frames = [row.num_frames for row in readable]
     return {
         "dataset": dataset.name,
         "root": str(dataset.root.resolve()),
@@ -32,14 +32,7 @@ def check_dataset(dataset: VideoDataset, manifest: Manifest) -> dict:
         },
         "splits": [_split(dataset, split) for split in range(1, dataset.num_splits + 1)],
         "classes": _classes(dataset, records, rows),
-        "frames": {
-            "min": min(frames),
-            "median": median(frames),
-            "max": max(frames),
-            "total": sum(frames),
-        }
-        if frames
-        else {},
+        "frames": _frames([row.num_frames for row in readable]),
         "resolutions": _counted(
             f"{row.width_px}x{row.height_px}" for row in readable if row.width_px
         ),
@@ -52,28 +45,31 @@ def check_dataset(dataset: VideoDataset, manifest: Manifest) -> dict:
 
 
 def _split(dataset: VideoDataset, split: int) -> dict:
-    """Counts of one official split, and the groups that its authors have on both sides."""
+    """Count one official split, and the groups that its authors have on both sides."""
     official = dataset.records(split)
     published = dataset.published_splits[split - 1] if dataset.published_splits else (None, None)
-    shared = {record.group for record in official.train} & {
-        record.group for record in official.test
-    }
+    learned = {record.group for record in official.train}
+    tested = {record.group for record in official.test}
     return {
-        "train": len(official.train), "val": len(official.val or []), "test": len(official.test),
-        "published_train": published[0], "published_test": published[1], "groups_on_both_sides": len(shared),
-    }  # fmt: skip
+        "train": len(official.train),
+        "val": len(official.val or []),
+        "test": len(official.test),
+        "published_train": published[0],
+        "published_test": published[1],
+        "groups_on_both_sides": len(learned & tested),
+    }
 
 
 def _classes(
     dataset: VideoDataset, records: list[VideoRecord], rows: dict[str, ManifestRow | None]
 ) -> dict:
-    labels = Counter(label for record in records for label in record.labels)
-    usable = Counter(
-        label
-        for record in records
-        if rows[record.id] and not rows[record.id].reason
-        for label in record.labels
-    )
+    labels: Counter[int] = Counter()
+    usable: Counter[int] = Counter()
+    for record in records:
+        labels.update(record.labels)
+        row = rows[record.id]
+        if row and not row.reason:
+            usable.update(record.labels)
     return {
         "number": len(dataset.classes),
         "published": dataset.published_classes,
@@ -90,82 +86,105 @@ def _classes(
     }
 
 
+def _frames(counts: list[int]) -> dict:
+    if not counts:
+        return {}
+    return {
+        "min": min(counts),
+        "median": median(counts),
+        "max": max(counts),
+        "total": sum(counts),
+    }
+
+
 def _counted(values) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
 def _duplicates(rows: list[ManifestRow]) -> list[list[str]]:
-    """Files with the same bytes, in sets of two or more; only files of one size are read."""
+    """Find files with the same bytes, in sets of two or more; only files of one size are read."""
     by_size = defaultdict(list)
     for row in rows:
         if Path(row.path).is_file():  # not a folder of pictures
             by_size[row.size_bytes].append(row.path)
     by_content = defaultdict(list)
     for size, paths in by_size.items():
-        for path in paths if len(paths) > 1 and size else ():
-            by_content[file_fingerprint(path)].append(path)
+        if len(paths) > 1 and size:
+            for path in paths:
+                by_content[file_fingerprint(path)].append(path)
     return [sorted(paths) for paths in by_content.values() if len(paths) > 1]
 
 
 def summary(report: dict) -> str:
-    """The report as text for a terminal."""
-    videos, classes = report["videos"], report["classes"]
-    lines = [f"{report['dataset']} in {report['root']}"]
+    """Return the report as text for a terminal."""
+    videos = report["videos"]
     published = _published(videos["listed"], videos["published"])
-    lines.append(
-        f"  videos: {videos['listed']} listed{published}; {videos['present']} present, {videos['readable']} readable"
-    )
+    lines = [
+        f"{report['dataset']} in {report['root']}",
+        f"  videos: {videos['listed']} listed{published}; {videos['present']} present, "
+        f"{videos['readable']} readable",
+    ]
     for number, split in enumerate(report["splits"], 1):
-        sides = "/".join(
-            str(split[side]) for side in ("train", "val", "test") if split[side] or side != "val"
-        )
-        ok = _published(
-            (split["train"], split["test"]), (split["published_train"], split["published_test"])
-        )
-        shared = (
-            f"; {split['groups_on_both_sides']} source videos (by name) on both sides"
-            if split["groups_on_both_sides"]
-            else ""
-        )
-        empty = "".join(
-            f"; nothing to {verb}"
-            for side, verb in (("train", "train on"), ("test", "test on"))
-            if not split[side]
-        )
-        lines.append(
-            f"  split {number}: {sides}{' train/val/test' if split['val'] else ' train/test'}{ok}{shared}{empty}"
-        )
-    (low, high), (fewest, most) = classes["label_range"], classes["videos_per_class"]
-    published = _published(classes["number"], classes["published"])
-    lines.append(
-        f"  classes: {classes['number']}{published}, labels {low} to {high}, {fewest} to {most} listed videos each"
-    )
-    if classes["videos_without_label"] or classes["videos_with_several_labels"]:
-        lines.append(
-            f"  {classes['videos_without_label']} videos without label, {classes['videos_with_several_labels']} with several"
-        )
-    if report["frames"]:
-        frames = report["frames"]
-        lines.append(
-            f"  frames that decode: {frames['min']} to {frames['max']}, median {frames['median']:g}, {frames['total']:,} in all"
-        )
-        for what in ("resolutions", "fps") if report["resolutions"] else ():  # skeletons have none
-            common = ", ".join(
-                f"{value} ({count})" for value, count in list(report[what].items())[:SHOWN]
-            )
-            lines.append(f"  {what}: {common}{', ...' if len(report[what]) > SHOWN else ''}")
-    lines += _names("classes without a readable video", classes["without_readable_video"])
-    lines += _names(
-        "files with the same bytes", [" = ".join(paths) for paths in report["duplicates"]]
-    )
-    lines += _names(
-        "unreadable", [f"{path}: {reason}" for path, reason in report["unreadable"].items()]
-    )
-    lines += _names(
-        "used, with a remark", [f"{path}: {note}" for path, note in report["remarks"].items()]
-    )
+        lines.append(_split_line(number, split))
+    lines += _class_lines(report["classes"])
+    lines += _frame_lines(report)
+    damaged = [f"{path}: {reason}" for path, reason in report["unreadable"].items()]
+    remarks = [f"{path}: {note}" for path, note in report["remarks"].items()]
+    duplicates = [" = ".join(paths) for paths in report["duplicates"]]
+    lines += _names("classes without a readable video", report["classes"]["without_readable_video"])
+    lines += _names("files with the same bytes", duplicates)
+    lines += _names("unreadable", damaged)
+    lines += _names("used, with a remark", remarks)
     lines += _names("missing", report["missing"])
     return "\n".join(lines)
+
+
+def _split_line(number: int, split: dict) -> str:
+    sides = ("train", "val", "test") if split["val"] else ("train", "test")
+    counts = "/".join(str(split[side]) for side in sides)
+    published = _published(
+        (split["train"], split["test"]), (split["published_train"], split["published_test"])
+    )
+    line = f"  split {number}: {counts} {'/'.join(sides)}{published}"
+    if split["groups_on_both_sides"]:
+        line += f"; {split['groups_on_both_sides']} source videos (by name) on both sides"
+    if not split["train"]:
+        line += "; nothing to train on"
+    if not split["test"]:
+        line += "; nothing to test on"
+    return line
+
+
+def _class_lines(classes: dict) -> list[str]:
+    low, high = classes["label_range"]
+    fewest, most = classes["videos_per_class"]
+    published = _published(classes["number"], classes["published"])
+    lines = [
+        f"  classes: {classes['number']}{published}, labels {low} to {high}, "
+        f"{fewest} to {most} listed videos each"
+    ]
+    if classes["videos_without_label"] or classes["videos_with_several_labels"]:
+        lines.append(
+            f"  {classes['videos_without_label']} videos without label, "
+            f"{classes['videos_with_several_labels']} with several"
+        )
+    return lines
+
+
+def _frame_lines(report: dict) -> list[str]:
+    frames = report["frames"]
+    if not frames:
+        return []
+    lines = [
+        f"  frames that decode: {frames['min']} to {frames['max']}, median {frames['median']:g}, "
+        f"{frames['total']:,} in all"
+    ]
+    if report["resolutions"]:  # skeletons have none
+        for what in ("resolutions", "fps"):
+            found = list(report[what].items())
+            common = ", ".join(f"{value} ({count})" for value, count in found[:SHOWN])
+            lines.append(f"  {what}: {common}{', ...' if len(found) > SHOWN else ''}")
+    return lines
 
 
 def _published(found, published) -> str:
@@ -176,9 +195,10 @@ def _published(found, published) -> str:
 
 
 def _names(title: str, names: list[str]) -> list[str]:
-    more = [f"    ... and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
-    return (
-        [f"  {title}: {len(names)}", *(f"    {name}" for name in names[:SHOWN]), *more]
-        if names
-        else []
-    )
+    if not names:
+        return []
+    lines = [f"  {title}: {len(names)}"]
+    lines += [f"    {name}" for name in names[:SHOWN]]
+    if len(names) > SHOWN:
+        lines.append(f"    ... and {len(names) - SHOWN} more")
+    return lines

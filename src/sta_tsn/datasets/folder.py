@@ -1,4 +1,4 @@
-"""Your own videos: one folder per class, or a table videos.csv; a random test split never divides a group."""
+"""Your own videos: one folder per class, or a table; a random split never divides a group."""
 
 import os
 import re
@@ -23,9 +23,9 @@ class Folder(VideoDataset):
     subtitles, notes) are named once and left alone; hidden ones are passed over.
 
     A group is what files of a class share when a trailing clip number is taken off their name:
-    `match7_c01.mp4` and `match7_c02.mp4` are group `match7` (also `_clip1`, `_part1`, and the times of
-    names like Kinetics', `<id>_000010_000020.mp4`). Give clips of one recording such names; any other
-    file is a group of its own.
+    `match7_c01.mp4` and `match7_c02.mp4` are group `match7` (also `_clip1`, `_part1`, and the times
+    of names like Kinetics', `<id>_000010_000020.mp4`). Give clips of one recording such names; any
+    other file is a group of its own.
 
     With `root/videos.csv` only what it lists is used. Its columns are told apart by commas,
     semicolons or tabs; capitals and spaces in their names do no harm:
@@ -33,8 +33,8 @@ class Folder(VideoDataset):
     - `path`: relative to root, or absolute.
     - `labels` or `label`: one class, or several with `;` between them.
     - `group`: the recording, if you like; else as above.
-    - `split`: `train`, `val` (`validation`) or `test`, if you like. Without it the test split is random;
-      without `val` rows validation is carved out of training.
+    - `split`: `train`, `val` (`validation`) or `test`, if you like. Without it the test split is
+      random; without `val` rows validation is carved out of training.
 
     Args:
         root: the folder of class folders.
@@ -55,14 +55,15 @@ class Folder(VideoDataset):
         self._named_others = False
 
     def _read_classes(self) -> list[str]:
+        found = set()
         if (self.root / TABLE).exists():
-            classes = sorted({name for place, row in self._rows() for name in _names(row, place)})
+            for place, row in self._rows():
+                found.update(_names(row, place))
         else:
-            classes = sorted(
-                path.name
-                for path in self.root.iterdir()
-                if path.is_dir() and not _of_the_system(path)
-            )
+            for path in self.root.iterdir():
+                if path.is_dir() and not _of_the_system(path):
+                    found.add(path.name)
+        classes = sorted(found)
         if len(classes) < 2:
             raise DatasetError(
                 f"Folder: {self.root.resolve()} holds {len(classes)} classes.\n{self._remedy()}"
@@ -74,9 +75,9 @@ class Folder(VideoDataset):
         rows = self._rows() if (self.root / TABLE).exists() else []
         if any(row.get("split") for _, row in rows):
             return self._listed_split(rows)
-        everything = without_repeats(
-            (place, self._record(row, place)) for place, row in rows
-        ) or list(self._files())
+        everything = without_repeats((place, self._record(row, place)) for place, row in rows)
+        if not everything:
+            everything = list(self._files())
         train, test = hold_out_groups(
             everything, self.test_share, self.seed * 1000 + split, smallest_first=False
         )
@@ -104,8 +105,8 @@ class Folder(VideoDataset):
     def _check_pictures(self, path: Path) -> None:
         if not numbered_pictures(path):
             raise DatasetError(
-                f"{path.resolve()} is a folder inside a class, and holds no numbered pictures: move "
-                f"its videos up, or list them in {TABLE}."
+                f"{path.resolve()} is a folder inside a class, and holds no numbered pictures: "
+                f"move its videos up, or list them in {TABLE}."
             )
 
     def _rows(self) -> list[tuple[str, dict[str, str]]]:
@@ -122,9 +123,8 @@ class Folder(VideoDataset):
     def _record(self, row: dict[str, str], place: str) -> VideoRecord:
         name, path = self._place_of(row["path"], place)
         labels = tuple(label_of(name, self.classes, place, TABLE) for name in _names(row, place))
-        return VideoRecord(
-            name, path, labels, row.get("group") or f"{Path(name).parent}/{_group(path)}"
-        )
+        group = row.get("group") or f"{Path(name).parent}/{_group(path)}"
+        return VideoRecord(name, path, labels, group)
 
     def _place_of(self, written: str, place: str) -> tuple[str, Path]:
         """Return a video's id, which names its files below the runs, and its path."""
@@ -152,7 +152,8 @@ class Folder(VideoDataset):
         for place, row in rows:
             if row.get("group") and row["split"] != told[row["group"]]:
                 raise DatasetError(
-                    f"{place}: group {row['group']!r} is in {told[row['group']]} and in {row['split']}"
+                    f"{place}: group {row['group']!r} is in {told[row['group']]} "
+                    f"and in {row['split']}"
                 )
         return OfficialSplit(sides["train"], sides["test"], sides["val"] or None)
 

@@ -1,11 +1,13 @@
-"""HMDB51: 51 classes, 6,766 clips of height 240 at 30 fps, three official splits of 70 training and 30 test clips a class.
+"""HMDB51: 51 classes, 6,766 clips of height 240 at 30 fps, three official splits.
 
-Layout: `hmdb51_org/<class>/<clip>.avi` (hmdb51_org.rar holds one .rar a class) and
-`testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt`, each line `<clip>.avi 1` (train), `2` (test) or `0`
-(unused in this split). Names hold `!`, `(`, `&`, `+` and the like. Splits by the dataset's authors: 3570/1530
-three times. Group = the source video: the file name without its trailing `_<class>_<visibility>_..._<number>`.
-Citation: Kuehne, Jhuang, Garrote, Poggio, Serre, "HMDB: A Large Video Database for Human Motion Recognition",
-ICCV 2011. Page and licence (CC BY 4.0): https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database
+A split has 70 training and 30 test clips a class. Layout: `hmdb51_org/<class>/<clip>.avi`
+(hmdb51_org.rar holds one .rar a class) and
+`testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt`, each line `<clip>.avi 1` (train), `2`
+(test) or `0` (unused in this split). Names hold `!`, `(`, `&`, `+` and the like. Splits by the
+dataset's authors: 3570/1530 three times. Group = the source video: the file name without its
+trailing `_<class>_<visibility>_..._<number>`. Citation: Kuehne, Jhuang, Garrote, Poggio, Serre,
+"HMDB: A Large Video Database for Human Motion Recognition", ICCV 2011. Page and licence (CC BY
+4.0): https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database
 """
 
 from pathlib import Path
@@ -18,9 +20,12 @@ UPLOADS = "https://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
 
 
 class HMDB51(VideoDataset):
-    """See `VideoDataset`. `videos_folder` and `lists_folder` lie below `root`."""
+    """Read HMDB51, see `VideoDataset`; `videos_folder` and `lists_folder` lie below `root`."""
 
-    layout = "  hmdb51_org/<class>/<clip>.avi\n  testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt"
+    layout = (
+        "  hmdb51_org/<class>/<clip>.avi\n"
+        "  testTrainMulti_7030_splits/<class>_test_split{1,2,3}.txt"
+    )
     num_splits = 3
     published_classes = 51
     published_videos = 6766
@@ -30,29 +35,25 @@ class HMDB51(VideoDataset):
         Archive(f"{UPLOADS}/test_train_splits.rar", "md5:15e67781e70dcfbdce2d7dbb9b3344b5"),
         Archive(f"{UPLOADS}/hmdb51_org.rar", "md5:517d6f1f19f215c45cdd4d25356be1fb", "hmdb51_org"),
     )
-    videos_folder, lists_folder = "hmdb51_org", "testTrainMulti_7030_splits"
+    videos_folder = "hmdb51_org"
+    lists_folder = "testTrainMulti_7030_splits"
 
     def _read_classes(self) -> list[str]:
-        files = self.require(self.lists_folder).glob("*_test_split[123].txt")
-        classes = sorted(
-            {
-                path.name.rpartition("_test_split")[0]
-                for path in files
-                if not path.name.startswith("._")
-            }
-        )  # of macOS
-        if not classes:
+        folder = self.require(self.lists_folder)
+        names = {path.name for path in folder.glob("*_test_split[123].txt")}
+        own = {name for name in names if not name.startswith("._")}  # macOS makes such
+        if not own:
             raise DatasetError(
-                f"{self.name}: no *_test_split1.txt in {(self.root / self.lists_folder).resolve()}.\n{self._remedy()}"
+                f"{self.name}: no *_test_split1.txt in {folder.resolve()}.\n{self._remedy()}"
             )
-        return classes
+        return sorted({name.rpartition("_test_split")[0] for name in own})
 
     def records(self, split: int) -> OfficialSplit:
         sides = self._read_split(split)
         return OfficialSplit(train=sides["1"], test=sides["2"])
 
     def listed(self) -> list[VideoRecord]:
-        """Every clip, those that a split leaves unused too."""
+        """Return every clip, those that a split leaves unused too."""
         return [record for side in self._read_split(1).values() for record in side]
 
     def _read_split(self, split: int) -> dict[str, list[VideoRecord]]:
@@ -60,19 +61,16 @@ class HMDB51(VideoDataset):
         sides: dict[str, list[VideoRecord]] = {"0": [], "1": [], "2": []}
         for label, folder in enumerate(self.classes):
             entries = []
-            for place, line in read_lines(
-                self.require(f"{self.lists_folder}/{folder}_test_split{split}.txt")
-            ):
-                name, _, side = line.rpartition(" ")
-                if (
-                    side not in sides
-                    or "/" in inside(name.strip(), place)
-                    or not Path(name.strip()).suffix
-                ):
+            path = self.require(f"{self.lists_folder}/{folder}_test_split{split}.txt")
+            for place, line in read_lines(path):
+                written, _, side = line.rpartition(" ")
+                name = written.strip()
+                if side not in sides or "/" in inside(name, place) or not Path(name).suffix:
                     raise DatasetError(
-                        f"{place}: {line!r} is not '<clip>.avi' and 1 (train), 2 (test) or 0 (unused)"
+                        f"{place}: {line!r} is not '<clip>.avi' and 1 (train), 2 (test) or "
+                        "0 (unused)"
                     )
-                record = self._record(folder, label, name.strip())
+                record = self._record(folder, label, name)
                 sides[side].append(record)
                 entries.append((place, record))
             without_repeats(entries)
@@ -81,6 +79,5 @@ class HMDB51(VideoDataset):
     def _record(self, folder: str, label: int, name: str) -> VideoRecord:
         stem = name.rpartition(".")[0]
         group = stem.rpartition(f"_{folder}_")[0] or stem
-        return VideoRecord(
-            f"{folder}/{stem}", self.root / self.videos_folder / folder / name, (label,), group
-        )
+        path = self.root / self.videos_folder / folder / name
+        return VideoRecord(f"{folder}/{stem}", path, (label,), group)
