@@ -74,8 +74,9 @@ predict: $(BIN)/.installed ## class probabilities of any videos: make predict VI
 	  $(if $(CKPT2),--and "$(CKPT2)") $(if $(TOP),--top $(TOP)) $(if $(CROPS),--crops $(CROPS)) \
 	  $(if $(WINDOW_SEC),--window_sec $(WINDOW_SEC)) $(if $(STRIDE_SEC),--stride_sec $(STRIDE_SEC)) $(if $(OUT),--out "$(OUT)")
 
-explain: $(BIN)/.installed ## attention picture of any video: make explain VIDEO=clip.mp4 CKPT=.../temporal/checkpoints/last.ckpt
-	$(STA_TSN) explain "$(or $(VIDEO),$(error give VIDEO=clip.mp4))" "$(or $(CKPT),$(error give CKPT=runs/.../temporal/checkpoints/last.ckpt))"
+explain: $(BIN)/.installed ## a page for each video, where and when the network looked: make explain VIDEOS="a.mp4 folder" CKPT=.../checkpoints/last.ckpt [CKPT2=flow's] [OUT=folder]; VIDEO=clip.mp4: one picture
+	$(if $(VIDEOS),$(STA_TSN) explain $(VIDEOS) --checkpoint "$(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))" $(if $(CKPT2),--and "$(CKPT2)") $(if $(OUT),--out "$(OUT)"),\
+	  $(STA_TSN) explain "$(or $(VIDEO),$(error give VIDEOS="a.mp4 folder"))" "$(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))")
 
 sweep: $(BIN)/.installed ## the trials of a W&B sweep file, without a server: make sweep SWEEP=experiments/sweeps/demo_grid.yaml
 	$(STA_TSN) sweep "$(or $(SWEEP),$(error give SWEEP=experiments/sweeps/<name>.yaml))" --devices $(DEVICES) --runs "$(RUNS)"

@@ -194,13 +194,15 @@ def test_wrong_keys_are_found_before_frames_are_counted(say, tmp_path, mini_ucf1
     assert not (tmp_path / "ucf101").exists()
 
 
-def test_explain_wants_a_stage_two_checkpoint(say, tmp_path):
+def test_explain_wants_a_checkpoint(say, tmp_path):
     assert "no such checkpoint" in say("explain", "video.avi", "absent.ckpt")[1]
     (tmp_path / "wrong.ckpt").write_bytes(b"garbage")
-    assert "no checkpoint" in say("explain", "video.avi", str(tmp_path / "wrong.ckpt"))[1]
     torch.save({"state_dict": {}, "hyper_parameters": {}}, tmp_path / "other.ckpt")
-    said = say("explain", "video.avi", str(tmp_path / "other.ckpt"))[1]
-    assert "is not a checkpoint of stage two" in said
+    for between in ([], ["--checkpoint"]):
+        said = say("explain", "video.avi", *between, str(tmp_path / "wrong.ckpt"))[1]
+        assert "no checkpoint" in said
+        said = say("explain", "video.avi", *between, str(tmp_path / "other.ckpt"))[1]
+        assert "of something else" in said
 
 
 def test_make_help_lists_every_target():

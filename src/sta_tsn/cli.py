@@ -143,21 +143,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_predict(verbs)
 
-    explain = verbs.add_parser(
-        "explain", help="class and attention picture of any video, from a checkpoint alone"
-    )
-    explain.add_argument("video", type=expanduser)
-    explain.add_argument(
-        "checkpoint",
-        type=expanduser,
-        help="a stage-two checkpoint, .../temporal/checkpoints/last.ckpt",
-    )
-    explain.add_argument(
-        "--out",
-        type=expanduser,
-        help="picture to write; <video>_attention.png in the working folder by default",
-    )
-    explain.set_defaults(run=_explain)
+    _add_explain(verbs)
 
     sweep = verbs.add_parser(
         "sweep", help="the trials of a W&B sweep file, without a server (resumable)"
@@ -223,6 +209,30 @@ def _add_predict(verbs: argparse._SubParsersAction) -> None:
         "--out", type=expanduser, help="folder for predictions.csv and predictions.json"
     )
     predict.set_defaults(run=_predict)
+
+
+def _add_explain(verbs: argparse._SubParsersAction) -> None:
+    explain = verbs.add_parser(
+        "explain",
+        help="a page for each video: the answer, where and when the network looked",
+        epilog="`sta-tsn explain VIDEO CHECKPOINT` draws the paper's Figure 6 of one video alone.",
+    )
+    explain.add_argument(
+        "videos", nargs="+", help="video files, folders of them, lists.txt with a path a line"
+    )
+    explain.add_argument("--checkpoint", help="of either stage, .../checkpoints/last.ckpt")
+    explain.add_argument(
+        "--and",
+        dest="second",
+        metavar="CHECKPOINT",
+        help="a second one, flow beside RGB say: shown side by side, class scores averaged",
+    )
+    explain.add_argument(
+        "--out",
+        help="folder to write to (default: explanations); without --checkpoint the picture's file "
+        "(default: <video>_attention.png)",
+    )
+    explain.set_defaults(run=_explain)
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -366,13 +376,18 @@ def _predict(options: argparse.Namespace) -> None:
 def _explain(options: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from sta_tsn.attention.explain import explain
+    from sta_tsn.explanation.explain_command import explain, explain_picture
 
-    explain(
-        Path(options.video),
-        Path(options.checkpoint),
-        Path(options.out or f"{Path(options.video).stem}_attention.png"),
-    )
+    if options.checkpoint:
+        checkpoints = [options.checkpoint, *([options.second] if options.second else [])]
+        explain(options.videos, checkpoints, Path(options.out or "explanations"))
+        return
+    if len(options.videos) != 2 or options.second:
+        raise UserError(
+            "explain needs a checkpoint: sta-tsn explain VIDEO... --checkpoint CHECKPOINT."
+        )
+    video, checkpoint = options.videos
+    explain_picture(video, checkpoint, Path(options.out or f"{Path(video).stem}_attention.png"))
 
 
 def _sweep(options: argparse.Namespace) -> None:

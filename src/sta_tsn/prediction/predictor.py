@@ -88,7 +88,7 @@ class Model:
         Raises:
             VideoReadError: naming the file and the reason.
         """
-        reader = VideoReader(_local(path))
+        reader = VideoReader(local_path(path))
         video = Path(reader.path)
         record = VideoRecord(video.stem, video, (), video.stem, len(reader))
         scores = torch.stack([self._scores(stream, record, crops) for stream in self.streams])
@@ -128,7 +128,7 @@ class Model:
             raise UserError(
                 "windows are for networks of RGB frames; cut the video to predict it by flow."
             )
-        found = _probed(_local(path))
+        found = _probed(local_path(path))
         fps = found["fps"]
         windows = window_frames(found["num_frames"], fps, window_sec, stride_sec)
         passes = [
@@ -197,7 +197,12 @@ def load(*checkpoints: str | os.PathLike) -> Model:
     return Model([load_stream(checkpoint) for checkpoint in checkpoints])
 
 
-def _local(path: str | os.PathLike) -> str:
+def local_path(path: str | os.PathLike) -> str:
+    """Return a path as text.
+
+    Raises:
+        VideoReadError: it is a web address.
+    """
     if "://" in str(path):
         raise VideoReadError(path, "a web address; download the file and give its path")
     return os.fspath(path)
