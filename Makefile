@@ -27,7 +27,7 @@ train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES)
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 	@echo; echo "  Variables: DATASET=demo|ucf101|hmdb51|jhmdb|thumos14|kinetics400|something_v1|something_v2|folder|sbu|jhmdb_joints DATA=path SPLIT=1 BACKBONE=timm name WEIGHTS=imagenet|none|file"
-	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 EXPERIMENTS=folder of recipes MODALITY=rgb|flow|two-stream MODEL=sta_tsn|tsn|smnet|stin|sta_lstm|ablations PAIRS_AT_ONCE=64 (make flow)"
+	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 EXPERIMENTS=folder of recipes MODALITY=rgb|flow|two-stream MODEL=sta_tsn|tsn|smnet|stin|sta_lstm|ablations|interference PAIRS_AT_ONCE=64 (make flow)"
 	@echo "             WORKERS=2 SET=\"model.lr=0.001 data.batch_size=32 trainer.precision=bf16-mixed\" (any constructor argument)"
 
 train: $(BIN)/.installed ## train and test the rows of the model's table, write the report
@@ -37,7 +37,7 @@ train: $(BIN)/.installed ## train and test the rows of the model's table, write 
 
 reproduce: $(BIN)/.installed ## the paper's tables and figures with statistics: make reproduce SPLITS="1 2 3" SEEDS="0 1 2"
 	$(if $(filter command,$(origin SPLIT) $(origin SEED)),$(error make reproduce takes SPLITS="1 2 3" and SEEDS="0 1 2"))
-	$(STA_TSN) reproduce $(all_splits) $(train_options) $(if $(SPLITS),--splits $(SPLITS)) --seeds $(SEEDS)
+	$(STA_TSN) reproduce $(all_splits) $(train_options) $(if $(SPLITS),--splits $(SPLITS)) --seeds $(SEEDS) $(if $(UNRELATED),--unrelated $(UNRELATED))
 
 report: $(BIN)/.installed ## rebuild the report of reproduce from the score tables that are there
 	$(STA_TSN) report --dataset "$(DATASET)" --model "$(MODEL)" --runs "$(RUNS)"

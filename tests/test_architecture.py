@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "sta_tsn"
 FLOW = [
     "errors", "artefacts", "configuration", "datasets", "video", "skeletons", "models", "tasks", "features", "evaluation",
-    "attention", "prediction", "explanation", "runs", "training", "report", "pipeline", "sweeps", "cli", "__main__",
+    "interference", "attention", "prediction", "explanation", "runs", "training", "report", "pipeline", "sweeps", "cli", "__main__",
 ]  # fmt: skip
 # "prediction" needs a network, a video and flow for it, but no run's folder: a checkpoint is enough.
 SOURCES = sorted(PACKAGE.rglob("*.py"))

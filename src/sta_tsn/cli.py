@@ -88,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         "--splits", type=int, nargs="+", help="official splits (default: 1; of SBU all five folds)"
     )
     reproduce.add_argument("--seeds", type=int, nargs="+", default=[0])
+    reproduce.add_argument(
+        "--unrelated",
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="of --model interference: folders of videos that show none of the dataset's classes",
+    )
     reproduce.set_defaults(run=_reproduce)
 
     report = verbs.add_parser(

@@ -130,6 +130,10 @@ class VideoDataset(ABC):
         """Ground truth for spatial attention: bool (num_frames, H, W) in the video's pixels; None where unknown."""
         return None
 
+    def unrelated_footage(self) -> list[Path]:
+        """Return folders of videos that show none of the classes, where the dataset brings such."""
+        return []
+
     def require(self, relative: str) -> Path:
         """A file or folder that the layout promises."""
         path = self.root / relative

@@ -9,7 +9,8 @@ class TrainOptions:
     """What `make train` can be told; the Makefile's variables in lower case.
 
     workers: processes that read data, of each device; the recipe's where None. settings: arguments of
-    constructors for every stage that takes them, each as `model.lr=0.01` (SET in the Makefile).
+    constructors for every stage that takes them, each as `model.lr=0.01` (SET in the Makefile). unrelated: folders
+    of unrelated videos, for the study of interference; the recipe's where none is named.
     """
 
     dataset: str = "demo"
@@ -27,6 +28,7 @@ class TrainOptions:
     experiments: str = "experiments"
     workers: int | None = None
     settings: tuple[str, ...] = ()
+    unrelated: tuple[str, ...] = ()
 
     @property
     def recipes(self) -> Path:

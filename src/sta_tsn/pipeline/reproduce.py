@@ -9,6 +9,11 @@ from sta_tsn.errors import UserError, unknown
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.pipeline.attention_scores import score_attention
 from sta_tsn.pipeline.data import check_names, open_dataset
+from sta_tsn.pipeline.interference import (
+    INTERFERENCE,
+    report_interference,
+    reproduce_interference,
+)
 from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.pipeline.studies import ROWS, TABLE_2, Row
 from sta_tsn.pipeline.train import streams, train, train_all
@@ -25,6 +30,9 @@ def reproduce(options: TrainOptions, splits: Sequence[int] | None, seeds: Sequen
         splits: official splits, 1-based. None: the first, or all of a dataset whose folds make one result.
         seeds: of everything random.
     """
+    if options.model == INTERFERENCE:
+        reproduce_interference(options, splits, seeds)
+        return
     for seed in seeds:
         check_names(replace(options, seed=seed))
     dataset = open_dataset(options)
@@ -55,9 +63,12 @@ def report(options: TrainOptions) -> None:
     Raises:
         UserError: there is none.
     """
+    if options.model == INTERFERENCE:
+        report_interference(options)
+        return
     root = Path(options.runs, options.dataset)
     if options.model not in ROWS:
-        raise unknown("model", options.model, ROWS)
+        raise unknown("model", options.model, [*ROWS, INTERFERENCE])
     modalities = streams(replace(options, modality="two-stream"))
     runs = [
         run
