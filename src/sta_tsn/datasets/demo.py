@@ -48,6 +48,11 @@ ACTIONS = {
     "StarPulse": Action(10, (230, 210, 50), "pulse"),
     "TriangleShake": Action(3, (200, 70, 210), "shake"),
 }
+UNRELATED = (  # actors of no class
+    Action(5, (80, 210, 220), "circle"),
+    Action(6, (240, 240, 240), "shake"),
+)
+NUM_UNRELATED = 8
 
 
 class Demo(UCF101):
@@ -76,6 +81,20 @@ class Demo(UCF101):
         )
         mask[self.key_frames(record), rows, columns] = True
         return mask
+
+    def unrelated_footage(self) -> list[Path]:
+        """Return the folder of videos whose actors belong to no class, rendered on first use."""
+        folder = self.root / "unrelated"
+        for number in range(NUM_UNRELATED):
+            path = folder / f"v_Unrelated_g{number + 1:02d}_c01.avi"
+            if path.exists():
+                continue
+            action = UNRELATED[number % len(UNRELATED)]
+            seed = 500 + number  # scenes that no clip has
+            frames, (first, last), _ = render_clip(action, seed, (seed, number))
+            with atomic(path) as temporary:
+                write_video(temporary, frames[first : last + 1])
+        return [folder]
 
     @cached_property
     def _ground_truth(self) -> dict[str, dict[str, int]]:
@@ -116,7 +135,9 @@ def render_demo(root: Path, seed: int = 0) -> None:
     for name, group, clip in track(clips, description="Rendering the demo dataset"):
         stem = f"v_{name}_g{group:02d}_c{clip:02d}"
         frames, window, region = render_clip(
-            name, scene_seed=seed * 1000 + group, clip_seed=(seed, group, clip, *name.encode())
+            ACTIONS[name],
+            scene_seed=seed * 1000 + group,
+            clip_seed=(seed, group, clip, *name.encode()),
         )
         with atomic(root / "UCF-101" / name / f"{stem}.avi") as path:
             write_video(path, frames)
@@ -141,7 +162,7 @@ def render_demo(root: Path, seed: int = 0) -> None:
         writer.writerows(rows)
 
 
-def render_clip(name: str, scene_seed: int, clip_seed: tuple[int, ...]):
+def render_clip(action: Action, scene_seed: int, clip_seed: tuple[int, ...]):
     """Frames uint8 (T, 240, 320, 3) RGB, the action's (first, last) frame, and its (x, y, width, height) px."""
     generator = np.random.default_rng(clip_seed)
     background = _texture(np.random.default_rng(scene_seed))
@@ -152,7 +173,7 @@ def render_clip(name: str, scene_seed: int, clip_seed: tuple[int, ...]):
     margin = radius + reach + 1
     centre = generator.uniform((margin, margin), (WIDTH_PX - margin, HEIGHT_PX - margin))
     distractors = [_Distractor(generator) for _ in range(3)]
-    phase, colour = generator.uniform(0, 2 * math.pi), _jitter(ACTIONS[name].colour, generator)
+    phase, colour = generator.uniform(0, 2 * math.pi), _jitter(action.colour, generator)
 
     frames = np.empty((num_frames, HEIGHT_PX, WIDTH_PX, 3), np.uint8)
     for t in range(num_frames):
@@ -162,7 +183,7 @@ def render_clip(name: str, scene_seed: int, clip_seed: tuple[int, ...]):
         if first <= t < first + window_frames:
             _draw_actor(
                 frames[t],
-                ACTIONS[name],
+                action,
                 centre,
                 radius,
                 reach,

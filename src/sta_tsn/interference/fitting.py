@@ -27,7 +27,7 @@ class FitSettings:
     hidden_dim: int = 128
 
 
-def relevant_frames(train: SplicedSet, max_fitted: int = 10_000) -> Tensor:
+def relevant_frames(train: SplicedSet, max_fitted: int = 6_000) -> Tensor:
     """Return which training frames show their video's class, bool (V, N, T), as Eq 13 judges them.
 
     The classifiers know the videos' labels alone, not where a clip lies.

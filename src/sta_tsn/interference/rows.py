@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sta_tsn.models.tsn import ActionOutput
 from sta_tsn.models.temporal_attention import KeyFrameAttention
+from sta_tsn.models.tsn import ActionOutput
 
 
 class SplicedClassifier(nn.Module):

@@ -1,7 +1,7 @@
 """All clips of one side of a split, spliced: what the rows learn from and are tested on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
@@ -76,4 +76,17 @@ def build_spliced_set(
         torch.stack([multi_hot(record.labels, num_classes) for record in records]),
         torch.stack(features),
         torch.stack(key_frames),
+    )
+
+
+def standardized(train: SplicedSet, test: SplicedSet) -> tuple[SplicedSet, SplicedSet]:
+    """Return both with features of mean 0 and deviation 1 over the training frames.
+
+    A network of random weights gives all images nearly the same feature.
+    """
+    mean = train.features.mean((0, 1, 2))
+    deviation = train.features.std((0, 1, 2)).clamp(min=1e-6)
+    return (
+        replace(train, features=(train.features - mean) / deviation),
+        replace(test, features=(test.features - mean) / deviation),
     )

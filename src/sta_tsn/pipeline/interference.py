@@ -29,14 +29,14 @@ from sta_tsn.datasets import (
     build_manifest,
     prepare_split,
 )
-from sta_tsn.errors import ConfigError, DatasetError, UserError
+from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.interference.fitting import FitSettings, fit, relevant_frames, scores_and_weights
 from sta_tsn.interference.footage import Footage, divide, list_footage
 from sta_tsn.interference.frame_features import FrameFeatures, FramesOfVideo, spread_evenly
 from sta_tsn.interference.rows import ROWS, InterferenceRow
 from sta_tsn.interference.spliced_files import largest_difference
-from sta_tsn.interference.spliced_set import SplicedSet, build_spliced_set
+from sta_tsn.interference.spliced_set import SplicedSet, build_spliced_set, standardized
 from sta_tsn.interference.splicing import SHARES
 from sta_tsn.pipeline.data import check_names, open_dataset, recipe
 from sta_tsn.pipeline.options import TrainOptions
@@ -186,9 +186,7 @@ class InterferenceStudy:
                 if key_frames is not None:
                     frames = key_frames.nonzero()[0].tolist()
                 chosen = spread_evenly(frames, self.settings.frames_per_clip)
-                clips[record.id] = FramesOfVideo(
-                    record.id, record.path, record.num_frames, chosen
-                )
+                clips[record.id] = FramesOfVideo(record.id, record.path, record.num_frames, chosen)
         return list(clips.values())
 
     def _footage_frames(self, video: Footage, counted: Manifest) -> FramesOfVideo:
@@ -213,7 +211,9 @@ class InterferenceStudy:
         chosen = [clip for clip in chosen if _size(manifest, clip) == size]
         fitting = [video for video in footage if _size(counted, video) == size]
         if len(fitting) < 2:
-            print(f"No two unrelated videos of {size[0]}x{size[1]} px: no spliced file is compared.")
+            print(
+                f"No two unrelated videos of {size[0]}x{size[1]} px: no spliced file is compared."
+            )
             return
         made_by = fingerprint([[video.about for video in [*chosen, *fitting]], self._backbone()])
         if read_json(path).get("made_by") == made_by:
@@ -254,6 +254,8 @@ class InterferenceStudy:
         print(f"split {split}, {share} unrelated, seed {seed} ...", flush=True)
         train = self._spliced(videos.train, for_training, share, split)
         test = self._spliced(videos.test, for_testing, share, split)
+        if self.settings.weights == "none":
+            train, test = standardized(train, test)
         relevant = self._judged(train, share, split, fingerprint(inputs))
         for row, path, made_by in todo:
             model = fit(row, train, relevant, self.settings.fit, seed)
@@ -286,13 +288,15 @@ class InterferenceStudy:
             print(f"  {row.title}: {table.summary['micro accuracy %']} %", flush=True)
 
     def _spliced(
-        self, records: Sequence[VideoRecord], footage: Sequence[Footage], share: Fraction, split: int
+        self,
+        records: Sequence[VideoRecord],
+        footage: Sequence[Footage],
+        share: Fraction,
+        split: int,
     ) -> SplicedSet:
         frames = [self.footage_features.read(video.id) for video in footage]
         classes = len(self.dataset.classes)
-        return build_spliced_set(
-            records, self.clip_features.read, frames, share, split, classes
-        )
+        return build_spliced_set(records, self.clip_features.read, frames, share, split, classes)
 
     def _judged(self, train: SplicedSet, share: Fraction, split: int, made_by: str) -> Tensor:
         """Return which training frames Eq 13 judges true; judged once for all seeds."""

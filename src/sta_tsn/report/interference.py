@@ -132,7 +132,9 @@ def answers_by_row(runs: Sequence[InterferenceRun]) -> dict[tuple[str, Fraction]
             sources: list[str] = []
             for split in sorted({run.split for run in runs}):
                 tables = [
-                    run.table for run in runs if (run.row, run.share, run.split) == (row, share, split)
+                    run.table
+                    for run in runs
+                    if (run.row, run.share, run.split) == (row, share, split)
                 ]
                 of_seeds = [is_right(table.scores, table.labels).numpy() for table in tables]
                 right.append(np.mean(of_seeds, axis=0))
@@ -147,7 +149,9 @@ def accuracy_table(
     """Return accuracy and interval in %, a line a row and a column a share."""
     lines = {}
     for row in ROWS:
-        lines[row.title] = {_percent(share): _accuracy(answers[row.name, share]) for share in shares}
+        lines[row.title] = {
+            _percent(share): _accuracy(answers[row.name, share]) for share in shares
+        }
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
