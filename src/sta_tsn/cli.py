@@ -102,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--dataset", default="demo")
     report.add_argument(
-        "--model", default="sta_tsn", help="sta_tsn, tsn, smnet, stin, ablations or sta_lstm"
+        "--model",
+        default="sta_tsn",
+        help="sta_tsn, tsn, smnet, stin, ablations, interference or sta_lstm",
     )
     report.add_argument("--runs", type=expanduser, default="runs", help="where the runs lie")
     report.set_defaults(run=_report)
@@ -247,7 +249,7 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="sta_tsn",
-        help="sta_tsn, tsn, smnet, stin, ablations, or sta_lstm for skeletons (DATASET=sbu)",
+        help="sta_tsn, tsn, smnet, stin, ablations, interference (reproduce), or sta_lstm (skeletons)",
     )
     parser.add_argument(
         "--backbone",

@@ -1,1 +1,1 @@
-"""Does temporal attention help? Clips laid among unrelated frames, and accuracy over their share."""
+"""Does temporal attention help? Clips among unrelated frames, and accuracy over their share."""

@@ -79,7 +79,7 @@ def fit(
 
 @torch.no_grad()
 def scores_and_weights(model: SplicedClassifier, videos: SplicedSet) -> tuple[Tensor, Tensor]:
-    """Return scores (V, K), and the weights of the frames (V, N, T), whose sum over a video is 1."""
+    """Return scores (V, K) and the weights of the frames (V, N, T), which sum to 1 in a video."""
     scores, weights = [], []
     parts = zip(videos.features.split(128), videos.key_frames.split(128), strict=True)
     for features, key_frames in parts:

@@ -1,4 +1,4 @@
-"""Unrelated footage: videos whose classes the dataset does not have, on one side of the split each."""
+"""Unrelated footage: videos of classes that the dataset does not have, one side of a split each."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from sta_tsn.errors import DatasetError
 
-FEWEST_SOURCES = 4  # two on each side: what lies before a clip and what lies behind it differ
+FEWEST_SOURCES = 4  # two on each side: what lies before a clip and what lies behind
 _CLIP_NUMBER = re.compile(r"[_\-. ]+(c|clip|part)\d+$", re.IGNORECASE)
 
 
@@ -36,8 +36,8 @@ def list_footage(folders: Sequence[str | Path]) -> list[Footage]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise DatasetError(
-                f"Unrelated footage: no folder {folder.resolve()}. Name folders of videos that show "
-                "none of the dataset's classes."
+                f"Unrelated footage: no folder {folder.resolve()}. Name folders of "
+                "videos that show none of the dataset's classes."
             )
         for path in sorted(folder.iterdir()):
             if path.is_file() and not path.name.startswith("."):
@@ -54,7 +54,7 @@ def list_footage(folders: Sequence[str | Path]) -> list[Footage]:
 
 
 def divide(footage: Sequence[Footage], seed: int) -> tuple[list[Footage], list[Footage]]:
-    """Return the footage for training and for testing, half of the sources each, drawn at random."""
+    """Return the footage for training and for testing, a random half of the sources each."""
     sources = sorted({video.source for video in footage})
     order = np.random.default_rng(seed).permutation(len(sources))
     for_training = {sources[index] for index in order[: len(sources) // 2]}

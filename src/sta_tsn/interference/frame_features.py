@@ -73,8 +73,13 @@ class FrameFeatures:
 
     @cached_property
     def encoder(self) -> FrameEncoder:
-        """Return the network, built on first use: where everything is stored, none is needed."""
-        cnn = build_backbone(self.backbone, self.weights, num_channels=3)
+        """Return the network, built on first use: where everything is stored, none is needed.
+
+        Random weights are the same ones each time: clips and footage must meet one network.
+        """
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            cnn = build_backbone(self.backbone, self.weights, num_channels=3)
         return FrameEncoder(cnn).eval().to(self.device)
 
     def _open(self) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Recall(NamedTuple):
-    """Of each video that holds both kinds of frames: share of its key frames found, and chance's."""
+    """Share of the key frames found in each video of both kinds of frames, and chance's."""
 
     found: Tensor
     chance: Tensor

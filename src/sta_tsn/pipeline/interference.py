@@ -1,4 +1,4 @@
-"""`make reproduce MODEL=interference`: clips laid among unrelated frames, five ways to summarise them.
+"""`make reproduce MODEL=interference`: clips among unrelated frames, summarised in five ways.
 
 Features of frames are stored once; each row's score table is kept, so that an interrupted command
 goes on where it stopped and a finished one fits nothing.

@@ -14,7 +14,12 @@ from sta_tsn.artefacts import atomic, save_figure
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.evaluation.charts import plt
 from sta_tsn.evaluation.metrics import is_right
-from sta_tsn.evaluation.statistics import Difference, accuracy_interval, paired_difference
+from sta_tsn.evaluation.statistics import (
+    NUM_DRAWS,
+    Difference,
+    accuracy_interval,
+    paired_difference,
+)
 from sta_tsn.interference.measures import Recall, recall_in_segments, recall_in_videos
 from sta_tsn.interference.rows import BETA, BETA_ALONE, MEAN, ORACLE, POSITIONED, ROWS
 from sta_tsn.report.renderer import Picture, Report, Section, write_markdown, write_page
@@ -102,8 +107,8 @@ def build_interference(
 
 
 CURVE_TEXT = (
-    "Every clip is laid once at a random place into a longer video, with one unrelated video before "
-    "it and another behind it. 3 x 10 frames are sampled from the whole. Bars are 95 % intervals "
+    "Every clip is laid once at a random place into a longer video, with one unrelated video "
+    "before it and another behind it. 3 x 10 frames are sampled from the whole. Bars are 95 % intervals "
     "over source videos."
 )
 ACCURACY_TEXT = (
@@ -190,7 +195,7 @@ def _difference(
 ) -> Difference:
     one = answers[first, share]
     other = answers[second, share]
-    return paired_difference(one.right, other.right, one.sources)
+    return paired_difference(one.right, other.right, one.sources, NUM_DRAWS)
 
 
 def recall_table(runs: Sequence[InterferenceRun], shares: Sequence[Fraction]) -> pd.DataFrame:
@@ -255,8 +260,8 @@ def goals_text(
     points = 100 * gain.mean
     way = f"{100 * (beta - mean) / room:.0f} % of the way" if room > 0 else "no way at all"
     verdicts = [
-        f"At {GOAL_SHARE} unrelated frames STA-TSN ({beta:.1f} %) is {points:+.1f} points beside the "
-        f"mean over frames ({mean:.1f} %; 95 % interval {100 * gain.low:+.1f} to "
+        f"At {GOAL_SHARE} unrelated frames STA-TSN ({beta:.1f} %) is {points:+.1f} points beside "
+        f"the mean over frames ({mean:.1f} %; 95 % interval {100 * gain.low:+.1f} to "
         f"{100 * gain.high:+.1f}, p = {gain.p:.4f}). "
         f"Goal {GOAL_POINTS} points: {_reached(points, GOAL_POINTS, 'points')}.",
         f"That is {way} to the oracle ({oracle:.1f} %). "
