@@ -163,7 +163,7 @@ def test_one_command_makes_the_curve_and_repeated_fits_nothing(
     tmp_path, mini_ucf101, footage_folder, capsys, monkeypatch
 ):
     experiments = tmp_path / "experiments"
-    mini = experiments / "demo"
+    mini = experiments / "datasets" / "demo"
     mini.mkdir(parents=True)
     (mini / "backbone.yaml").write_text(
         "data: {init_args: {dataset: {class_path: sta_tsn.datasets.UCF101}}}\n"

@@ -38,7 +38,7 @@ from sta_tsn.interference.rows import ROWS, InterferenceRow
 from sta_tsn.interference.spliced_files import largest_difference
 from sta_tsn.interference.spliced_set import SplicedSet, build_spliced_set, standardized
 from sta_tsn.interference.splicing import SHARES
-from sta_tsn.pipeline.data import check_names, open_dataset, recipe
+from sta_tsn.pipeline.data import check_names, open_dataset
 from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.report.interference import InterferenceRun, build_interference
 
@@ -356,7 +356,7 @@ def report_interference(options: TrainOptions) -> None:
 
 def recipe_file(options: TrainOptions) -> Path:
     """Return where the dataset's recipe of the study lies."""
-    return recipe(options).with_name(RECIPE)
+    return options.recipes / RECIPE
 
 
 def study_folder(options: TrainOptions) -> Path:

@@ -108,8 +108,8 @@ def build_interference(
 
 CURVE_TEXT = (
     "Every clip is laid once at a random place into a longer video, with one unrelated video "
-    "before it and another behind it. 3 x 10 frames are sampled from the whole. Bars are 95 % intervals "
-    "over source videos."
+    "before it and another behind it. 3 x 10 frames are sampled from the whole. Bars are 95 % "
+    "intervals over source videos."
 )
 ACCURACY_TEXT = (
     "Micro accuracy, mean of splits and seeds, with its 95 % interval over source videos. Each row "
