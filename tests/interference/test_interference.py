@@ -11,7 +11,7 @@ import torch
 
 from sta_tsn.cli import main
 from sta_tsn.datasets.demo import write_video
-from sta_tsn.errors import DatasetError
+from sta_tsn.errors import ConfigError, DatasetError
 from sta_tsn.interference.fitting import FitSettings, fit, scores_and_weights
 from sta_tsn.interference.footage import divide, list_footage
 from sta_tsn.interference.frame_features import FrameFeatures, FramesOfVideo, spread_evenly
@@ -20,6 +20,8 @@ from sta_tsn.interference.rows import BETA, MEAN, ORACLE, ROWS
 from sta_tsn.interference.spliced_files import largest_difference
 from sta_tsn.interference.spliced_set import SplicedSet
 from sta_tsn.interference.splicing import SHARES, frame_at, lay
+from sta_tsn.pipeline.interference import read_settings
+from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.video import VideoReader
 
 
@@ -157,6 +159,26 @@ def test_recall_is_one_for_the_oracle_and_chance_for_equal_weights():
     for measure in (recall_in_videos, recall_in_segments):
         found, chance = measure(equal, videos.key_frames)
         assert float(found.mean()) == pytest.approx(float(chance.mean()), abs=0.01)
+
+
+def test_the_recipes_name_a_backbone_and_the_command_line_counts():
+    experiments = Path(__file__).parents[2] / "experiments"
+    of_demo = read_settings(TrainOptions(dataset="demo", experiments=str(experiments)))
+    assert (of_demo.backbone, of_demo.unrelated) == ("test_resnet", ())
+    options = TrainOptions(
+        dataset="jhmdb", experiments=str(experiments), weights="none", unrelated=("other",)
+    )
+    of_jhmdb = read_settings(options)
+    assert of_jhmdb.backbone == "mobilenetv2_100"
+    assert (of_jhmdb.weights, of_jhmdb.unrelated) == ("none", ("other",))
+
+
+def test_a_wrong_key_in_a_recipe_is_named_with_the_nearest(tmp_path):
+    folder = tmp_path / "datasets" / "demo"
+    folder.mkdir(parents=True)
+    (folder / "interference.yaml").write_text("{backbone: test_resnet, fit: {iteration: 3}}")
+    with pytest.raises(ConfigError, match=r"fit\.iteration.*fit\.iterations"):
+        read_settings(TrainOptions(dataset="demo", experiments=str(tmp_path)))
 
 
 def test_one_command_makes_the_curve_and_repeated_fits_nothing(

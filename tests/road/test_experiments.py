@@ -299,9 +299,13 @@ def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):
 
 
 def test_every_file_says_what_it_is_and_is_covered():
-    """The tests of skeletons are in test_joint_training.py, those of sweeps in test_sweep.py."""
+    """The tests of skeletons are in test_joint_training.py, those of sweeps in test_sweep.py.
+
+    Those of clips among unrelated frames are in test_interference.py.
+    """
     covered = {"datasets/demo/smnet.yaml", "datasets/sbu/lstm.yaml"}
     covered |= {"datasets/jhmdb_joints/lstm.yaml"}
+    covered |= {f"datasets/{name}/interference.yaml" for name in ("demo", "jhmdb")}
     for dataset in LAYOUT:
         covered |= {f"datasets/{dataset}/{stage}.yaml" for stage in ("backbone", "temporal")}
     covered |= {f"datasets/{dataset}/flow.yaml" for dataset in WITH_FLOW}
