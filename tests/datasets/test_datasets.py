@@ -488,9 +488,9 @@ def test_demo_clips_are_seeded_and_their_ground_truth_is_true():
     """Frames change inside the recorded window and region; the actor's colour is nowhere else."""
     for name in ACTIONS:
         frames, (first, last), (x, y, width, height) = render_clip(
-            name, scene_seed=1, clip_seed=(0, 1, 1)
+            ACTIONS[name], scene_seed=1, clip_seed=(0, 1, 1)
         )
-        again = render_clip(name, scene_seed=1, clip_seed=(0, 1, 1))[0]
+        again = render_clip(ACTIONS[name], scene_seed=1, clip_seed=(0, 1, 1))[0]
         assert (
             (frames == again).all() and 60 <= len(frames) <= 84 and 0 <= first < last < len(frames)
         )
