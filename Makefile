@@ -56,6 +56,7 @@ features: $(BIN)/.installed ## features of the videos of its split by a trained 
 
 bench: $(BIN)/.installed ## the benchmarks, on real clips: make bench JHMDB=path UCF101=path
 	$(BIN)/python experiments/benchmarks/cost.py
+	$(BIN)/python experiments/benchmarks/attention.py
 	$(BIN)/python experiments/benchmarks/sta_lstm.py
 	$(if $(UCF101),$(BIN)/python experiments/benchmarks/data.py DATA="$(UCF101)")
 	$(if $(JHMDB),$(BIN)/python experiments/benchmarks/flow.py DATA="$(JHMDB)" OUT="$(RUNS)/benchmarks/flow")

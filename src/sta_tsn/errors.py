@@ -4,33 +4,34 @@ import difflib
 import re
 from collections.abc import Iterable
 
-# what torch puts before the message of an error in a data loader's worker: a traceback of the worker's
+# What torch puts before the message of an error in a data loader's worker: the worker's traceback.
 OF_A_WORKER = re.compile(
     r"^Caught \w+ in DataLoader worker.*^sta_tsn\.errors\.\w+: ", re.DOTALL | re.MULTILINE
 )
 
 
 class UserError(Exception):
-    """Something outside the code is wrong; the message names the value, the place and the remedy."""
+    """Say that something outside the code is wrong: the value, the place and the remedy."""
 
     def __str__(self) -> str:
         return OF_A_WORKER.sub("", super().__str__()).rstrip("\n")
 
 
 class DatasetError(UserError):
-    """A dataset folder or one of its lists is not what its layout promises."""
+    """Say that a dataset folder or one of its lists is not what its layout promises."""
 
 
 class ConfigError(UserError):
-    """A name or value given on the command line or in a YAML file does not exist."""
+    """Say that a name or value of the command line or of a YAML file does not exist."""
 
 
 class VideoReadError(UserError):
-    """A video cannot be decoded. `path` and `reason` are kept for the manifest."""
+    """Say that a video cannot be decoded; `path` and `reason` are kept for the manifest."""
 
     def __init__(self, path, reason: str = ""):
-        """DataLoader workers hand on the finished message as `path` alone."""
-        self.path, self.reason = str(path), reason
+        """Take path and reason; DataLoader workers hand on the finished message as `path` alone."""
+        self.path = str(path)
+        self.reason = reason
         super().__init__(f"{path}: {reason}" if reason else str(path))
 
     def __reduce__(self):  # other process borders keep both fields
@@ -38,7 +39,7 @@ class VideoReadError(UserError):
 
 
 def unknown(kind: str, value: str, valid: Iterable[str]) -> ConfigError:
-    """The error for a wrong name: says the nearest valid names, then where all of them are."""
+    """Return the error for a wrong name, with the nearest valid names, or the first dozen."""
     valid = sorted(valid)
     near = difflib.get_close_matches(value, valid, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Valid: {', '.join(valid[:12])}."

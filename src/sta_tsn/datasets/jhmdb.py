@@ -1,9 +1,10 @@
-"""JHMDB: 21 classes, 928 clips of 320x240 and 15 to 40 frames cut from HMDB51, three official splits, puppet masks.
+"""JHMDB: 21 classes, 928 clips cut from HMDB51, three official splits, puppet masks.
 
-Layout: `ReCompress_Videos/<class>/<clip>.avi`, `splits/<class>_test_split{1,2,3}.txt` (HMDB51's list format,
-without unused clips) and, for scoring spatial attention, `puppet_mask/<class>/<clip>/puppet_mask.mat`
-(`part_mask` uint8 (240, 320, frames), 1 = the actor). Splits by the dataset's authors: 660/268, 658/270, 663/265.
-Citation: Jhuang, Gall, Zuffi, Schmid, Black, "Towards Understanding Action Recognition", ICCV 2013. Page and
+Clips are 320x240 and have 15 to 40 frames. Layout: `ReCompress_Videos/<class>/<clip>.avi`,
+`splits/<class>_test_split{1,2,3}.txt` (HMDB51's list format, without unused clips) and, for scoring
+spatial attention, `puppet_mask/<class>/<clip>/puppet_mask.mat` (`part_mask` uint8 (240, 320,
+frames), 1 = the actor). Splits by the dataset's authors: 660/268, 658/270, 663/265. Citation:
+Jhuang, Gall, Zuffi, Schmid, Black, "Towards Understanding Action Recognition", ICCV 2013. Page and
 licence: http://jhmdb.is.tue.mpg.de
 """
 
@@ -15,7 +16,7 @@ from sta_tsn.errors import DatasetError
 
 
 class JHMDB(HMDB51):
-    """See `VideoDataset`."""
+    """Read JHMDB, see `VideoDataset`."""
 
     layout = (
         "  ReCompress_Videos/<class>/<clip>.avi\n  splits/<class>_test_split{1,2,3}.txt\n"
@@ -24,7 +25,8 @@ class JHMDB(HMDB51):
     published_classes = 21
     published_videos = 928
     published_splits = ((660, 268), (658, 270), (663, 265))
-    videos_folder, lists_folder = "ReCompress_Videos", "splits"
+    videos_folder = "ReCompress_Videos"
+    lists_folder = "splits"
     page = "http://jhmdb.is.tue.mpg.de"
     archives = tuple(
         Archive(f"http://files.is.tue.mpg.de/jhmdb/{name}.zip")
@@ -32,7 +34,7 @@ class JHMDB(HMDB51):
     )
 
     def actor_mask(self, record: VideoRecord) -> np.ndarray | None:
-        """The puppet mask; None where the masks were not unpacked.
+        """Return the puppet mask; None where the masks were not unpacked.
 
         Raises:
             DatasetError: the file cannot be read, or does not fit the video's frames.
@@ -44,11 +46,10 @@ class JHMDB(HMDB51):
             return None
         try:
             mask = np.moveaxis(loadmat(path)["part_mask"], -1, 0) > 0
-        except (
-            Exception
-        ) as error:  # scipy raises anything from KeyError to zlib.error on a damaged file
+        except Exception as error:  # scipy raises KeyError to zlib.error on a damaged file
             raise DatasetError(
-                f"{path}: no puppet mask can be read from it ({error}); unpack puppet_mask.zip again"
+                f"{path}: no puppet mask can be read from it ({error}); "
+                "unpack puppet_mask.zip again"
             ) from error
         if record.num_frames and len(mask) != record.num_frames:
             raise DatasetError(

@@ -1,6 +1,7 @@
-"""Official list files, read as they are: byte-order marks, Windows line ends, trailing spaces and blank lines do no harm.
+"""Official list files, read as they are.
 
-Whatever is wrong in a line is said with its file and line number (the "place").
+Byte-order marks, Windows line ends, trailing spaces and blank lines do no harm. Whatever is wrong
+in a line is said with its file and line number (the "place").
 """
 
 import csv
@@ -14,12 +15,17 @@ from sta_tsn.errors import DatasetError
 
 
 def read_text(path: Path) -> str:
-    """A list file's text; empty files and other encodings are errors."""
+    """Return a list file's text.
+
+    Raises:
+        DatasetError: the file is empty, in another encoding than UTF-8, or cannot be read.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(
-            f"{path}: byte {error.start} is not UTF-8 text; save it as UTF-8 (official lists: unpack them again)"
+            f"{path}: byte {error.start} is not UTF-8 text; save it as UTF-8 "
+            "(official lists: unpack them again)"
         ) from error
     except OSError as error:
         raise DatasetError(
@@ -31,7 +37,7 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[tuple[str, str]]:
-    """(place, text) of every line that is not blank."""
+    """Return (place, text) of every line that is not blank."""
     lines = enumerate(read_text(path).splitlines(), 1)
     return [(f"{path}, line {number}", line.strip()) for number, line in lines if line.strip()]
 
@@ -91,18 +97,24 @@ def inside(name: str, place: str, may_hold_colons: bool = False) -> str:
 
 
 def label_of(name: str, classes: list[str], place: str, known_from: str) -> int:
-    """0-based index of a class name."""
+    """Return the 0-based index of a class name.
+
+    Raises:
+        DatasetError: no such class; says the nearest names.
+    """
     if name in classes:
         return classes.index(name)
     near = difflib.get_close_matches(name, classes, n=2)
-    raise DatasetError(
-        f"{place}: class {name!r} is not in {known_from}"
-        + (f" (is {' or '.join(near)} meant?)" if near else "")
-    )
+    hint = f" (is {' or '.join(near)} meant?)" if near else ""
+    raise DatasetError(f"{place}: class {name!r} is not in {known_from}{hint}")
 
 
 def without_repeats(entries: Iterable[tuple[str, object]]) -> list:
-    """The records of (place, record) pairs; a video that is listed twice is an error."""
+    """Return the records of (place, record) pairs.
+
+    Raises:
+        DatasetError: a video is listed twice.
+    """
     first: dict[str, str] = {}
     records = []
     for place, record in entries:

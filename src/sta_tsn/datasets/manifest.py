@@ -48,7 +48,7 @@ USABLE_SHARE = 0.5  # of the packets; a file of which fewer decode is left out
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One file.
+    """Say what is known of one file.
 
     `reason` is empty for a readable video, else why it is left out. `note` says what is odd about
     a video that is used all the same: some packets do not decode, or the frames change size.
@@ -119,7 +119,8 @@ def build_manifest(
     }
     if retry_slow:
         known = {file: row for file, row in known.items() if not row.reason.startswith(TOOK_LONGER)}
-    todo, gone = [], set()
+    todo: list[ManifestRow] = []
+    gone: set[str] = set()
     for file in sorted({str(record.path.absolute()) for record in records}):
         try:
             stat = Path(file).stat()
@@ -145,9 +146,8 @@ def _count_all(todo: list[ManifestRow], known: Manifest, path, time_limit_sec: f
     from rich.progress import track
 
     workers = min(os.cpu_count() or 1, len(todo))
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a forked decoder can inherit a locked lock and hang
+    # A forked decoder can inherit a locked lock and hang.
+    context = multiprocessing.get_context("spawn")
     last_write = time.monotonic()
     with ProcessPool(max_workers=workers, context=context) as pool:
         limits = [time_limit_sec + row.size_bytes / BYTES_PER_SEC for row in todo]
@@ -264,7 +264,7 @@ def _note(decoding: DecodingInOrder, num_frames: int, num_scaled: int) -> str:
 
 
 def numbered_pictures(folder: Path) -> list[Path]:
-    """The frames of a video that is stored as pictures, in order."""
+    """Return the frames of a video that is stored as pictures, in order."""
     pictures = (
         path
         for path in folder.iterdir()
@@ -282,17 +282,16 @@ def _probe_pictures(folder: Path) -> dict:
     numbers = [int(path.stem) for path in pictures]
     for before, after in pairwise(numbers):
         if after != before + 1:
-            return {
-                "reason": f"picture {before + 1:05d} is missing"
-                if after > before
-                else f"picture {after:05d} is there twice"
-            }
+            if after > before:
+                return {"reason": f"picture {before + 1:05d} is missing"}
+            return {"reason": f"picture {after:05d} is there twice"}
     size = None
     for path in pictures:
         picture = cv2.imread(str(path))
         if picture is None:
             return {"reason": f"{path.name} is not a readable picture"}
-        if picture.shape != (size := size or picture.shape):
+        size = size or picture.shape
+        if picture.shape != size:
             return {
                 "reason": f"{path.name} is {picture.shape[1]}x{picture.shape[0]}, "
                 f"the pictures before it {size[1]}x{size[0]}"
@@ -305,7 +304,7 @@ def _probe_pictures(folder: Path) -> dict:
 
 
 def _write(path: str | os.PathLike, manifest: Manifest, gone: Collection[str] = ()) -> None:
-    """With what another process counted meanwhile."""
+    """Write the table with what another process counted meanwhile."""
     manifest = {
         file: row for file, row in (read_manifest(path) | manifest).items() if file not in gone
     }

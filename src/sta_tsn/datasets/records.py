@@ -12,12 +12,17 @@ from sta_tsn.errors import DatasetError
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """One video as the official lists name it; whether it decodes is the manifest's business.
+    """Name one video as the official lists do; whether it decodes is the manifest's business.
 
-    id: unique, `<class>/<file stem>` where the dataset has such a layout. path: where the file (or folder of numbered pictures) should be.
-    labels: class indices, 0-based; several for a multi-label video, none for one that shows no class.
-    group: the source video it was cut from; clips of one group never sit on both sides of validation.
-    num_frames: frames that decode, and size_bytes: of the file; 0 until the manifest has counted.
+    Args:
+        id: unique, `<class>/<file stem>` where the dataset has such a layout.
+        path: where the file (or folder of numbered pictures) should be.
+        labels: class indices, 0-based; several for a multi-label video, none for one that shows no
+            class.
+        group: the source video it was cut from; clips of one group never sit on both sides of
+            validation.
+        num_frames: how many frames decode; 0 until the manifest has counted.
+        size_bytes: of the file; 0 until the manifest has counted.
     """
 
     id: str
@@ -30,9 +35,12 @@ class VideoRecord:
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that the dataset's authors offer.
+    """Name a file that the dataset's authors offer.
 
-    checksum: `md5:...` or `sha256:...`; empty where none is published. folder: below the dataset's root, to unpack into.
+    Args:
+        url: where it is fetched.
+        checksum: `md5:...` or `sha256:...`; empty where none is published.
+        folder: below the dataset's root, to unpack into.
     """
 
     url: str
@@ -46,7 +54,9 @@ class Archive:
 
 @dataclass(frozen=True)
 class OfficialSplit:
-    """The lists of one split. `val` where the dataset has an official one; else it is carved out of `train`.
+    """Hold the lists of one split.
+
+    `val` is there where the dataset has an official one; else it is carved out of `train`.
 
     Raises:
         DatasetError: a video is on two sides.
@@ -57,13 +67,12 @@ class OfficialSplit:
     val: list[VideoRecord] | None = None
 
     def __post_init__(self):
-        sides = Counter(
-            record.id for side in (self.train, self.test, self.val or []) for record in side
-        )
-        twice = [name for name, count in sides.items() if count > 1]
+        listed = Counter(record.id for record in (*self.train, *self.test, *(self.val or [])))
+        twice = [name for name, count in listed.items() if count > 1]
         if twice:
             raise DatasetError(
-                f"{len(twice)} videos are on two sides of the split (or twice on one): {', '.join(twice[:5])}"
+                f"{len(twice)} videos are on two sides of the split (or twice on one): "
+                f"{', '.join(twice[:5])}"
             )
 
     @property
@@ -72,12 +81,13 @@ class OfficialSplit:
 
 
 class VideoDataset(ABC):
-    """A dataset on disk.
+    """Offer a dataset on disk: its classes, and the records of its official splits.
 
-    Subclasses set `layout` (shown when something is missing) and `num_splits`; where they are published,
-    `published_classes`, `published_videos` (in all) and `published_splits` (train, test of each split); `cross_validated` where a result
-    is the mean of all splits (folds) and nothing less; for `make data` the `archives`, the dataset's web `page`, and `by_hand`: what
-    cannot be fetched without a person, and where to put it.
+    Subclasses set `layout` (shown when something is missing) and `num_splits`; where they are
+    published, `published_classes`, `published_videos` (in all) and `published_splits` (train, test
+    of each split); `cross_validated` where a result is the mean of all splits (folds) and nothing
+    less; for downloads the `archives`, the dataset's web `page`, and `by_hand`: what cannot be
+    fetched without a person, and where to put it.
 
     Args:
         root: folder in the layout that the official archives unpack to.
@@ -111,23 +121,27 @@ class VideoDataset(ABC):
 
     @abstractmethod
     def records(self, split: int) -> OfficialSplit:
-        """The official split (1-based), every listed video, whether its file is there or not."""
+        """Return the official split (1-based): every listed video, its file there or not."""
 
     def listed(self) -> list[VideoRecord]:
-        """Every video that any split names, once."""
-        videos = {
-            record.id: record
-            for split in range(1, self.num_splits + 1)
-            for record in self.records(split).videos
-        }
+        """Return every video that any split names, once."""
+        videos = {}
+        for split in range(1, self.num_splits + 1):
+            videos |= {record.id: record for record in self.records(split).videos}
         return list(videos.values())
 
     def key_frames(self, record: VideoRecord) -> np.ndarray | None:
-        """Ground truth for temporal attention: bool (num_frames,), True where the action happens; None where unknown."""
+        """Return the ground truth for temporal attention; None where unknown.
+
+        It is bool (num_frames,), True where the action happens.
+        """
         return None
 
     def actor_mask(self, record: VideoRecord) -> np.ndarray | None:
-        """Ground truth for spatial attention: bool (num_frames, H, W) in the video's pixels; None where unknown."""
+        """Return the ground truth for spatial attention; None where unknown.
+
+        It is bool (num_frames, H, W) in the video's pixels.
+        """
         return None
 
     def unrelated_footage(self) -> list[Path]:
@@ -135,7 +149,7 @@ class VideoDataset(ABC):
         return []
 
     def require(self, relative: str) -> Path:
-        """A file or folder that the layout promises."""
+        """Return the path of what the layout promises; raise DatasetError where it is missing."""
         path = self.root / relative
         if not path.exists():
             raise DatasetError(
@@ -158,22 +172,24 @@ def hold_out_groups(
 ) -> tuple[list, list]:
     """Split into (kept, held out) so that no group is on both sides.
 
-    No class gives up more than `share` of its clips, but one group at least, its smallest, if it has two: a class never
-    loses its last training group.
+    No class gives up more than `share` of its clips, but one group at least, its smallest, if it
+    has two: a class never loses its last training group.
 
     Args:
-        smallest_first: many small groups rather than few large ones, for validation; else groups at random, for testing.
+        records: what is split.
+        share: of each class's clips, 0 to 1.
+        seed: of the draw.
+        smallest_first: many small groups rather than few large ones, for validation; else groups at
+            random, for testing.
     """
     generator = np.random.default_rng(seed)
     members: dict[str, list[VideoRecord]] = {}
     for record in records:
         members.setdefault(record.group, []).append(record)
     clips_of_class = Counter(label for record in records for label in record.labels)
-    groups_of_class = Counter(
-        label
-        for group in members.values()
-        for label in {one for record in group for one in record.labels}
-    )
+    groups_of_class: Counter[int] = Counter()
+    for group in members.values():
+        groups_of_class.update({label for record in group for label in record.labels})
 
     held_groups: set[str] = set()
     held_clips: Counter[int] = Counter()

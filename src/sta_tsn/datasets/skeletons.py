@@ -1,7 +1,7 @@
 """Skeleton files, read strictly: whatever is wrong in one is said with file, line and value.
 
-A sequence is float32 (T, P, J, 3): frames, persons, joints, then x to the right, y up and z away from the camera, in
-metres where there is depth.
+A sequence is float32 (T, P, J, 3): frames, persons, joints, then x to the right, y up and z away
+from the camera, in metres where there is depth.
 """
 
 from abc import abstractmethod
@@ -18,12 +18,20 @@ from sta_tsn.errors import DatasetError
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 SBU_COLUMNS = 1 + 2 * 15 * 3
-NTU_JOINTS, NTU_JOINT_COLUMNS, NTU_BODY_COLUMNS = 25, 12, 10
+NTU_JOINTS = 25
+NTU_JOINT_COLUMNS = 12
+NTU_BODY_COLUMNS = 10
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """The joints of one person: names (sides as `left_...` and `right_...`), bones as pairs of indices, the torso's index."""
+    """Describe the joints of one person.
+
+    Args:
+        joints: names, sides as `left_...` and `right_...`.
+        bones: pairs of indices of joints.
+        torso: index of the joint in the body's middle.
+    """
 
     joints: tuple[str, ...]
     bones: tuple[tuple[int, int], ...]
@@ -31,37 +39,42 @@ class Skeleton:
 
     @property
     def mirrored(self) -> list[int]:
-        """Index of each joint's counterpart on the other side of the body; of itself in the middle."""
+        """Return the index of each joint's counterpart on the other side of the body.
+
+        In the middle that is the joint itself.
+        """
         other = {"left": "right", "right": "left"}
-        names = [
-            "_".join(other.get(part, part) for part in name.split("_")) for name in self.joints
-        ]
-        return [self.joints.index(name) for name in names]
+        counterparts = []
+        for name in self.joints:
+            parts = [other.get(part, part) for part in name.split("_")]
+            counterparts.append(self.joints.index("_".join(parts)))
+        return counterparts
 
 
 class SkeletonDataset(VideoDataset):
-    """A dataset whose records are sequences of `num_persons` skeletons."""
+    """Offer a dataset whose records are sequences of `num_persons` skeletons."""
 
     num_persons: int
     skeleton: Skeleton
 
     @abstractmethod
     def read(self, path: Path) -> np.ndarray:
-        """A record's file as (T, num_persons, J, 3)."""
+        """Return a record's file as (T, num_persons, J, 3)."""
 
 
 def read_sbu_skeleton(path: Path) -> np.ndarray:
-    """`skeleton_pos.txt` of SBU: per line the frame's number, then x, y, z of 15 joints of each of 2 persons.
+    """Read `skeleton_pos.txt` of SBU.
 
-    SBU's read-me gives what x, y (0 to 1, from the left and from the top) and z were divided by; that is undone here, so that
-    the three axes have one unit.
+    A line has the frame's number, then x, y, z of 15 joints of each of 2 persons. SBU's read-me
+    gives what x, y (0 to 1, from the left and from the top) and z were divided by; that is undone
+    here, so that the three axes have one unit.
 
     Returns:
         (T, 2, 15, 3), metres.
 
     Raises:
-        DatasetError: other than 91 columns (one person only, other joints), no number, NaN, a frame of zeros, frames
-            that are not numbered one after the other, an empty file.
+        DatasetError: other than 91 columns (one person only, other joints), no number, NaN, a frame
+            of zeros, frames that are not numbered one after the other, an empty file.
     """
     frames: list[np.ndarray] = []
     before = None
@@ -70,7 +83,8 @@ def read_sbu_skeleton(path: Path) -> np.ndarray:
         if len(cells) != SBU_COLUMNS:
             held = f"{(len(cells) - 1) / 3:g} joints in place of 2 x 15"
             raise DatasetError(
-                f"{place}: {len(cells)} columns, {SBU_COLUMNS} are expected ({held}); the last is {cells[-1]!r}"
+                f"{place}: {len(cells)} columns, {SBU_COLUMNS} are expected ({held}); "
+                f"the last is {cells[-1]!r}"
             )
         number, *values = (_number(cell, place, column) for column, cell in enumerate(cells, 1))
         if before is not None and number != before + 1:
@@ -92,14 +106,19 @@ def _joints(values: list[float], place: str) -> np.ndarray:
 
 
 def read_ntu_skeleton(path: Path) -> np.ndarray:
-    """A `.skeleton` file of NTU RGB+D: number of frames; per frame the number of bodies; per body a line about it (its tracking
-    id first), the number of joints (25), and a line of 12 values per joint, x, y, z in metres first.
+    """Read a `.skeleton` file of NTU RGB+D.
+
+    It holds the number of frames; per frame the number of bodies; per body a line about it (its
+    tracking id first), the number of joints (25), and a line of 12 values per joint, x, y, z in
+    metres first.
 
     Returns:
-        (T, P, 25, 3) of the P tracking ids in order of appearance; NaN in frames in which one is not tracked.
+        (T, P, 25, 3) of the P tracking ids in order of appearance; NaN in frames in which one is
+        not tracked.
 
     Raises:
-        DatasetError: the file ends early or goes on, a count or value is none, another number of joints, nobody in any frame.
+        DatasetError: the file ends early or goes on, a count or value is none, another number of
+            joints, nobody in any frame.
     """
     lines = iter(read_lines(path))
     frames: list[dict[str, np.ndarray]] = []
@@ -165,14 +184,15 @@ def _number(cell: str, place: str, column: int) -> float:
 
 
 def skeleton_manifest(records: list[VideoRecord], read: Callable[[Path], np.ndarray]) -> Manifest:
-    """What the video manifest is for videos, of skeleton files: frames, or the reason why a file cannot be read.
+    """Return for skeleton files what the manifest is for videos: frames, or why one is unreadable.
 
-    Not kept on disk: reading SBU's 282 files takes half a second.
+    It is not kept on disk: reading SBU's 282 files takes half a second.
     """
     manifest = {}
     for record in records:
         if record.path.exists():
-            stat, found = record.path.stat(), {}
+            stat = record.path.stat()
+            found: dict[str, int | str] = {}
             try:
                 found["num_frames"] = len(read(record.path))
             except DatasetError as error:

@@ -1,17 +1,20 @@
-"""Something-Something: 174 classes of hands doing something with something; order in time is what tells them apart.
+"""Something-Something: 174 classes of hands doing something, told apart by order in time.
 
 V1: 108,499 videos as folders of numbered JPEG pictures, 12 a second, height 100:
-`20bn-something-something-v1/<id>/00001.jpg`, lists `something-something-v1-labels.csv` (a class a line) and
-`-train.csv`, `-validation.csv` (`<id>;<class>`); 86,017 training and 11,522 validation videos.
+`20bn-something-something-v1/<id>/00001.jpg`, lists `something-something-v1-labels.csv` (a class a
+line) and `-train.csv`, `-validation.csv` (`<id>;<class>`); 86,017 training and 11,522 validation
+videos.
 
 V2: 220,847 videos `20bn-something-something-v2/<id>.webm`, height 240, 12 a second; lists
-`something-something-v2-labels.json`, `-train.json`, `-validation.json`, or the same three in `labels/` as the
-archive of 2022 has them (labels.json, train.json, validation.json); 168,913 training and 24,777 validation videos.
+`something-something-v2-labels.json`, `-train.json`, `-validation.json`, or the same three in
+`labels/` as the archive of 2022 has them (labels.json, train.json, validation.json); 168,913
+training and 24,777 validation videos.
 
-One split by the dataset's authors; the test labels are not public, so models are tested on the validation part, and
-validation is carved out of training. Every video is a group of its own: who filmed it is not published. Citation:
-Goyal et al., "The 'Something Something' Video Database for Learning and Evaluating Visual Common Sense", ICCV
-2017. Page, archives and licence (registration; research only):
+One split by the dataset's authors; the test labels are not public, so models are tested on the
+validation part, and validation is carved out of training. Every video is a group of its own: who
+filmed it is not published. Citation: Goyal et al., "The 'Something Something' Video Database for
+Learning and Evaluating Visual Common Sense", ICCV 2017. Page, archives and licence (registration;
+research only):
 https://www.qualcomm.com/developer/software/something-something-v-2-dataset
 """
 
@@ -23,11 +26,14 @@ PAGE = "https://www.qualcomm.com/developer/software/something-something-v-2-data
 
 
 class SomethingV1(VideoDataset):
-    """See `VideoDataset`. A video's path is its folder of pictures."""
+    """Read version 1, see `VideoDataset`; a video's path is its folder of pictures."""
 
     page = PAGE
     by_hand = "  the lists and the 25 parts of the videos, after registration"
-    layout = "  20bn-something-something-v1/<id>/00001.jpg, ...\n  something-something-v1-labels.csv, -train.csv, -validation.csv"
+    layout = (
+        "  20bn-something-something-v1/<id>/00001.jpg, ...\n"
+        "  something-something-v1-labels.csv, -train.csv, -validation.csv"
+    )
     published_classes = 174
     published_videos = 86_017 + 11_522
     published_splits = ((86_017, 11_522),)
@@ -59,11 +65,14 @@ class SomethingV1(VideoDataset):
 
 
 class SomethingV2(VideoDataset):
-    """See `VideoDataset`."""
+    """Read version 2, see `VideoDataset`."""
 
     page = PAGE
     by_hand = "  the lists and the 20 parts of the videos, after registration"
-    layout = "  20bn-something-something-v2/<id>.webm\n  labels/labels.json, train.json, validation.json (or something-something-v2-*.json)"
+    layout = (
+        "  20bn-something-something-v2/<id>.webm\n"
+        "  labels/labels.json, train.json, validation.json (or something-something-v2-*.json)"
+    )
     published_classes = 174
     published_videos = 168_913 + 24_777
     published_splits = ((168_913, 24_777),)
@@ -75,9 +84,10 @@ class SomethingV2(VideoDataset):
 
     def _read_classes(self) -> list[str]:
         path, numbers = self._list("labels")
-        if not isinstance(numbers, dict) or sorted(map(str, numbers.values())) != sorted(
-            map(str, range(len(numbers)))
-        ):
+        is_numbered = isinstance(numbers, dict) and sorted(map(str, numbers.values())) == sorted(
+            str(number) for number in range(len(numbers))
+        )
+        if not is_numbered:
             raise DatasetError(f'{path} is not {{"<class>": "<number from 0>", ...}}')
         return sorted(numbers, key=lambda name: int(numbers[name]))
 
@@ -95,7 +105,8 @@ class SomethingV2(VideoDataset):
         for number, video in enumerate(videos, 1):
             place = f"{path}, video {number}"
             try:
-                name, action = str(video["id"]), video["template"].replace("[", "").replace("]", "")
+                name = str(video["id"])
+                action = video["template"].replace("[", "").replace("]", "")
             except (TypeError, KeyError, AttributeError) as error:
                 raise DatasetError(f'{place}: {video!r} has no "id" and "template"') from error
             label = label_of(action, self.classes, place, "the list of labels")

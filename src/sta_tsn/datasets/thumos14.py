@@ -1,13 +1,16 @@
-"""THUMOS14 (recognition): trains on all of UCF101, validates on 1,010 and tests on 1,574 untrimmed videos, multi-label.
+"""THUMOS14 (recognition): untrimmed videos with several labels, learned from UCF101.
 
-Layout: `validation/video_validation_*.mp4`, `TH14_test_set_mp4/video_test_*.mp4`, the labels in
-`validation_set_meta/validation_set.mat` and `test_set_meta/test_set.mat`, and, as ground truth for key frames of
-20 classes, `TH14_Temporal_annotations_{validation,test}/annotation/<Class>_{val,test}.txt` with lines `<video>
-<start> <end>` in seconds. A video's labels are its primary and secondary actions; 480 of the test videos are
-background: they have no label (the primary action in the file is the one they resemble), are left out of accuracy
-and count as negatives in mAP. Split by the challenge's organisers. Citation: Jiang, Liu, Roshan Zamir, Toderici,
-Laptev, Shah, Sukthankar, "THUMOS Challenge: Action Recognition with a Large Number of Classes", 2014. Page and
-terms: https://www.crcv.ucf.edu/THUMOS14
+It trains on all of UCF101, validates on 1,010 and tests on 1,574 videos. Layout:
+`validation/video_validation_*.mp4`, `TH14_test_set_mp4/video_test_*.mp4`, the labels in
+`validation_set_meta/validation_set.mat` and `test_set_meta/test_set.mat`, and, as ground truth for
+key frames of 20 classes,
+`TH14_Temporal_annotations_{validation,test}/annotation/<Class>_{val,test}.txt` with lines `<video>
+<start> <end>` in seconds. A video's labels are its primary and secondary actions; 480 of the test
+videos are background: they have no label (the primary action in the file is the one they resemble),
+are left out of accuracy and count as negatives in mAP. Split by the challenge's organisers.
+Citation: Jiang, Liu, Roshan Zamir, Toderici, Laptev, Shah, Sukthankar, "THUMOS Challenge: Action
+Recognition with a Large Number of Classes", 2014. Page and terms:
+https://www.crcv.ucf.edu/THUMOS14
 """
 
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from sta_tsn.datasets.records import Archive, OfficialSplit, VideoDataset, Video
 from sta_tsn.datasets.ucf101 import UCF101
 from sta_tsn.errors import DatasetError
 
+ORGANISERS = "https://www.crcv.ucf.edu/THUMOS14"
 FIELDS = {
     "video_name",
     "primary_action",
@@ -32,7 +36,7 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class Interval:
-    """When a video shows a class. `label` is 0-based, None for an ambiguous instance."""
+    """Say when a video shows a class; `label` is 0-based, None for an ambiguous instance."""
 
     label: int | None
     start_sec: float
@@ -40,11 +44,12 @@ class Interval:
 
 
 class THUMOS14(VideoDataset):
-    """See `VideoDataset`.
+    """Read THUMOS14, see `VideoDataset`.
 
     Args:
         root: folder of THUMOS14.
-        ucf101: folder of UCF101, whose clips are the training set; `ucf101` beside `root` where None.
+        ucf101: folder of UCF101, whose clips are the training set; `ucf101` beside `root` where
+            None.
     """
 
     layout = (
@@ -58,20 +63,21 @@ class THUMOS14(VideoDataset):
     published_splits = ((13_320, 1574),)
     page = "https://www.crcv.ucf.edu/THUMOS14/download.html"
     archives = (
-        Archive("https://www.crcv.ucf.edu/THUMOS14/Validation_set/validation_set_meta.zip"),
+        Archive(f"{ORGANISERS}/Validation_set/validation_set_meta.zip"),
         Archive(
-            "https://www.crcv.ucf.edu/THUMOS14/Validation_set/TH14_Temporal_annotations_validation.zip",
+            f"{ORGANISERS}/Validation_set/TH14_Temporal_annotations_validation.zip",
             folder="TH14_Temporal_annotations_validation",
         ),
         Archive(
-            "https://www.crcv.ucf.edu/THUMOS14/test_set/TH14_Temporal_annotations_test.zip",
+            f"{ORGANISERS}/test_set/TH14_Temporal_annotations_test.zip",
             folder="TH14_Temporal_annotations_test",
         ),
         Archive("https://storage.googleapis.com/thumos14_files/TH14_validation_set_mp4.zip"),
     )
     by_hand = (
         "  the labels of the test videos (test_set_meta.zip)\n"
-        "  the test videos, TH14_Test_set_mp4.zip: its password is sent when the form on the page is filled in\n"
+        "  the test videos, TH14_Test_set_mp4.zip: its password is sent when the form on the page "
+        "is filled in\n"
         "  UCF101: make data DATASET=ucf101"
     )
 
@@ -92,32 +98,31 @@ class THUMOS14(VideoDataset):
         return OfficialSplit(train=self.ucf101.listed(), val=val, test=test)
 
     def key_frames(self, record: VideoRecord) -> np.ndarray | None:
-        """Frames inside an interval of one of the video's classes; ambiguous instances count as none."""
-        intervals = [
-            interval
-            for interval in self.intervals.get(record.path.stem, ())
-            if interval.label in record.labels
-        ]
+        """Return which frames lie inside an interval of one of the video's classes.
+
+        Ambiguous instances count as none.
+        """
+        annotated = self.intervals.get(record.path.stem, ())
+        intervals = [interval for interval in annotated if interval.label in record.labels]
         if not intervals:
             return None
         times = (np.arange(record.num_frames) + 0.5) / self._fps[record.path.stem]
-        return np.any(
-            [(times >= one.start_sec) & (times <= one.end_sec) for one in intervals], axis=0
-        )
+        inside_any = np.zeros(len(times), bool)
+        for one in intervals:
+            inside_any |= (times >= one.start_sec) & (times <= one.end_sec)
+        return inside_any
 
     @cached_property
     def intervals(self) -> dict[str, list[Interval]]:
-        """Annotated instances by video name; {} where the annotations were not unpacked."""
+        """Return annotated instances by video name; {} where they were not unpacked."""
         found: dict[str, list[Interval]] = {}
         for part, suffix in (("validation", "_val"), ("test", "_test")):
             folder = self.root / f"TH14_Temporal_annotations_{part}"
             for path in sorted(folder.rglob(f"annotation/*{suffix}.txt")):
                 name = path.stem.removesuffix(suffix)
-                label = (
-                    None
-                    if name == "Ambiguous"
-                    else label_of(name, self.classes, str(path), "UCF101's classInd.txt")
-                )
+                label = None
+                if name != "Ambiguous":
+                    label = label_of(name, self.classes, str(path), "UCF101's classInd.txt")
                 for place, line in read_lines(path):
                     video, interval = _interval(line, label, place)
                     found.setdefault(video, []).append(interval)
@@ -129,11 +134,11 @@ class THUMOS14(VideoDataset):
             ("validation_set_meta/validation_set.mat", "validation_videos"),
             ("test_set_meta/test_set.mat", "test_videos"),
         )
-        return {
-            video["video_name"]: float(video["frame_rate_FPS"])
-            for file in files
-            for video in self._load(*file)
-        }
+        rates = {}
+        for relative, variable in files:
+            for video in self._load(relative, variable):
+                rates[video["video_name"]] = float(video["frame_rate_FPS"])
+        return rates
 
     def _load(self, relative: str, variable: str) -> list[dict]:
         from scipy.io import loadmat
@@ -144,11 +149,10 @@ class THUMOS14(VideoDataset):
             assert all(video.keys() >= FIELDS for video in videos), (
                 f"every video has {', '.join(sorted(FIELDS))}"
             )
-        except (
-            Exception
-        ) as error:  # scipy raises anything from KeyError to struct.error on a damaged file
+        except Exception as error:  # scipy raises KeyError to struct.error on a damaged file
             raise DatasetError(
-                f"{path}: no list {variable!r} can be read from it ({error}); unpack the archive again"
+                f"{path}: no list {variable!r} can be read from it ({error}); "
+                "unpack the archive again"
             ) from error
         return videos
 
@@ -158,16 +162,15 @@ class THUMOS14(VideoDataset):
             place = f"{self.root / relative}, video {number}"
             name = inside(str(video["video_name"]), place)
             path = self.root / folder / f"{name}.mp4"
-            entries.append(
-                (
-                    place,
-                    VideoRecord(f"{folder}/{name}", path, self._labels(video, place), group=name),
-                )
-            )
+            labels = self._labels(video, place)
+            entries.append((place, VideoRecord(f"{folder}/{name}", path, labels, group=name)))
         return without_repeats(entries)
 
     def _labels(self, video: dict, place: str) -> tuple[int, ...]:
-        """0-based, primary first; the file's indices are 1-based and must agree with its names."""
+        """Return a video's labels, 0-based, the primary one first.
+
+        The file's indices are 1-based and must agree with its names.
+        """
         if video.get("background_video") == "YES":
             return ()
         names = [video["primary_action"], *np.atleast_1d(video["secondary_actions"])]
@@ -180,7 +183,8 @@ class THUMOS14(VideoDataset):
         ]
         if [label + 1 for label in labels] != [int(number) for number in numbers]:
             raise DatasetError(
-                f"{place}: classes {[str(name) for name in names]} with indices {[int(n) for n in numbers]}"
+                f"{place}: classes {[str(name) for name in names]} "
+                f"with indices {[int(number) for number in numbers]}"
             )
         return tuple(dict.fromkeys(labels))
 

@@ -1,7 +1,8 @@
-"""Archives (.zip, .tar.gz, .rar, and .rar inside .rar) unpacked without ever writing outside their folder.
+"""Archives (.zip, .tar.gz, .rar, .rar inside .rar) that never write outside their folder.
 
-Refused before anything is written: absolute paths, `..`, links and devices, and archives that would grow more than a
-hundredfold or beyond the free disk. Files that are there whole already are not written again.
+Refused before anything is written: absolute paths, `..`, links and devices, and archives that would
+grow more than a hundredfold or beyond the free disk. Files that are there whole already are not
+written again.
 """
 
 import gzip
@@ -34,7 +35,7 @@ DAMAGED = (
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive, whatever its format."""
+    """Describe a file in an archive, whatever its format."""
 
     name: str
     size_bytes: int
@@ -43,17 +44,22 @@ class Member:
 
 
 def unpack(archive: Path, folder: Path, limit_bytes: int | None = None) -> list[str]:
-    """Unpack `archive` into `folder`, then every .rar that was in it, beside where it lay (one level deep).
+    """Unpack `archive` into `folder`, then every .rar that was in it (one level deep).
+
+    What an inner one holds lands beside where it lay.
 
     Args:
+        archive: the file.
+        folder: where its members go.
         limit_bytes: what may come out; a hundred times the archive's size where None.
 
     Returns:
         The names that were in it.
 
     Raises:
-        DatasetError: it must not be trusted or the disk is too small (nothing of it is written then), it is damaged
-            or asks for a password (files before that place stay), or a file cannot be written.
+        DatasetError: it must not be trusted or the disk is too small (nothing of it is written
+            then), it is damaged or asks for a password (files before that place stay), or a file
+            cannot be written.
     """
     from rich.progress import track
 
@@ -87,24 +93,27 @@ def _write(source: IO[bytes], target: Path) -> None:
         raise
     except OSError as error:
         raise DatasetError(
-            f"{target.resolve()} cannot be written: {error.strerror or error}. Make room or give leave, and repeat."
+            f"{target.resolve()} cannot be written: {error.strerror or error}. "
+            "Make room or give leave, and repeat."
         ) from error
 
 
 def check_members(archive: Path, members: list[Member], limit_bytes: int) -> int:
-    """Raise for what an official archive would not hold; returns the bytes that would come out."""
+    """Return the bytes that would come out; raise for what an official archive would not hold."""
     if not members:
         raise DatasetError(f"{archive}: is empty. Delete it and repeat.")
     for member in members:
         inside(member.name, str(archive))
         if not member.plain:
             raise DatasetError(
-                f"{archive}: {member.name!r} is a link or a device; nothing was unpacked. Is this the official archive?"
+                f"{archive}: {member.name!r} is a link or a device; nothing was unpacked. "
+                "Is this the official archive?"
             )
     total = sum(member.size_bytes for member in members)
     if total > limit_bytes:
         raise DatasetError(
-            f"{archive}: would grow from {archive.stat().st_size:,} to {total:,} bytes; nothing of it was unpacked."
+            f"{archive}: would grow from {archive.stat().st_size:,} to {total:,} bytes; "
+            "nothing of it was unpacked."
         )
     return total
 
@@ -114,7 +123,8 @@ def check_room(archive: Path, needed_bytes: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
         raise DatasetError(
-            f"{archive}: needs {needed_bytes:,} bytes, {free:,} are free at {folder.resolve()}; make room and repeat."
+            f"{archive}: needs {needed_bytes:,} bytes, {free:,} are free at {folder.resolve()}; "
+            "make room and repeat."
         )
 
 
@@ -134,22 +144,20 @@ def _members(archive: Path) -> Iterator[list[Member]]:
                 yield [_tar_member(file, info) for info in file.getmembers() if not info.isdir()]
     except rarfile.RarCannotExec as error:
         raise DatasetError(
-            f"{archive}: no program that unpacks .rar is installed. Install unrar, unar, 7zip or bsdtar (Debian: apt install unar; "
-            "macOS: brew install unar) and repeat."
+            f"{archive}: no program that unpacks .rar is installed. Install unrar, unar, 7zip or "
+            "bsdtar (Debian: apt install unar; macOS: brew install unar) and repeat."
         ) from error
     except (*DAMAGED, rarfile.Error, IsADirectoryError) as error:
-        reason = (
-            str(error).splitlines()[0].rstrip(":")
-        )  # tarfile goes on with every method it tried
+        # tarfile goes on with every method it tried.
+        reason = str(error).splitlines()[0].rstrip(":")
         raise DatasetError(
             f"{archive}: cannot be unpacked ({reason}). Delete it and repeat, or unpack it by hand."
         ) from error
 
 
 def _zip_member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    kind = (
-        info.external_attr >> 28
-    )  # Unix file type; 0 where the archive was made elsewhere, 8 for a plain file
+    # Unix file type; 0 where the archive was made elsewhere, 8 for a plain file.
+    kind = info.external_attr >> 28
     return Member(info.filename, info.file_size, kind in (0, 8), lambda: file.open(info))
 
 

@@ -1,4 +1,4 @@
-"""How skeletons arrive: normalised and augmented (`augment`), as padded batches with their lengths (`datamodule`)."""
+"""How skeletons arrive: normalised and augmented (`augment`), as padded batches (`datamodule`)."""
 
 from sta_tsn.skeletons.augment import normalised
 from sta_tsn.skeletons.datamodule import SkeletonDataModule, padded_batch

@@ -7,43 +7,58 @@ from sta_tsn.datasets import Skeleton
 
 
 def centred(sequence: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """The origin lies midway between the persons' torsos, over the whole sequence: who moves where is kept."""
+    """Put the origin midway between the persons' torsos, over the whole sequence.
+
+    Who moves where is kept.
+    """
     return sequence - sequence[:, :, skeleton.torso].mean((0, 1))
 
 
 def scaled(sequence: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """In units of the mean bone length, over the persons and the whole sequence: children and giants look alike."""
+    """Measure in units of the mean bone length, over the persons and the whole sequence.
+
+    Children and giants look alike.
+    """
     ends = sequence[:, :, list(skeleton.bones)]  # (T, P, bones, 2, 3)
     length = np.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1).mean()
     return sequence / max(float(length), 1e-6)
 
 
 def smoothed(sequence: np.ndarray, frames: int) -> np.ndarray:
-    """A second-order Savitzky-Golay filter over time, `frames` wide (odd); shorter sequences take the widest that fits."""
+    """Filter over time by a second-order Savitzky-Golay filter, `frames` wide (odd).
+
+    Shorter sequences take the widest that fits.
+    """
     width = min(frames, len(sequence) - 1 + len(sequence) % 2)
-    return savgol_filter(sequence, width, 2, axis=0).astype(np.float32) if width > 2 else sequence
+    if width <= 2:
+        return sequence
+    return savgol_filter(sequence, width, 2, axis=0).astype(np.float32)
 
 
 def mirrored(sequence: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """As in a mirror: x negated, and the left hand is the right one."""
+    """Mirror a sequence: x is negated, and the left hand is the right one."""
     return sequence[:, :, skeleton.mirrored] * np.float32([-1, 1, 1])
 
 
 def swapped(sequence: np.ndarray) -> np.ndarray:
-    """The persons in the other order."""
+    """Put the persons into the other order."""
     return sequence[:, ::-1]
 
 
 def turned(sequence: np.ndarray, degrees: float) -> np.ndarray:
-    """Turned about the vertical axis through the origin, as if the camera had stood elsewhere."""
-    sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
+    """Turn about the vertical axis through the origin, as if the camera had stood elsewhere."""
+    sine = np.sin(np.radians(degrees))
+    cosine = np.cos(np.radians(degrees))
     return sequence @ np.float32([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
 
 
 def normalised(
     sequence: np.ndarray, skeleton: Skeleton, centre: bool, scale: bool, smoothing_frames: int
 ) -> np.ndarray:
-    """What is done to every sequence, in training and in testing; the arguments are `SkeletonDataModule`'s."""
+    """Do what is done to every sequence, in training and in testing.
+
+    The arguments are `SkeletonDataModule`'s.
+    """
     sequence = centred(sequence, skeleton) if centre else sequence
     sequence = scaled(sequence, skeleton) if scale else sequence
     return smoothed(sequence, smoothing_frames)

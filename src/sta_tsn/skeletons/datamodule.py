@@ -20,28 +20,32 @@ from sta_tsn.errors import ConfigError
 from sta_tsn.skeletons.augment import mirrored, normalised, swapped, turned
 from sta_tsn.video import SeededSampler, multi_hot
 
-View = Callable[
-    [np.ndarray, int], np.ndarray
-]  # what a network sees of a normalised sequence (T, P, J, 3), drawn from a seed
+# What a network sees of a normalised sequence (T, P, J, 3), drawn from a seed.
+View = Callable[[np.ndarray, int], np.ndarray]
 
 
 class SkeletonDataModule(LightningDataModule):
-    """Whole sequences; nothing is sampled. They are kept in memory: SBU's files are read in half a second.
+    """Give whole sequences; nothing is sampled.
+
+    They are kept in memory: SBU's files are read in half a second.
 
     Args:
         dataset: where sequences, labels and folds come from.
         split: official fold, 1-based.
         batch_size: sequences per step (the paper's 8).
-        val_share: share of each class's training sequences held out, by pair of actors, to choose settings.
+        val_share: share of each class's training sequences held out, by pair of actors, to choose
+            settings.
         allow_missing: go on without sequences that are absent or damaged.
         centre: origin midway between the torsos.
         scale: unit is the sequence's mean bone length.
         smoothing_frames: width of the smoothing over time, odd; 0 for none.
         mirror: mirror each training sequence left to right with probability 1/2.
-        swap_persons: the persons in the other order with probability 1/2, in training; of one person nothing.
+        swap_persons: put the persons of a training sequence into the other order with probability
+            1/2; of one person nothing.
         turn_degrees: turn each training sequence about the vertical, by as much as this either way.
-        average_views: average the scores of a test sequence's views, as ten crops of a video are: as it is, and what `mirror` and
-            `swap_persons` make of it (four with both). Off, one view is tested, as published.
+        average_views: average the scores of a test sequence's views, as ten crops of a video are:
+            as it is, and what `mirror` and `swap_persons` make of it (four with both). Off, one
+            view is tested, as published.
         seed: of order and augmentation.
     """
 
@@ -64,24 +68,27 @@ class SkeletonDataModule(LightningDataModule):
         super().__init__()
         if smoothing_frames and (smoothing_frames < 3 or smoothing_frames % 2 == 0):
             raise ConfigError(
-                f"data.smoothing_frames={smoothing_frames}: must be odd and at least 3, or 0 for no smoothing."
+                f"data.smoothing_frames={smoothing_frames}: must be odd and at least 3, "
+                "or 0 for no smoothing."
             )
         swap_persons = swap_persons and dataset.num_persons > 1
         if average_views and not (mirror or swap_persons):
             raise ConfigError(
-                "data.average_views: there is one view only without data.mirror and data.swap_persons (of two persons)."
+                "data.average_views: there is one view only without data.mirror and "
+                "data.swap_persons (of two persons)."
             )
-        self.dataset, self.split, self.batch_size = dataset, split, batch_size
-        self.val_share, self.allow_missing, self.seed = val_share, allow_missing, seed
-        self.mirror, self.swap_persons, self.turn_degrees, self.average_views = (
-            mirror,
-            swap_persons,
-            turn_degrees,
-            average_views,
-        )
-        self.save_hyperparameters(
-            "centre", "scale", "smoothing_frames", logger=False
-        )  # to the checkpoint: needed to predict
+        self.dataset = dataset
+        self.split = split
+        self.batch_size = batch_size
+        self.val_share = val_share
+        self.allow_missing = allow_missing
+        self.mirror = mirror
+        self.swap_persons = swap_persons
+        self.turn_degrees = turn_degrees
+        self.average_views = average_views
+        self.seed = seed
+        # To the checkpoint: needed to predict.
+        self.save_hyperparameters("centre", "scale", "smoothing_frames", logger=False)
         self.videos: VideoSplit | None = None
 
     @property
@@ -126,18 +133,21 @@ class SkeletonDataModule(LightningDataModule):
         }
 
     def augmented(self, sequence: np.ndarray, seed: int) -> np.ndarray:
-        """A random view of a normalised training sequence (T, P, J, 3)."""
+        """Draw a random view of a normalised training sequence (T, P, J, 3)."""
         mirror, swap, turn = np.random.default_rng(seed).random(3)
         if self.mirror and mirror < 0.5:
             sequence = mirrored(sequence, self.dataset.skeleton)
         if self.swap_persons and swap < 0.5:
             sequence = swapped(sequence)
-        return (
-            turned(sequence, (2 * turn - 1) * self.turn_degrees) if self.turn_degrees else sequence
-        )
+        if self.turn_degrees:
+            sequence = turned(sequence, (2 * turn - 1) * self.turn_degrees)
+        return sequence
 
     def views(self, sequence: np.ndarray) -> np.ndarray:
-        """What is scored of a normalised test sequence (T, P, J, 3): (T, V, P, J, 3), itself first; V = 1 without `average_views`."""
+        """Return what is scored of a normalised test sequence (T, P, J, 3): (T, V, P, J, 3).
+
+        The first view is the sequence itself; V = 1 without `average_views`.
+        """
         views = [sequence]
         if self.average_views and self.mirror:
             views += [mirrored(view, self.dataset.skeleton) for view in views]
@@ -157,13 +167,21 @@ class SkeletonDataModule(LightningDataModule):
 
 
 class SkeletonSequences(Dataset):
-    """Items by (index, seed): `joints` float (T, J, 3), J of all persons, in testing (T, V, J, 3); `labels` float (K,), `index`.
+    """Give items by (index, seed).
 
-    `view` gives (T, P, J, 3), in testing (T, V, P, J, 3).
+    An item has `joints` float (T, J, 3), J of all persons, in testing (T, V, J, 3); `labels` float
+    (K,); `index`.
+
+    Args:
+        data: what normalises the sequences and knows the classes.
+        records: the sequences.
+        view: gives (T, P, J, 3), in testing (T, V, P, J, 3).
     """
 
     def __init__(self, data: SkeletonDataModule, records: list[VideoRecord], view: View):
-        self.data, self.records, self.view = data, records, view
+        self.data = data
+        self.records = records
+        self.view = view
         self.sequences = [
             normalised(data.dataset.read(record.path), data.dataset.skeleton, **data.hparams)
             for record in records
@@ -183,7 +201,11 @@ class SkeletonSequences(Dataset):
 
 
 def padded_batch(items: list[dict]) -> dict[str, Tensor]:
-    """`joints` (B, T, J, 3) or (B, T, V, J, 3), zeros after a sequence's end; `lengths` (B,), in frames; `labels` (B, K); `index` (B,)."""
+    """Collate items.
+
+    A batch has `joints` (B, T, J, 3) or (B, T, V, J, 3), zeros after a sequence's end; `lengths`
+    (B,), in frames; `labels` (B, K); `index` (B,).
+    """
     return {
         "joints": pad_sequence([item["joints"] for item in items], batch_first=True),
         "lengths": torch.tensor([len(item["joints"]) for item in items]),
