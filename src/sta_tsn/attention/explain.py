@@ -190,6 +190,8 @@ def plot_attention(explained: Explained, title: str) -> plt.Figure:
         notes.append("dashed: uniform β")
     # A file's name is no formula, whatever dollar signs it holds.
     figure.suptitle(f"{title}\n{'; '.join(notes)}", fontsize=12, parse_math=False)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, however often it is saved
     plt.close(figure)
     return figure
 

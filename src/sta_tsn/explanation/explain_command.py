@@ -10,8 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from sta_tsn.artefacts import atomic, provenance, write_json
-from sta_tsn.attention.explain import attention_figure
+from sta_tsn.artefacts import atomic, provenance, save_figure, write_json
+from sta_tsn.attention.explain import attention_figure, plot_attention
 from sta_tsn.errors import UserError
 from sta_tsn.explanation.annotated import AnnotatedFrames
 from sta_tsn.explanation.bars import Bar, bars_of
@@ -148,8 +148,9 @@ def _write_figures(video: ExplainedVideo, folder: Path, name: str) -> list[str]:
         stem = name if len(video.streams) == 1 else f"{name}_{stream.modality.lower()}"
         if f"{stem}.png" in written:  # two streams of one modality
             stem += "-2"
+        figure = plot_attention(stream.explained, title)
         for ending in ("png", "svg"):
-            attention_figure(stream.explained, title, folder / f"{stem}.{ending}")
+            save_figure(figure, folder / f"{stem}.{ending}")
             written.append(f"{stem}.{ending}")
     return written
 

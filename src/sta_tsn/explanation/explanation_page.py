@@ -173,13 +173,19 @@ def _render(template: str, content: dict, path: Path) -> None:
         undefined=StrictUndefined,
     )
     environment.filters["picture"] = _picture
-    environment.filters["link"] = lambda name: quote(name)
+    environment.filters["link"] = quote
+    environment.filters["short"] = _short
     for name in ("css", "js"):
         source, _, _ = environment.loader.get_source(environment, f"explanation.{name}")
         environment.globals[name] = Markup(source)
     page = environment.get_template(template).render(content)
     with atomic(path) as temporary:
         temporary.write_text(page + "\n", encoding="utf-8")
+
+
+def _short(path: str) -> str:
+    """Return a file's name and its folder's: a page that is sent on tells no more of a disk."""
+    return "/".join(Path(path).parts[-2:])
 
 
 def _picture(pixels: np.ndarray) -> str:

@@ -42,7 +42,7 @@ def when_sentence(stream: ExplainedStream, times_sec: list[float], answer: int) 
     if effective_share(beta) >= CLOSE_TO_UNIFORM:
         return (
             "Temporal attention is close to uniform here: every frame of a segment counts about "
-            f"the same (β {beta.min():.2f} to {beta.max():.2f}, uniform {uniform:.2f})."
+            f"the same (β {beta.min():.3f} to {beta.max():.3f}, uniform {uniform:.3f})."
         )
     segment, frame = np.unravel_index(beta.argmax(), beta.shape)
     time_sec = times_sec[stream.indices[segment, frame]]
