@@ -61,7 +61,7 @@ def test_help_imports_nothing_heavy():
             ["--runs", "setup.cfg/runs"],
             "setup.cfg/runs/demo: Not a directory. DATA must be readable, RUNS a folder to write to",
         ),
-        (["--experiments", "absent"], "run from the repository's root"),
+        (["--experiments", "absent"], "`sta-tsn recipes absent` copies the suite's recipes there"),
     ],
 )
 def test_wrong_names_are_named(say, tmp_path, options, complaint):

@@ -10,6 +10,7 @@ from os.path import expanduser  # make hands a quoted ~ on as it is
 
 from sta_tsn import __version__
 from sta_tsn.errors import UserError
+from sta_tsn.pipeline.recipes import default_experiments
 
 FIT_HELP = """Every option is written --name=value: --config=FILE (several; later ones win), --run_dir=FOLDER, and any
 constructor argument of the configured classes as --model.NAME, --data.NAME, or of Lightning's Trainer as --trainer.NAME;
@@ -153,6 +154,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(verbs)
 
     _add_explain(verbs)
+
+    recipes = verbs.add_parser(
+        "recipes", help="copy the suite's recipes into a folder, to be edited"
+    )
+    recipes.add_argument(
+        "folder",
+        type=expanduser,
+        nargs="?",
+        default="experiments",
+        help="a new one (default: experiments, where train looks first)",
+    )
+    recipes.set_defaults(run=_recipes)
 
     sweep = verbs.add_parser(
         "sweep", help="the trials of a W&B sweep file, without a server (resumable)"
@@ -301,7 +314,10 @@ def _add_dataset_options(parser: argparse.ArgumentParser) -> None:
         "--runs", type=expanduser, default="runs", help="where everything is written"
     )
     parser.add_argument(
-        "--experiments", type=expanduser, default="experiments", help="folder of the YAML files"
+        "--experiments",
+        type=expanduser,
+        default=default_experiments(),
+        help="folder of the recipes (default: experiments where it is here, else the suite's own)",
     )
 
 
@@ -397,6 +413,12 @@ def _explain(options: argparse.Namespace) -> None:
         )
     video, checkpoint = options.videos
     explain_picture(video, checkpoint, Path(options.out or f"{Path(video).stem}_attention.png"))
+
+
+def _recipes(options: argparse.Namespace) -> None:
+    from sta_tsn.pipeline.recipes import copy_recipes
+
+    copy_recipes(options.folder)
 
 
 def _sweep(options: argparse.Namespace) -> None:

@@ -43,7 +43,7 @@ def check_names(options: TrainOptions) -> None:
     if not datasets:
         raise ConfigError(
             f"No datasets/<name>/backbone.yaml in {Path(options.experiments).resolve()}: "
-            "run from the repository's root."
+            f"`sta-tsn recipes {options.experiments}` copies the suite's recipes there."
         )
     if options.dataset not in datasets:
         raise unknown("dataset", options.dataset, datasets)

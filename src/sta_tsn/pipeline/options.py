@@ -1,7 +1,9 @@
 """What the verbs of a dataset can be told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from sta_tsn.pipeline.recipes import default_experiments
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class TrainOptions:
     runs: str = "runs"
     seed: int = 0
     allow_missing: bool = False
-    experiments: str = "experiments"
+    experiments: str = field(default_factory=default_experiments)
     workers: int | None = None
     settings: tuple[str, ...] = ()
     unrelated: tuple[str, ...] = ()
