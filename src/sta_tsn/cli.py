@@ -102,11 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         "report", help="rebuild the report of reproduce from the score tables that are there"
     )
     report.add_argument("--dataset", default="demo")
-    report.add_argument(
-        "--model",
-        default="sta_tsn",
-        help="sta_tsn, tsn, smnet, stin, ablations, interference or sta_lstm",
-    )
+    report.add_argument("--model", default="sta_tsn", help=_studies())
     report.add_argument("--runs", type=expanduser, default="runs", help="where the runs lie")
     report.set_defaults(run=_report)
 
@@ -257,12 +253,19 @@ def _add_explain(verbs: argparse._SubParsersAction) -> None:
     explain.set_defaults(run=_explain)
 
 
+def _studies(sees: str = "") -> str:
+    """Return the names of the studies, or of those that see videos or skeletons."""
+    from sta_tsn.pipeline.studies import STUDIES
+
+    return ", ".join(study.name for study in STUDIES if sees in ("", study.sees))
+
+
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modality", default="rgb", help="rgb, flow or two-stream")
     parser.add_argument(
         "--model",
         default="sta_tsn",
-        help="sta_tsn, tsn, smnet, stin, ablations, interference (reproduce), or sta_lstm (skeletons)",
+        help=f"{_studies()} (of skeletons: {_studies('skeletons')})",
     )
     parser.add_argument(
         "--backbone",

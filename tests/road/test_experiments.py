@@ -15,13 +15,13 @@ from sta_tsn.pipeline.attention_scores import score_attention
 from sta_tsn.pipeline.data import extract_flow
 from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.pipeline.studies import (
+    ABLATIONS,
     SA_CNN_TSN,
+    SMNET_STUDY,
     STA_TSN,
-    TABLE_2,
-    TABLE_ABLATIONS,
-    TABLE_SMNET,
-    TABLE_STA_LSTM,
-    TABLE_STIN,
+    STA_TSN_STUDY,
+    STIN_STUDY,
+    STUDIES,
     Row,
 )
 from sta_tsn.pipeline.train import stage_arguments
@@ -45,7 +45,7 @@ LAYOUT = {"demo": "mini_ucf101"} | {
     )
 }
 WITH_FLOW = ("demo", "ucf101", "hmdb51", "jhmdb", "thumos14", "folder")
-CNN = TABLE_2[0]
+CNN = STA_TSN_STUDY.rows[0]
 
 
 def fit(row: Row, dataset: str, run: RunFolder, *options: str, epochs: int = 1) -> ScoreTable:
@@ -130,7 +130,7 @@ def test_flow_of_every_dataset_that_has_a_recipe(dataset, request, tmp_path, mon
     assert fuse([table, last], [1, 1.5]).ids == table.ids
 
 
-@pytest.mark.parametrize("row", TABLE_2[:-1], ids=lambda row: row.title)
+@pytest.mark.parametrize("row", STA_TSN_STUDY.rows[:-1], ids=lambda row: row.title)
 def test_every_row_of_table_2(row, mini_jhmdb, tmp_path):
     run = RunFolder(tmp_path / "run")
     table = fit(row, "jhmdb", run, *stage_one_options("jhmdb", mini_jhmdb, tmp_path))
@@ -170,7 +170,7 @@ def test_passes_make_the_step_of_the_whole_batch(mini_jhmdb, tmp_path):
         )
 
 
-@pytest.mark.parametrize("row", TABLE_SMNET, ids=lambda row: row.title)
+@pytest.mark.parametrize("row", SMNET_STUDY.rows, ids=lambda row: row.title)
 def test_every_row_of_smnet(row, mini_jhmdb, tmp_path):
     """Eight frames of a video, in training and in testing."""
     options = [
@@ -185,7 +185,7 @@ def test_every_row_of_smnet(row, mini_jhmdb, tmp_path):
     )
 
 
-@pytest.mark.parametrize("row", TABLE_SMNET, ids=lambda row: row.title)
+@pytest.mark.parametrize("row", SMNET_STUDY.rows, ids=lambda row: row.title)
 def test_the_demos_own_recipe_of_smnet(row, mini_ucf101, tmp_path):
     """`make train` adds it to every row of SMNet's table, and to no other model's."""
     (mini_ucf101 / "ground_truth.csv").touch()
@@ -223,7 +223,7 @@ def test_the_demos_own_recipe_of_smnet(row, mini_ucf101, tmp_path):
     assert task.model.input_px == 112 and ScoreTable.load(run.scores).protocol["segments"] == 16
 
 
-@pytest.mark.parametrize("row", TABLE_STIN, ids=lambda row: row.title)
+@pytest.mark.parametrize("row", STIN_STUDY.rows, ids=lambda row: row.title)
 def test_every_row_of_stin(row, mini_jhmdb, tmp_path):
     options = stage_one_options("jhmdb", mini_jhmdb, tmp_path)
     table = fit(row, "jhmdb", RunFolder(tmp_path / "run"), *options)
@@ -241,7 +241,7 @@ ABLATED = {  # what each file changes, as the checkpoint knows it
 
 def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):
     """Stage two's start from the features of the unchanged stage one."""
-    for row in TABLE_ABLATIONS:
+    for row in ABLATIONS.rows:
         folder = row.folder(options := TrainOptions(dataset="jhmdb", runs=str(tmp_path)))
         change = [f"--config={EXPERIMENTS / row.change}"] if row.change else []
         if row.stage == "backbone":
@@ -309,9 +309,9 @@ def test_every_file_says_what_it_is_and_is_covered():
     for dataset in LAYOUT:
         covered |= {f"datasets/{dataset}/{stage}.yaml" for stage in ("backbone", "temporal")}
     covered |= {f"datasets/{dataset}/flow.yaml" for dataset in WITH_FLOW}
-    for table in (TABLE_2, TABLE_STA_LSTM, TABLE_SMNET, TABLE_STIN):
-        covered |= {row.config for row in table}
-    ablations = {row.change for row in TABLE_ABLATIONS if row.change}
+    for study in STUDIES:
+        covered |= {row.config for row in study.rows}
+    ablations = {row.change for row in ABLATIONS.rows if row.change}
     assert {Path(change).stem for change in ablations} == set(ABLATED)
     files = [path for path in EXPERIMENTS.rglob("*.yaml") if path.parent.name != "sweeps"]
     assert {str(path.relative_to(EXPERIMENTS)) for path in files} == covered | ablations

@@ -24,7 +24,6 @@ from sta_tsn.datasets.check import summary
 from sta_tsn.datasets.download import download
 from sta_tsn.errors import ConfigError, unknown
 from sta_tsn.pipeline.options import TrainOptions
-from sta_tsn.pipeline.studies import ROWS, TABLE_STA_LSTM
 
 MODALITIES = ("rgb", "flow", "two-stream")
 STAGES = (
@@ -86,34 +85,6 @@ def _check_devices(devices: str) -> None:
         highest = max(numbers) if "," in devices else numbers[0] - 1
         if not 0 <= highest < gpus:
             raise ConfigError(f"DEVICES={devices}: there are {gpus} GPUs here, 0 to {gpus - 1}.")
-
-
-def check_model(options: TrainOptions) -> None:
-    """Models of videos and of skeletons fit datasets and options of their own kind."""
-    if options.model not in ROWS:
-        raise unknown("model", options.model, ROWS)
-    sees_skeletons = ROWS[options.model] == TABLE_STA_LSTM
-    if sees_skeletons != holds_skeletons(options):
-        held, wanted = (
-            ("skeletons", "videos") if holds_skeletons(options) else ("videos", "skeletons")
-        )
-        remedy = "MODEL=sta_lstm" if held == "skeletons" else "DATASET=sbu or jhmdb_joints"
-        raise ConfigError(
-            f"MODEL={options.model} learns from {wanted}, DATASET={options.dataset} holds {held}: use {remedy}."
-        )
-    for name in ("backbone", "weights") if sees_skeletons else ():
-        if getattr(options, name):
-            raise ConfigError(
-                f"{name.upper()}={getattr(options, name)}: MODEL={options.model} has no CNN; leave it out."
-            )
-    if sees_skeletons and options.modality != "rgb":
-        raise ConfigError(
-            f"MODALITY={options.modality}: MODEL={options.model} sees skeletons only; leave it out."
-        )
-    if options.model == "smnet" and options.backbone:
-        from sta_tsn.models import SMNet
-
-        SMNet(2, options.backbone)  # before the row that it is compared with has been trained
 
 
 def holds_skeletons(options: TrainOptions) -> bool:

@@ -9,14 +9,9 @@ from sta_tsn.errors import UserError, unknown
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.pipeline.attention_scores import score_attention
 from sta_tsn.pipeline.data import check_names, open_dataset
-from sta_tsn.pipeline.interference import (
-    INTERFERENCE,
-    report_interference,
-    reproduce_interference,
-)
 from sta_tsn.pipeline.options import TrainOptions
-from sta_tsn.pipeline.studies import ROWS, TABLE_2, Row
-from sta_tsn.pipeline.train import streams, train, train_all
+from sta_tsn.pipeline.studies import Row, find_study
+from sta_tsn.pipeline.train import train, train_all
 from sta_tsn.report.reproduction import build_reproduction
 from sta_tsn.report.tables import TestedRun
 from sta_tsn.runs.layout import run_identity
@@ -30,8 +25,9 @@ def reproduce(options: TrainOptions, splits: Sequence[int] | None, seeds: Sequen
         splits: official splits, 1-based. None: the first, or all of a dataset whose folds make one result.
         seeds: of everything random.
     """
-    if options.model == INTERFERENCE:
-        reproduce_interference(options, splits, seeds)
+    study = find_study(options.model)
+    if study.own_way:
+        study.own_way.reproduce(options, splits, seeds)
         return
     for seed in seeds:
         check_names(replace(options, seed=seed))
@@ -45,15 +41,14 @@ def reproduce(options: TrainOptions, splits: Sequence[int] | None, seeds: Sequen
             one = replace(options, split=split, seed=seed)
             print(f"\n##### split {split}, seed {seed}", flush=True)
             videos = train(one) if one == first else train_all(one)
-            for modality in streams(one) if ROWS[one.model] == TABLE_2 else ():
-                flow = (
-                    FlowStore(Path(options.runs, options.dataset, "flow"))
-                    if modality == "flow"
-                    else None
-                )
-                score_attention(
-                    TABLE_2[-1].folder(replace(one, modality=modality)), dataset, videos.test, flow
-                )
+            if not study.measures_attention:
+                continue
+            for modality in study.streams(one.modality):
+                flow = None
+                if modality == "flow":
+                    flow = FlowStore(Path(options.runs, options.dataset, "flow"))
+                run = study.rows[-1].folder(replace(one, modality=modality))
+                score_attention(run, dataset, videos.test, flow)
     report(options)
 
 
@@ -63,24 +58,17 @@ def report(options: TrainOptions) -> None:
     Raises:
         UserError: there is none.
     """
-    if options.model == INTERFERENCE:
-        report_interference(options)
+    study = find_study(options.model)
+    if study.own_way:
+        study.own_way.report(options)
         return
     root = Path(options.runs, options.dataset)
-    if options.model not in ROWS:
-        raise unknown("model", options.model, [*ROWS, INTERFERENCE])
-    modalities = streams(replace(options, modality="two-stream"))
-    runs = [
-        run
-        for row in ROWS[options.model]
-        for modality in modalities
-        for run in _tested(root, row, modality)
-    ]
-    if (
-        not runs
-        and not root.is_dir()
-        and (others := [path.name for path in root.parent.glob("*") if any(path.glob("split*"))])
-    ):
+    runs: list[TestedRun] = []
+    for row in study.rows:
+        for modality in study.streams("two-stream"):
+            runs += _tested(root, row, modality)
+    others = [path.name for path in root.parent.glob("*") if any(path.glob("split*"))]
+    if not root.is_dir() and others:
         raise unknown(f"dataset (in {root.parent})", options.dataset, others)
     if not runs:
         raise UserError(
@@ -89,8 +77,8 @@ def report(options: TrainOptions) -> None:
     command = f"make report MODEL={options.model} DATASET={options.dataset}"
     drawn = sorted((root / "report" / options.model).glob("*/*/attention_*.png"))
     pictures = [path for path in drawn if path.parent == drawn[0].parent]
-    beside = {row.title: row.beside for row in ROWS[options.model] if row.beside}
-    changed = {row.title for row in ROWS[options.model] if row.change}
+    beside = {row.title: row.beside for row in study.rows if row.beside}
+    changed = {row.title for row in study.rows if row.change}
     last = next((run.row for run in reversed(runs) if run.row not in changed), "")
     page = build_reproduction(
         runs,

@@ -17,11 +17,13 @@ from sta_tsn.artefacts import file_fingerprint, fingerprint
 from sta_tsn.configuration import check_arguments
 from sta_tsn.datasets import VideoRecord, VideoSplit, moving_only
 from sta_tsn.errors import UserError
-from sta_tsn.pipeline.data import check_model, check_names, open_dataset, prepare_videos
+from sta_tsn.pipeline.data import check_names, open_dataset, prepare_videos
+from sta_tsn.pipeline.drawing import Tested
+from sta_tsn.pipeline.model_check import check_model
 from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.pipeline.settings import check_settings, settings_of_stage
-from sta_tsn.pipeline.studies import ROWS, SKELETON, TABLE_STA_LSTM, Row
-from sta_tsn.runs.folder import stage_fingerprint
+from sta_tsn.pipeline.studies import SKELETON, Row, find_study
+from sta_tsn.runs.folder import RunFolder, stage_fingerprint
 from sta_tsn.video import FlowStore
 
 
@@ -44,7 +46,9 @@ def train_all(options: TrainOptions) -> VideoSplit:
     videos, classes = prepare_videos(options, manifest)
     sides = f"{len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos"
     print(f"{options.dataset} split {options.split}: {sides}, {len(classes)} classes", flush=True)
-    seen = {modality: _seen_videos(options, modality, videos) for modality in streams(options)}
+    seen = {}
+    for modality in find_study(options.model).streams(options.modality):
+        seen[modality] = _seen_videos(options, modality, videos)
     for modality in seen:
         _train_rows(replace(options, modality=modality), manifest, seen[modality], classes)
     return videos
@@ -62,9 +66,10 @@ def _seen_videos(options: TrainOptions, modality: str, videos: VideoSplit) -> Vi
 def check_recipes(options: TrainOptions) -> None:
     """Check every key of every row's YAML files and settings before minutes of counting frames."""
     plain = replace(options, settings=())
+    study = find_study(options.model)
     stages = []
-    for modality in streams(options):
-        for row in ROWS[options.model]:
+    for modality in study.streams(options.modality):
+        for row in study.rows:
             one = replace(plain, modality=modality)
             stages.append(stage_arguments(row, one, Path("manifest.csv"), videos=""))
     check_settings(options.settings, stages)
@@ -72,46 +77,29 @@ def check_recipes(options: TrainOptions) -> None:
         check_arguments([*arguments, *settings_of_stage(options.settings, arguments)])
 
 
-def streams(options: TrainOptions) -> list[str]:
-    """The modalities of the runs below `split<k>/<model>`."""
-    if ROWS[options.model] == TABLE_STA_LSTM:
-        return [SKELETON]
-    return ["rgb", "flow"] if options.modality == "two-stream" else [options.modality]
-
-
 def _report(options: TrainOptions, test_videos: list[VideoRecord]) -> None:
-    from sta_tsn.attention.skeleton_figures import draw_skeleton_attention
     from sta_tsn.report import build_report
 
-    runs = {
-        one: {row.title: row.folder(replace(options, modality=one)) for row in ROWS[options.model]}
-        for one in streams(options)
-    }
-    scores = {
-        modality: {title: run.scores for title, run in rows.items()}
-        for modality, rows in runs.items()
-    }
-    checkpoints = {
-        modality: list(rows.values())[-1].tested_checkpoint for modality, rows in runs.items()
-    }
-    if ROWS[options.model] == TABLE_STA_LSTM:
-        tested = list(scores[SKELETON].values())[-1]
-        attention = partial(
-            draw_skeleton_attention,
-            checkpoints[SKELETON],
-            tested,
-            open_dataset(options),
-            test_videos,
-        )
-        return build_report(
-            "STA-LSTM", scores, attention, report_folder(options), _command(options)
-        )
-    titles = {"sta_tsn": "Table 2", "ablations": "Ablations"}
-    title = titles.get(options.model, ROWS[options.model][-1].title)
+    study = find_study(options.model)
+    scores: dict[str, dict[str, Path]] = {}
+    last: dict[str, RunFolder] = {}
+    for modality in study.streams(options.modality):
+        scores[modality] = {}
+        for row in study.rows:
+            run = row.folder(replace(options, modality=modality))
+            scores[modality][row.title] = run.scores
+            last[modality] = run
+    tested = Tested(
+        open_dataset(options),
+        test_videos,
+        checkpoints={modality: run.tested_checkpoint for modality, run in last.items()},
+        scores={modality: run.scores for modality, run in last.items()},
+        flow=Path(options.runs, options.dataset, "flow"),
+    )
     build_report(
-        title,
+        study.title,
         scores,
-        partial(_draw_attention, options, checkpoints, test_videos),
+        partial(study.draw, tested),
         report_folder(options),
         _command(options),
     )
@@ -136,26 +124,6 @@ def report_folder(options: TrainOptions) -> Path:
     )
 
 
-def _draw_attention(
-    options: TrainOptions,
-    checkpoints: dict[str, Path],
-    test_videos: list[VideoRecord],
-    folder: Path,
-) -> list:
-    """Of the models that have attention over positions."""
-    from sta_tsn.report import draw_attention
-    from sta_tsn.tasks import InjectionBackbone, TemporalAttentionTSN
-
-    task_class = {"sta_tsn": TemporalAttentionTSN, "stin": InjectionBackbone}.get(options.model)
-    if not task_class:
-        return []
-    load = partial(task_class.load_from_checkpoint, map_location="cpu", weights_only=True)
-    tasks = {modality: load(checkpoint) for modality, checkpoint in checkpoints.items()}
-    return draw_attention(
-        tasks, FlowStore(Path(options.runs, options.dataset, "flow")), test_videos, folder
-    )
-
-
 def _train_rows(
     options: TrainOptions, manifest: Path, videos: VideoSplit, classes: list[str]
 ) -> None:
@@ -167,7 +135,7 @@ def _train_rows(
     if options.modality == SKELETON:
         everything = [*videos.train, *videos.val, *videos.test]
         inputs = fingerprint([inputs, [file_fingerprint(record.path) for record in everything]])
-    for row in ROWS[options.model]:
+    for row in find_study(options.model).rows:
         folder = row.folder(options)
         arguments = stage_arguments(row, options, manifest, inputs)
         if folder.is_done(stage_fingerprint(arguments)):

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pytorch_lightning.utilities import rank_zero_only
-
 from sta_tsn.artefacts import (
     check_checkpoint,
     file_fingerprint,
@@ -67,6 +65,8 @@ def agent_trial() -> tuple[str, str] | None:
 
 def is_first_process() -> bool:
     """Of all machines' processes that run one stage together: Lightning's rank knows this machine's alone before a Trainer is there."""
+    from pytorch_lightning.utilities import rank_zero_only
+
     return rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 

@@ -1,0 +1,47 @@
+"""Whether the model that a command names fits the dataset and the other options."""
+
+from sta_tsn.errors import ConfigError
+from sta_tsn.pipeline.data import holds_skeletons
+from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.pipeline.studies import STUDIES, find_study
+
+
+def check_model(options: TrainOptions) -> None:
+    """Check that the rows of the model can be trained, before any of them is.
+
+    Raises:
+        ConfigError: no such model, or it does not fit; says what would.
+    """
+    study = find_study(options.model)
+    held = "skeletons" if holds_skeletons(options) else "videos"
+    if study.own_way:
+        raise ConfigError(
+            f"MODEL={options.model} is a study over splits and seeds: "
+            f"make reproduce MODEL={options.model} DATASET={options.dataset} makes it."
+        )
+    if study.sees != held:
+        fitting = [other.name for other in STUDIES if other.sees == held and other.rows]
+        remedy = f"MODEL={' or '.join(fitting)}"
+        if study.sees == "skeletons":
+            remedy = "DATASET=sbu or jhmdb_joints"
+        raise ConfigError(
+            f"MODEL={options.model} learns from {study.sees}, DATASET={options.dataset} holds "
+            f"{held}: use {remedy}."
+        )
+    if study.sees == "skeletons":
+        _check_skeleton_options(options)
+    if study.check_backbone and options.backbone:
+        study.check_backbone(options.backbone)
+
+
+def _check_skeleton_options(options: TrainOptions) -> None:
+    for name in ("backbone", "weights"):
+        value = getattr(options, name)
+        if value:
+            raise ConfigError(
+                f"{name.upper()}={value}: MODEL={options.model} has no CNN; leave it out."
+            )
+    if options.modality != "rgb":
+        raise ConfigError(
+            f"MODALITY={options.modality}: MODEL={options.model} sees skeletons only; leave it out."
+        )
