@@ -23,7 +23,7 @@ from sta_tsn.datasets.skeletons import (
     skeleton_manifest,
 )
 from sta_tsn.datasets.something import SomethingV1, SomethingV2
-from sta_tsn.datasets.split import VideoSplit, moving_only, prepare_split
+from sta_tsn.datasets.split import VideoSplit, moving_only, open_split, prepare_split
 from sta_tsn.datasets.thumos14 import THUMOS14
 from sta_tsn.datasets.ucf101 import UCF101
 
@@ -51,6 +51,7 @@ __all__ = [
     "check_dataset",
     "hold_out_groups",
     "moving_only",
+    "open_split",
     "prepare_split",
     "read_manifest",
     "read_ntu_skeleton",

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sta_tsn.artefacts import fingerprint
-from sta_tsn.datasets.manifest import Manifest
+from sta_tsn.datasets.manifest import Manifest, build_manifest
 from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord, hold_out_groups
+from sta_tsn.datasets.skeletons import SkeletonDataset, skeleton_manifest
 from sta_tsn.errors import ConfigError, DatasetError
 
 
@@ -27,6 +29,40 @@ class VideoSplit:
                 for side in (self.train, self.val, self.test)
             ]
         )
+
+
+def open_split(
+    dataset: VideoDataset,
+    split: int,
+    manifest: Manifest | str | Path,
+    *,
+    val_share: float = 0.1,
+    allow_missing: bool = False,
+    moving: bool = False,
+    say: Callable[[str], None] = print,
+) -> VideoSplit:
+    """Return the videos that training, selection and testing use: the only way to a run's videos.
+
+    Args:
+        dataset: that the videos belong to.
+        split: 1-based official split.
+        manifest: frame counts, or the file that keeps them: what it does not hold is counted now.
+            Skeletons are read whole and need none.
+        val_share: share of each class's training clips to hold out, where no list says which.
+        allow_missing: go on without test videos that are absent or do not decode, and classes.
+        moving: leave out videos of a single frame, which have no optical flow.
+        say: receives the lines a user should see.
+
+    Raises:
+        DatasetError: as `prepare_split`.
+        ConfigError: as `prepare_split`.
+    """
+    if isinstance(dataset, SkeletonDataset):
+        manifest = skeleton_manifest(dataset.records(split).videos, dataset.read)
+    elif isinstance(manifest, str | Path):
+        manifest = build_manifest(dataset.records(split).videos, manifest)
+    videos = prepare_split(dataset, split, manifest, val_share, allow_missing, say)
+    return moving_only(dataset, split, videos, allow_missing, say) if moving else videos
 
 
 def moving_only(

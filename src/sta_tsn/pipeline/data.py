@@ -16,8 +16,7 @@ from sta_tsn.datasets import (
     VideoSplit,
     build_manifest,
     check_dataset,
-    moving_only,
-    prepare_split,
+    open_split,
     skeleton_manifest,
 )
 from sta_tsn.datasets.check import summary
@@ -122,11 +121,10 @@ def open_dataset(options: TrainOptions) -> VideoDataset:
 def prepare_videos(options: TrainOptions, manifest: Path) -> tuple[VideoSplit, list[str]]:
     """Count frames once, and say what is wrong with the data before any training starts."""
     dataset = open_dataset(options)
-    counted = count_frames(dataset, dataset.records(options.split).videos, manifest)
     val_share = {key: value for key, value in data_settings(options).items() if key == "val_share"}
-    return prepare_split(
-        dataset, options.split, counted, allow_missing=options.allow_missing, **val_share
-    ), dataset.classes
+    allow_missing = options.allow_missing
+    videos = open_split(dataset, options.split, manifest, allow_missing=allow_missing, **val_share)
+    return videos, dataset.classes
 
 
 def count_frames(
@@ -171,14 +169,15 @@ def extract_flow(options: TrainOptions, pairs_at_once: int | None = None) -> Non
             f"DATASET={options.dataset} holds skeletons: there is no flow to extract."
         )
     dataset = open_dataset(options)
-    manifest = build_manifest(
-        dataset.records(options.split).videos, Path(options.runs, options.dataset, "manifest.csv")
+    videos = open_split(
+        dataset,
+        options.split,
+        Path(options.runs, options.dataset, "manifest.csv"),
+        val_share=0.0,  # whoever learns from it holds out
+        allow_missing=options.allow_missing,
+        moving=True,
+        say=rank_zero_only(print),
     )
-    say = rank_zero_only(print)
-    videos = prepare_split(
-        dataset, options.split, manifest, 0.0, options.allow_missing, say
-    )  # whoever learns from it holds out
-    videos = moving_only(dataset, options.split, videos, options.allow_missing, say)
     root = Path(options.runs, options.dataset, "flow")
     extract_all(
         [*videos.train, *videos.val, *videos.test],

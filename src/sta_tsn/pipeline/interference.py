@@ -27,7 +27,7 @@ from sta_tsn.datasets import (
     VideoRecord,
     VideoSplit,
     build_manifest,
-    prepare_split,
+    open_split,
 )
 from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.evaluation import ScoreTable
@@ -144,7 +144,7 @@ class InterferenceStudy:
         listed = [record for split in splits for record in self.dataset.records(split).videos]
         manifest = build_manifest(listed, manifest_path)
         for split in splits:
-            self.splits[split] = prepare_split(
+            self.splits[split] = open_split(
                 self.dataset,
                 split,
                 manifest,

@@ -3,14 +3,7 @@
 from pathlib import Path
 
 from sta_tsn.configuration import check_keys, parameters, read_yaml, resolve_class
-from sta_tsn.datasets import (
-    SkeletonDataset,
-    VideoDataset,
-    VideoSplit,
-    build_manifest,
-    moving_only,
-    prepare_split,
-)
+from sta_tsn.datasets import SkeletonDataset, VideoDataset, VideoSplit, open_split
 from sta_tsn.errors import ConfigError
 from sta_tsn.runs.folder import RunFolder
 from sta_tsn.runs.layout import run_identity
@@ -47,13 +40,15 @@ def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, V
     manifest = (
         run.path.parents[4] / "manifest.csv" if run_identity(run.path) else settings["manifest"]
     )
-    counted = build_manifest(dataset.records(settings["split"]).videos, manifest)
-    videos = prepare_split(
-        dataset, settings["split"], counted, settings["val_share"], settings["allow_missing"]
+    videos = open_split(
+        dataset,
+        settings["split"],
+        manifest,
+        val_share=settings["val_share"],
+        allow_missing=settings["allow_missing"],
+        moving=bool(settings.get("flow")),
     )
-    return dataset, moving_only(
-        dataset, settings["split"], videos, settings["allow_missing"]
-    ) if settings.get("flow") else videos
+    return dataset, videos
 
 
 def _data_settings(run: RunFolder) -> dict:

@@ -13,8 +13,7 @@ from sta_tsn.datasets import (
     SkeletonDataset,
     VideoRecord,
     VideoSplit,
-    prepare_split,
-    skeleton_manifest,
+    open_split,
 )
 from sta_tsn.errors import ConfigError
 from sta_tsn.skeletons.augment import mirrored, normalised, swapped, turned
@@ -101,9 +100,12 @@ class SkeletonDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         if self.videos is None:
-            manifest = skeleton_manifest(self.dataset.records(self.split).videos, self.dataset.read)
-            self.videos = prepare_split(
-                self.dataset, self.split, manifest, self.val_share, self.allow_missing
+            self.videos = open_split(
+                self.dataset,
+                self.split,
+                {},  # sequences are counted as they are read
+                val_share=self.val_share,
+                allow_missing=self.allow_missing,
             )
 
     def train_dataloader(self) -> DataLoader:

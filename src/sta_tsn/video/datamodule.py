@@ -14,8 +14,7 @@ from sta_tsn.datasets import (
     VideoRecord,
     VideoSplit,
     build_manifest,
-    moving_only,
-    prepare_split,
+    open_split,
     read_manifest,
 )
 from sta_tsn.errors import ConfigError, UserError
@@ -161,14 +160,16 @@ class VideoDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         if self.videos is None:
-            manifest = read_manifest(self.manifest)
-            self.videos = prepare_split(
-                self.dataset, self.split, manifest, self.val_share, self.allow_missing, self._say
+            self.videos = open_split(
+                self.dataset,
+                self.split,
+                read_manifest(self.manifest),  # counted before, by one process for all
+                val_share=self.val_share,
+                allow_missing=self.allow_missing,
+                moving=self.flow is not None,
+                say=self._say,
             )
             if self.flow:
-                self.videos = moving_only(
-                    self.dataset, self.split, self.videos, self.allow_missing, self._say
-                )
                 self.flow_settings = self.flow.check(
                     [*self.videos.train, *self.videos.val, *self.videos.test]
                 )
