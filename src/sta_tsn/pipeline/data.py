@@ -140,14 +140,13 @@ def check_data(options: TrainOptions) -> None:
     """`make check-data`: count frames, compare with what is published, write check.json. Deletes nothing."""
     check_names(options)
     dataset = open_dataset(options)
-    folder = Path(options.runs, options.dataset)
-    report = check_dataset(
-        dataset, count_frames(dataset, dataset.listed(), folder / "manifest.csv", retry_slow=True)
-    )
-    write_json(folder / "check.json", report)
-    print(f"{summary(report)}\nEvery name: {(folder / 'check.json').resolve()}")
-    if (folder / "manifest.csv").exists():
-        print(f"Frame counts: {(folder / 'manifest.csv').resolve()}")
+    place = options.place
+    counted = count_frames(dataset, dataset.listed(), place.manifest, retry_slow=True)
+    report = check_dataset(dataset, counted)
+    write_json(place.check, report)
+    print(f"{summary(report)}\nEvery name: {place.check.resolve()}")
+    if place.manifest.exists():
+        print(f"Frame counts: {place.manifest.resolve()}")
 
 
 def extract_flow(options: TrainOptions, pairs_at_once: int | None = None) -> None:
@@ -172,13 +171,13 @@ def extract_flow(options: TrainOptions, pairs_at_once: int | None = None) -> Non
     videos = open_split(
         dataset,
         options.split,
-        Path(options.runs, options.dataset, "manifest.csv"),
+        options.place.manifest,
         val_share=0.0,  # whoever learns from it holds out
         allow_missing=options.allow_missing,
         moving=True,
         say=rank_zero_only(print),
     )
-    root = Path(options.runs, options.dataset, "flow")
+    root = options.place.flow
     extract_all(
         [*videos.train, *videos.val, *videos.test],
         root,

@@ -41,6 +41,7 @@ from sta_tsn.interference.splicing import SHARES
 from sta_tsn.pipeline.data import check_names, open_dataset
 from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.report.interference import InterferenceRun, build_interference
+from sta_tsn.runs.layout import InterferenceRuns
 
 INTERFERENCE = "interference"  # the MODEL that stands for this study
 RECIPE = f"{INTERFERENCE}.yaml"
@@ -129,20 +130,20 @@ class InterferenceStudy:
         self.options = options
         self.settings = settings
         self.dataset: VideoDataset = open_dataset(options)
-        self.root = study_folder(options)
-        features = self.root / "features"
-        self.clip_features = FrameFeatures(features / "clips", settings.backbone, settings.weights)
+        self.place = options.place.interference
+        self.clip_features = FrameFeatures(
+            self.place.clip_features, settings.backbone, settings.weights
+        )
         self.footage_features = FrameFeatures(
-            features / "unrelated", settings.backbone, settings.weights
+            self.place.footage_features, settings.backbone, settings.weights
         )
         self.splits: dict[int, VideoSplit] = {}
         self.footage: list[Footage] = []
 
     def prepare(self, splits: Sequence[int]) -> None:
         """Count and encode the frames of all clips and all footage; compare with spliced files."""
-        manifest_path = Path(self.options.runs, self.options.dataset, "manifest.csv")
         listed = [record for split in splits for record in self.dataset.records(split).videos]
-        manifest = build_manifest(listed, manifest_path)
+        manifest = build_manifest(listed, self.options.place.manifest)
         for split in splits:
             self.splits[split] = open_split(
                 self.dataset,
@@ -168,7 +169,7 @@ class InterferenceStudy:
 
     def _count_footage(self, footage: Sequence[Footage]) -> Manifest:
         records = [VideoRecord(video.id, video.path, (), video.source) for video in footage]
-        counted = build_manifest(records, self.root / "unrelated.csv")
+        counted = build_manifest(records, self.place.footage_manifest)
         broken = [video.id for video in footage if _row(counted, video).reason]
         if broken:
             print(f"Unrelated footage left out, it does not decode: {', '.join(broken)}")
@@ -205,7 +206,7 @@ class InterferenceStudy:
 
         Footage of another frame size than the clip's is left out of it: a file has one size.
         """
-        path = self.root / "spliced_files.json"
+        path = self.place.comparison
         chosen = [clips[place] for place in spread_evenly(range(len(clips)), CHECKED_CLIPS)]
         size = _size(manifest, chosen[0])
         chosen = [clip for clip in chosen if _size(manifest, clip) == size]
@@ -245,7 +246,7 @@ class InterferenceStudy:
         ]
         todo: list[tuple[InterferenceRow, Path, str]] = []
         for row in ROWS:
-            path = run_file(self.root, split, share, row.name, seed)
+            path = self.place.scores(split, share, row.name, seed)
             made_by = fingerprint([*inputs, row.name, seed])
             if not path.exists() or ScoreTable.load(path).protocol.get("made_by") != made_by:
                 todo.append((row, path, made_by))
@@ -282,7 +283,7 @@ class InterferenceStudy:
                 temporal_weights=weights,
                 groups=test.groups,
             )
-            with atomic(key_frames_file(path)) as temporary:
+            with atomic(self.place.key_frames(split, share)) as temporary:
                 save_file({"key_frames": test.key_frames.contiguous()}, temporary)
             table.save(path)
             print(f"  {row.title}: {table.summary['micro accuracy %']} %", flush=True)
@@ -300,7 +301,7 @@ class InterferenceStudy:
 
     def _judged(self, train: SplicedSet, share: Fraction, split: int, made_by: str) -> Tensor:
         """Return which training frames Eq 13 judges true; judged once for all seeds."""
-        path = self.root / f"split{split}" / share_name(share) / f"judged_{made_by}.safetensors"
+        path = self.place.judged(split, share, made_by)
         if not path.exists():
             relevant = relevant_frames(train)
             with atomic(path) as temporary:
@@ -318,26 +319,22 @@ def report_interference(options: TrainOptions) -> None:
     Raises:
         UserError: there is no such split and seed.
     """
-    root = study_folder(options)
+    place = options.place.interference
     runs = []
-    for folder in sorted(root.glob("split*")):
-        split = int(folder.name.removeprefix("split"))
-        seeds = {int(path.name.removeprefix("seed")) for path in folder.glob("*/*/seed*")}
-        for seed in sorted(seeds):
-            of_seed = _tested(root, split, seed)
-            complete = len(of_seed) == len(ROWS) * len(SHARES)
-            if complete:
-                runs += of_seed
-            else:
-                print(f"Left out, rows are missing: split {split}, seed {seed}.")
+    for split, seed in place.fitted():
+        of_seed = _tested(place, split, seed)
+        if len(of_seed) == len(ROWS) * len(SHARES):
+            runs += of_seed
+        else:
+            print(f"Left out, rows are missing: split {split}, seed {seed}.")
     of_all_splits = _seeds_of_all_splits(runs)
     runs = [run for run in runs if run.seed in of_all_splits]
     if not runs:
         raise UserError(
-            f"No complete seed below {root.resolve()}: make reproduce MODEL=interference "
+            f"No complete seed below {place.path.resolve()}: make reproduce MODEL=interference "
             f"DATASET={options.dataset} makes them."
         )
-    compared = read_json(root / "spliced_files.json")
+    compared = read_json(place.comparison)
     protocol = runs[0].table.protocol
     facts = {
         "frames": f"{protocol['segments']} x {protocol['frames_per_segment']}, centre crop",
@@ -349,7 +346,7 @@ def report_interference(options: TrainOptions) -> None:
             f"{compared['clips']} clips; features differ by at most "
             f"{compared['largest_difference']:.1e} of the largest"
         )
-    folder = Path(options.runs, options.dataset, "report", "interference")
+    folder = options.place.report(INTERFERENCE)
     page = build_interference(runs, options.dataset, facts, folder)
     print(f"{len(runs)} fitted rows. Report: {page.resolve()}", flush=True)
 
@@ -359,33 +356,13 @@ def recipe_file(options: TrainOptions) -> Path:
     return options.recipes / RECIPE
 
 
-def study_folder(options: TrainOptions) -> Path:
-    """Return where features and score tables of the study lie."""
-    return Path(options.runs, options.dataset, "interference")
-
-
-def share_name(share: Fraction) -> str:
-    """Return a share as the name of a folder: `share_2_3`."""
-    return f"share_{share.numerator}_{share.denominator}"
-
-
-def run_file(root: Path, split: int, share: Fraction, row: str, seed: int) -> Path:
-    """Return where a fitted row's score table lies."""
-    return root / f"split{split}" / share_name(share) / row / f"seed{seed}" / "scores.npz"
-
-
-def key_frames_file(scores: Path) -> Path:
-    """Return where the key frames of a share's test videos lie, the same for every row and seed."""
-    return scores.parents[2] / "key_frames.safetensors"
-
-
-def _tested(root: Path, split: int, seed: int) -> list[InterferenceRun]:
+def _tested(place: InterferenceRuns, split: int, seed: int) -> list[InterferenceRun]:
     found = []
     for share in SHARES:
         for row in ROWS:
-            path = run_file(root, split, share, row.name, seed)
+            path = place.scores(split, share, row.name, seed)
             if path.exists():
-                key_frames = load_file(key_frames_file(path))["key_frames"]
+                key_frames = load_file(place.key_frames(split, share))["key_frames"]
                 table = ScoreTable.load(path)
                 found.append(InterferenceRun(row.name, share, split, seed, table, key_frames))
     return found

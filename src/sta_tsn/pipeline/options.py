@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sta_tsn.pipeline.recipes import default_experiments
+from sta_tsn.runs.layout import DatasetRuns
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class TrainOptions:
     workers: int | None = None
     settings: tuple[str, ...] = ()
     unrelated: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> DatasetRuns:
+        """Return where the dataset's runs lie."""
+        return DatasetRuns.below(self.runs, self.dataset)
 
     @property
     def recipes(self) -> Path:

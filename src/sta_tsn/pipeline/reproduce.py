@@ -3,7 +3,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from sta_tsn.errors import UserError, unknown
 from sta_tsn.evaluation import ScoreTable
@@ -14,7 +13,7 @@ from sta_tsn.pipeline.studies import Row, find_study
 from sta_tsn.pipeline.train import train, train_all
 from sta_tsn.report.reproduction import build_reproduction
 from sta_tsn.report.tables import TestedRun
-from sta_tsn.runs.layout import run_identity
+from sta_tsn.runs.layout import DatasetRuns, run_identity
 from sta_tsn.video import FlowStore
 
 
@@ -46,7 +45,7 @@ def reproduce(options: TrainOptions, splits: Sequence[int] | None, seeds: Sequen
             for modality in study.streams(one.modality):
                 flow = None
                 if modality == "flow":
-                    flow = FlowStore(Path(options.runs, options.dataset, "flow"))
+                    flow = FlowStore(options.place.flow)
                 run = study.rows[-1].folder(replace(one, modality=modality))
                 score_attention(run, dataset, videos.test, flow)
     report(options)
@@ -62,11 +61,12 @@ def report(options: TrainOptions) -> None:
     if study.own_way:
         study.own_way.report(options)
         return
-    root = Path(options.runs, options.dataset)
+    root = options.place.path
+    folder = options.place.report(options.model)
     runs: list[TestedRun] = []
     for row in study.rows:
         for modality in study.streams("two-stream"):
-            runs += _tested(root, row, modality)
+            runs += _tested(options.place, row, modality)
     others = [path.name for path in root.parent.glob("*") if any(path.glob("split*"))]
     if not root.is_dir() and others:
         raise unknown(f"dataset (in {root.parent})", options.dataset, others)
@@ -75,7 +75,7 @@ def report(options: TrainOptions) -> None:
             f"No tested run below {root.resolve()}: make reproduce MODEL={options.model} DATASET={options.dataset} makes them."
         )
     command = f"make report MODEL={options.model} DATASET={options.dataset}"
-    drawn = sorted((root / "report" / options.model).glob("*/*/attention_*.png"))
+    drawn = sorted(folder.glob("*/*/attention_*.png"))
     pictures = [path for path in drawn if path.parent == drawn[0].parent]
     beside = {row.title: row.beside for row in study.rows if row.beside}
     changed = {row.title for row in study.rows if row.change}
@@ -85,7 +85,7 @@ def report(options: TrainOptions) -> None:
         options.dataset,
         command,
         pictures,
-        root / "report" / options.model,
+        folder,
         beside,
         last,
     )
@@ -95,10 +95,10 @@ def report(options: TrainOptions) -> None:
     )
 
 
-def _tested(root: Path, row: Row, modality: str) -> list[TestedRun]:
+def _tested(place: DatasetRuns, row: Row, modality: str) -> list[TestedRun]:
     """Raises UserError for a score table of another split or seed than its folder's."""
     found = []
-    for path in sorted(root.glob(f"split*/{row.model}/{modality}/seed*/{row.stage}/scores.npz")):
+    for path in place.tested(row.model, modality, row.stage):
         identity = run_identity(path.parent)
         if not identity:  # a copy: seed0.bak
             continue

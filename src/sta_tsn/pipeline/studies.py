@@ -7,7 +7,6 @@ otherwise brings its own way. Nothing heavy is imported, for `--help` lists the 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from sta_tsn.errors import unknown
@@ -48,9 +47,10 @@ class Row:
 
     def folder(self, options: TrainOptions) -> RunFolder:
         """Return the run's folder for `options.modality`; for skeletons whatever that says."""
-        split = Path(options.runs, options.dataset, f"split{options.split}")
         modality = SKELETON if self.stage == "lstm" else options.modality
-        return RunFolder(split / self.model / modality / f"seed{options.seed}" / self.stage)
+        return RunFolder(
+            options.place.run(options.split, self.model, modality, options.seed, self.stage)
+        )
 
     def backbone(self, options: TrainOptions) -> RunFolder:
         """Return the folder of the stage one that a temporal stage starts from."""

@@ -39,10 +39,9 @@ def train_all(options: TrainOptions) -> VideoSplit:
     check_names(options)
     check_model(options)
     check_recipes(options)
-    manifest = Path(options.runs, options.dataset, "manifest.csv")
-    manifest.parent.mkdir(
-        parents=True, exist_ok=True
-    )  # that it can be, is known before minutes of counting frames
+    manifest = options.place.manifest
+    # Whether it can be written is known before minutes of counting frames.
+    manifest.parent.mkdir(parents=True, exist_ok=True)
     videos, classes = prepare_videos(options, manifest)
     sides = f"{len(videos.train)} training, {len(videos.val)} validation, {len(videos.test)} test videos"
     print(f"{options.dataset} split {options.split}: {sides}, {len(classes)} classes", flush=True)
@@ -71,7 +70,7 @@ def check_recipes(options: TrainOptions) -> None:
     for modality in study.streams(options.modality):
         for row in study.rows:
             one = replace(plain, modality=modality)
-            stages.append(stage_arguments(row, one, Path("manifest.csv"), videos=""))
+            stages.append(stage_arguments(row, one, options.place.manifest, videos=""))
     check_settings(options.settings, stages)
     for arguments in stages:
         check_arguments([*arguments, *settings_of_stage(options.settings, arguments)])
@@ -94,7 +93,7 @@ def _report(options: TrainOptions, test_videos: list[VideoRecord]) -> None:
         test_videos,
         checkpoints={modality: run.tested_checkpoint for modality, run in last.items()},
         scores={modality: run.scores for modality, run in last.items()},
-        flow=Path(options.runs, options.dataset, "flow"),
+        flow=options.place.flow,
     )
     build_report(
         study.title,
@@ -114,14 +113,8 @@ def _command(options: TrainOptions) -> str:
 
 
 def report_folder(options: TrainOptions) -> Path:
-    return Path(
-        options.runs,
-        options.dataset,
-        "report",
-        options.model,
-        f"split{options.split}",
-        f"seed{options.seed}",
-    )
+    """Return the folder of the report of one split and seed."""
+    return options.place.report_of_one(options.model, options.split, options.seed)
 
 
 def _train_rows(
@@ -130,7 +123,7 @@ def _train_rows(
     inputs = fingerprint([videos.fingerprint, classes])
     if options.modality == "flow":
         _finish("The flow", flow_arguments(options))
-        flow = FlowStore(Path(options.runs, options.dataset, "flow"))
+        flow = FlowStore(options.place.flow)
         inputs = fingerprint([inputs, flow.fingerprint([*videos.train, *videos.val, *videos.test])])
     if options.modality == SKELETON:
         everything = [*videos.train, *videos.val, *videos.test]
@@ -239,7 +232,7 @@ def _recipe_arguments(row: Row, options: TrainOptions, manifest: Path, videos: s
     if options.modality == "flow":
         arguments += [
             "--model.modality=flow",
-            f"--data.flow={Path(options.runs, options.dataset, 'flow')}",
+            f"--data.flow={options.place.flow}",
         ]
     arguments += [
         f"--videos=v{videos}",

@@ -17,6 +17,7 @@ from sta_tsn.report.findings import (
 )
 from sta_tsn.report.printing import print_table, protocol_line, summary_of
 from sta_tsn.report.renderer import Picture, Report, Section, write_page
+from sta_tsn.runs.layout import METRICS_FILE
 
 FORMAT = 2  # of the page: pages of another one are made anew
 
@@ -117,7 +118,7 @@ def _compose(
         sections.append(Section("Where and when the network looked", text, pictures=pictures))
     sections.append(Section("Classes", pictures=draw_charts(tables, folder)))
     curves = folder / "curves.png"
-    if curves_chart({row: path.parent / "metrics.csv" for row, path in paths.items()}, curves):
+    if curves_chart({row: path.parent / METRICS_FILE for row, path in paths.items()}, curves):
         picture = Picture(curves, "Loss and accuracy by epoch, where they were logged")
         sections.append(Section("How it was learned", pictures=[picture]))
     return Report(f"{name}: {title} on {dataset}", verdict, facts, sections)

@@ -8,6 +8,7 @@ import pandas as pd
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable, fuse, fuse_learned, on_shared_videos
 from sta_tsn.report.tables import minutes
+from sta_tsn.runs.layout import SCORES_FILE
 
 
 def evaluate(paths: list[str]) -> None:
@@ -27,7 +28,7 @@ def fuse_runs(paths: list[str], weights: list[float], out: str | None) -> None:
     Raises:
         UserError: a table is missing, or they do not fit together.
     """
-    files = [Path(path, "scores.npz") if Path(path).is_dir() else Path(path) for path in paths]
+    files = [Path(path, SCORES_FILE) if Path(path).is_dir() else Path(path) for path in paths]
     tables = {str(file): ScoreTable.load(file) for file in files}
     if len({file.resolve() for file in files}) != len(files):
         raise UserError(f"the same run twice: {', '.join(map(str, files))}")

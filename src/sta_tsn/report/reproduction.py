@@ -33,6 +33,7 @@ from sta_tsn.report.tables import (
     table_3,
     with_fusions,
 )
+from sta_tsn.runs.layout import METRICS_FILE
 
 RUNS_TEXT = (
     "One line per tested run. Everything above but what is said of attention is made from their "
@@ -240,7 +241,7 @@ def _figures(
     sections.append(Section("Figures", pictures=charts))
     curves = folder / "curves.png"
     metrics = {
-        f"{run.row}, {run.modality}, split {run.split}": run.folder / "metrics.csv"
+        f"{run.row}, {run.modality}, split {run.split}": run.folder / METRICS_FILE
         for run in runs
         if run.folder and run.seed == seed and run.split == of_seed[0].split
     }

@@ -22,6 +22,7 @@ from sta_tsn.artefacts import (
 )
 from sta_tsn.configuration import read_yaml
 from sta_tsn.errors import UserError
+from sta_tsn.runs.layout import ABOUT_FILE, CONFIG_FILE, METRICS_FILE, SCORES_FILE
 
 SECONDS_TO_CLAIM = 600  # machines of a cluster do not start at one time
 VOLATILE = {"--run_dir", "--trainer.devices", "--trainer.num_nodes", "--data.num_workers"}
@@ -101,17 +102,17 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self.checkpoints, self.features = self.path / "checkpoints", self.path / "features"
-        self.best, self.last = self.checkpoints / "best.ckpt", self.checkpoints / "last.ckpt"
-        self.scores, self.metrics, self.config = (
-            self.path / "scores.npz",
-            self.path / "metrics.csv",
-            self.path / "config.yaml",
-        )
+        self.checkpoints = self.path / "checkpoints"
+        self.best = self.checkpoints / "best.ckpt"
+        self.last = self.checkpoints / "last.ckpt"
+        self.features = self.path / "features"
+        self.scores = self.path / SCORES_FILE
+        self.metrics = self.path / METRICS_FILE
+        self.config = self.path / CONFIG_FILE
 
     @property
     def about(self) -> dict:
-        return read_json(self.path / "run.json")
+        return read_json(self.path / ABOUT_FILE)
 
     @property
     def features_read(self) -> Path:
@@ -152,7 +153,7 @@ class RunFolder:
 
     def note(self, **facts) -> None:
         """Add facts to run.json."""
-        write_json(self.path / "run.json", {**self.about, **facts})
+        write_json(self.path / ABOUT_FILE, {**self.about, **facts})
 
     def claim(self, stamp: str, arguments: list[str]) -> None:
         """Make this the folder of the run `stamp`; a run with other settings is moved aside, not lost.
@@ -180,7 +181,7 @@ class RunFolder:
                 "seconds": {},
                 **provenance(),
             }
-            write_json(self.path / "run.json", about)
+            write_json(self.path / ABOUT_FILE, about)
         for half_written in self.checkpoints.glob(".*.ckpt"):  # by a process that was killed
             half_written.unlink()
         if self.last.exists():

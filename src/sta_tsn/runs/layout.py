@@ -1,14 +1,138 @@
-"""What a run is called and how its settings are written, the same in folders, tables and W&B."""
+"""Where everything lies below RUNS, and what a run is called in folders, tables and W&B.
 
+No other file of this room or of a later one spells these paths.
+"""
+
+import os
 import re
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+# Of one run.
+ABOUT_FILE = "run.json"
+CONFIG_FILE = "config.yaml"
+METRICS_FILE = "metrics.csv"
+SCORES_FILE = "scores.npz"
 ATTENTION_FILE = "attention.json"  # what was measured of a stage-two run's attention
 
 LAYOUT = re.compile(
     r"(?P<dataset>[^/]+)/split(?P<split>\d+)/(?P<model>[^/]+)/(?P<modality>[^/]+)/seed(?P<seed>\d+)/(?P<stage>[^/]+)$"
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DatasetRuns:
+    """`runs/<dataset>`: the runs of one dataset and what they share."""
+
+    path: Path
+
+    @classmethod
+    def below(cls, runs: str | os.PathLike, dataset: str) -> "DatasetRuns":
+        """Return the dataset's place below RUNS."""
+        return cls(Path(runs, dataset))
+
+    @classmethod
+    def of(cls, run: Path) -> "DatasetRuns":
+        """Return the place that a run's folder, which `run_identity` knows, lies in."""
+        return cls(run.parents[4])
+
+    @property
+    def manifest(self) -> Path:
+        """Return the file of frame counts."""
+        return self.path / "manifest.csv"
+
+    @property
+    def check(self) -> Path:
+        """Return the file that `check-data` writes."""
+        return self.path / "check.json"
+
+    @property
+    def flow(self) -> Path:
+        """Return the folder of the flow store."""
+        return self.path / "flow"
+
+    def run(self, split: int, model: str, modality: str, seed: int, stage: str) -> Path:
+        """Return the folder of one run."""
+        return self.path / f"split{split}" / model / modality / f"seed{seed}" / stage
+
+    def tested(self, model: str, modality: str, stage: str) -> list[Path]:
+        """Return the score tables of every split and seed that are there, in order."""
+        runs = self.path.glob(f"split*/{model}/{modality}/seed*/{stage}/{SCORES_FILE}")
+        return sorted(runs)
+
+    def report(self, model: str) -> Path:
+        """Return the folder of a model's report over splits and seeds."""
+        return self.path / "report" / model
+
+    def report_of_one(self, model: str, split: int, seed: int) -> Path:
+        """Return the folder of a model's report of one split and seed."""
+        return self.report(model) / f"split{split}" / f"seed{seed}"
+
+    @property
+    def interference(self) -> "InterferenceRuns":
+        """Return where the study of clips among unrelated frames lies."""
+        return InterferenceRuns(self.path / "interference")
+
+
+@dataclass(frozen=True)
+class InterferenceRuns:
+    """`runs/<dataset>/interference`: the study of clips among unrelated frames.
+
+    A share is of unrelated frames, 2/3 say.
+    """
+
+    path: Path
+
+    @property
+    def clip_features(self) -> Path:
+        """Return the folder of the features of the dataset's clips."""
+        return self.path / "features" / "clips"
+
+    @property
+    def footage_features(self) -> Path:
+        """Return the folder of the features of the unrelated footage."""
+        return self.path / "features" / "unrelated"
+
+    @property
+    def footage_manifest(self) -> Path:
+        """Return the file of the footage's frame counts."""
+        return self.path / "unrelated.csv"
+
+    @property
+    def comparison(self) -> Path:
+        """Return the file that tells how far spliced features are from spliced files'."""
+        return self.path / "spliced_files.json"
+
+    def judged(self, split: int, share: Fraction, made_by: str) -> Path:
+        """Return the file of which training frames are judged true."""
+        return self._share(split, share) / f"judged_{made_by}.safetensors"
+
+    def key_frames(self, split: int, share: Fraction) -> Path:
+        """Return the file of the test videos' key frames, the same for every row and seed."""
+        return self._share(split, share) / "key_frames.safetensors"
+
+    def scores(self, split: int, share: Fraction, row: str, seed: int) -> Path:
+        """Return the score table of a fitted row."""
+        return self._share(split, share) / row / f"seed{seed}" / SCORES_FILE
+
+    def fitted(self) -> list[tuple[int, int]]:
+        """Return split and seed of which any row was fitted, in order."""
+        found = set()
+        for folder in self.path.glob("split*/share_*/*/seed*"):
+            split = folder.parents[2].name.removeprefix("split")
+            found.add((int(split), int(folder.name.removeprefix("seed"))))
+        return sorted(found)
+
+    def _share(self, split: int, share: Fraction) -> Path:
+        name = f"share_{share.numerator}_{share.denominator}"
+        return self.path / f"split{split}" / name
+
+
+def sweeps_folder(runs: str | os.PathLike) -> Path:
+    """Return the folder of the sweeps below RUNS."""
+    return Path(runs, "sweeps")
 
 
 def run_identity(folder: Path) -> dict[str, str | int]:

@@ -13,9 +13,17 @@ import yaml
 
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable
-from sta_tsn.runs.layout import flat_settings, run_identity, run_name
+from sta_tsn.runs.layout import (
+    ABOUT_FILE,
+    CONFIG_FILE,
+    METRICS_FILE,
+    SCORES_FILE,
+    flat_settings,
+    run_identity,
+    run_name,
+)
 
-RUN_FILES = {"run.json", "metrics.csv", "scores.npz"}
+RUN_FILES = {ABOUT_FILE, METRICS_FILE, SCORES_FILE}
 
 
 @dataclass
@@ -51,7 +59,7 @@ def one_folder(root: str | os.PathLike, stage: str) -> Path:
     tested = [
         path
         for path in run_folders(Path(root).expanduser())
-        if path.name == stage and (path / "scores.npz").exists()
+        if path.name == stage and (path / SCORES_FILE).exists()
     ]
     if not tested:
         raise UserError(
@@ -64,27 +72,27 @@ def read_folder(path: Path) -> OneRun:
     run = OneRun(run_name(path), str(path))
     about = _read(
         run,
-        path / "run.json",
+        path / ABOUT_FILE,
         lambda file: _mapping(json.loads(file.read_text())),
         "what made it is unknown",
         {},
     )
     settings = _read(
         run,
-        path / "config.yaml",
+        path / CONFIG_FILE,
         lambda file: flat_settings(_mapping(yaml.safe_load(file.read_text()))),
         "its settings are unknown",
         {},
     )
     run.history = _read(
         run,
-        path / "metrics.csv",
+        path / METRICS_FILE,
         lambda file: _read_metrics(file, run.complaints),
         "no history",
         pd.DataFrame(),
     )
     measures: dict = {}
-    exists = (path / "scores.npz").exists()
+    exists = (path / SCORES_FILE).exists()
     is_trial = about.get("tested") is False or "--test=false" in about.get(
         "arguments", []
     )  # of a sweep: not tested
@@ -92,7 +100,7 @@ def read_folder(path: Path) -> OneRun:
         loss = "not tested (the command that trained it ends with testing)"
         if exists:
             loss = "its scores are unknown; delete the file, and the command that made the run tests it again"
-        run.table, measures = _read(run, path / "scores.npz", read_scores, loss, (None, {}))
+        run.table, measures = _read(run, path / SCORES_FILE, read_scores, loss, (None, {}))
     run.config = {**run_identity(path), "commit": about.get("commit"), **flat_settings(settings)}
     last = run.history.ffill().iloc[-1].dropna().to_dict() if len(run.history) else {}
     run.summary = {**measures, **last, **costs(about)}

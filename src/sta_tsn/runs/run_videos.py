@@ -6,7 +6,7 @@ from sta_tsn.configuration import check_keys, parameters, read_yaml, resolve_cla
 from sta_tsn.datasets import SkeletonDataset, VideoDataset, VideoSplit, open_split
 from sta_tsn.errors import ConfigError
 from sta_tsn.runs.folder import RunFolder
-from sta_tsn.runs.layout import run_identity
+from sta_tsn.runs.layout import DatasetRuns, run_identity
 
 
 def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, VideoSplit]:
@@ -37,9 +37,7 @@ def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, V
     arguments = (settings["dataset"].get("init_args") or {}) | ({"root": data} if data else {})
     check_keys(arguments, parameters(kind), "data.dataset.", str(file))
     dataset = kind(**arguments)
-    manifest = (
-        run.path.parents[4] / "manifest.csv" if run_identity(run.path) else settings["manifest"]
-    )
+    manifest = DatasetRuns.of(run.path).manifest if run_identity(run.path) else settings["manifest"]
     videos = open_split(
         dataset,
         settings["split"],

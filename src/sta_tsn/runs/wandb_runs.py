@@ -9,7 +9,7 @@ import pandas as pd
 
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable
-from sta_tsn.runs.layout import flat_settings
+from sta_tsn.runs.layout import SCORES_FILE, flat_settings
 from sta_tsn.runs.reading import OneRun
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ def read_run(run) -> OneRun:
     if found.history.empty:
         found.complaints.append("no history")
     with TemporaryDirectory() as folder:
-        for file in run.files(names=["scores.npz"]):
+        for file in run.files(names=[SCORES_FILE]):
             file.download(root=folder).close()
-            found.table = ScoreTable.load(f"{folder}/scores.npz")
+            found.table = ScoreTable.load(f"{folder}/{SCORES_FILE}")
     if found.table is None and run.state != "running":
         found.complaints.append("no scores.npz: not tested, or logged by an older version")
     return found

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sta_tsn.artefacts import read_json, write_json
 from sta_tsn.errors import UserError
 from sta_tsn.runs.folder import RunFolder, only_one
+from sta_tsn.runs.layout import sweeps_folder
 from sta_tsn.sweeps.proposals import Trial, num_proposals, propose
 from sta_tsn.sweeps.sweep_file import SweepFile, read_sweep
 from sta_tsn.sweeps.trial_process import end, start, trial_log, trial_slots
@@ -37,7 +38,7 @@ def sweep(file: str, devices: str, runs: str) -> None:
     """
     settings = read_sweep(Path(file))
     slots = trial_slots(settings, devices)
-    folder = Path(runs, "sweeps", settings.path.stem)
+    folder = sweeps_folder(runs) / settings.path.stem
     with only_one(folder):
         runner = SweepRunner(settings, folder, slots)
         runner.run()

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from sta_tsn.artefacts import read_json
 from sta_tsn.errors import UserError
+from sta_tsn.runs.layout import sweeps_folder
 from sta_tsn.runs.wandb_runs import read_sweep
 from sta_tsn.sweeps.sweep_report import AXES_FILE, trials_table
 
@@ -39,7 +40,7 @@ class Trials(NamedTuple):
 
 def sweep_folders(runs: str | Path) -> list[Path]:
     """Sweeps below `runs/sweeps`, or beside the folder of a dataset's runs."""
-    roots = [Path(runs, "sweeps"), Path(runs).absolute().parent / "sweeps"]
+    roots = [sweeps_folder(runs), sweeps_folder(Path(runs).absolute().parent)]
     return sorted(
         {
             file.parent

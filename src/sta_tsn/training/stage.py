@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from pytorch_lightning import Trainer
@@ -23,6 +22,7 @@ from sta_tsn.runs.folder import (
     only_one,
     stage_fingerprint,
 )
+from sta_tsn.runs.layout import sweeps_folder
 from sta_tsn.training.stage_cli import StageCLI
 from sta_tsn.training.stage_clock import timed
 from sta_tsn.training.wandb_run import log_settings, log_test
@@ -206,7 +206,7 @@ def with_run_dir(arguments: list[str]) -> list[str]:
     trial = agent_trial()
     if not trial:
         raise UserError("sta-tsn fit needs --run_dir=FOLDER, and every option as --name=value.")
-    return [*arguments, f"--run_dir={Path('runs', 'sweeps', *trial)}"]
+    return [*arguments, f"--run_dir={sweeps_folder('runs').joinpath(*trial)}"]
 
 
 def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:

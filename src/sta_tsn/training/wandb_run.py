@@ -11,7 +11,7 @@ from sta_tsn.configuration import read_yaml
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable, per_class_accuracy
 from sta_tsn.runs.folder import RunFolder
-from sta_tsn.runs.layout import flat_settings, run_identity, run_name
+from sta_tsn.runs.layout import DatasetRuns, flat_settings, run_identity, run_name
 from sta_tsn.runs.run_videos import run_videos
 from sta_tsn.video import FlowStore
 
@@ -133,7 +133,7 @@ def attention_figures(task: LightningModule, folder: RunFolder) -> dict:
     if not identity or not hasattr(task.model, "encoder"):
         return {}
     _, videos = run_videos(folder)
-    flow = FlowStore(folder.path.parents[4] / "flow") if identity["modality"] == "flow" else None
+    flow = FlowStore(DatasetRuns.of(folder.path).flow) if identity["modality"] == "flow" else None
     figures = {}
     for record in np.random.default_rng(0).permutation(np.array(videos.test, dtype=object))[
         :NUM_PICTURES
