@@ -1,3 +1,5 @@
+"""The paper's measures by hand and by scikit-learn, and score tables on disk."""
+
 import numpy as np
 import pytest
 import torch
@@ -19,11 +21,13 @@ LABELS = torch.nn.functional.one_hot(torch.tensor([0, 1, 1, 1]), 3).bool()
 
 def test_accuracies_by_hand():
     assert micro_accuracy(SCORES, LABELS) == pytest.approx(3 / 4)
-    assert mean_class_accuracy(SCORES, LABELS) == pytest.approx(
-        (1 + 2 / 3) / 2
-    )  # class 2 has no video
-    assert per_class_accuracy(SCORES, LABELS).tolist()[:2] == pytest.approx([1, 2 / 3])
-    assert per_class_accuracy(SCORES, LABELS)[2].isnan()
+    assert mean_class_accuracy(SCORES, LABELS) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_class_without_a_video_has_no_accuracy():
+    found = per_class_accuracy(SCORES, LABELS)
+    assert found[:2].tolist() == pytest.approx([1, 2 / 3])
+    assert found[2].isnan()
 
 
 def test_a_class_predicted_but_absent_does_not_lower_the_mean():
@@ -40,12 +44,15 @@ def test_label_sets_and_background():
     labels = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 0, 1]]).bool()
     scores = torch.tensor([[0.1, 0.0, 0.9], [0.9, 0.1, 0.0], [0.9, 0.0, 0.1]])
     assert micro_accuracy(scores, labels) == pytest.approx(1 / 2)
+
+
+def test_without_a_label_there_is_no_accuracy():
     with pytest.raises(ValueError, match="no video has a label"):
-        micro_accuracy(scores, torch.zeros(3, 3))
+        micro_accuracy(SCORES, torch.zeros_like(LABELS))
 
 
-def average_precision_by_hand(scores, labels) -> float:
-    """Eq 15-17, read literally, for scores without ties."""
+def average_precision_by_hand(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Return Eq 15-17, read literally, for scores without ties."""
     order = np.argsort(-scores)
     relevant = labels[order]
     precision = np.cumsum(relevant) / np.arange(1, len(relevant) + 1)
@@ -53,34 +60,27 @@ def average_precision_by_hand(scores, labels) -> float:
 
 
 def test_mean_average_precision_is_equation_15_to_18():
-    """By hand and by scikit-learn, on 200 tables without ties."""
+    """200 tables without ties, by hand and by scikit-learn."""
     generator = np.random.default_rng(0)
     for _ in range(200):
-        scores, labels = generator.normal(0, 30, (40, 6)), generator.random((40, 6)) < 0.2
+        scores = generator.normal(0, 30, (40, 6))
+        labels = generator.random((40, 6)) < 0.2
         labels[:, 0] = False  # a class without positives is left out
-        expected = np.mean(
-            [
-                average_precision_by_hand(scores[:, k], labels[:, k])
-                for k in range(1, 6)
-                if labels[:, k].any()
-            ]
-        )
-        by_sklearn = np.mean(
-            [
-                average_precision_score(labels[:, k], scores[:, k])
-                for k in range(1, 6)
-                if labels[:, k].any()
-            ]
-        )
+        present = np.flatnonzero(labels.any(0))
+        by_hand = [average_precision_by_hand(scores[:, k], labels[:, k]) for k in present]
+        by_sklearn = [average_precision_score(labels[:, k], scores[:, k]) for k in present]
         found = mean_average_precision(torch.from_numpy(scores), torch.from_numpy(labels))
-        assert found == pytest.approx(expected, abs=1e-9) and found == pytest.approx(
-            by_sklearn, abs=1e-9
-        )
+        assert found == pytest.approx(np.mean(by_hand), abs=1e-9)
+        assert found == pytest.approx(np.mean(by_sklearn), abs=1e-9)
+
+
+def test_mean_average_precision_leaves_the_default_type_alone():
+    mean_average_precision(SCORES, LABELS)
     assert torch.get_default_dtype() == torch.float32
 
 
 def test_equal_scores_share_a_rank():
-    """Class 0: the two best videos tie, one of them is positive (P = 1/2); the other positive is last (P = 2/4)."""
+    """Two best videos tie, one of them positive (P = 1/2); the other positive is last (P = 2/4)."""
     scores = torch.tensor([[0.9], [0.9], [0.5], [0.1]])
     labels = torch.tensor([[1], [0], [0], [1]])
     assert mean_average_precision(scores, labels) == pytest.approx((1 / 2 + 2 / 4) / 2, abs=1e-9)
@@ -94,26 +94,37 @@ def test_background_videos_are_negatives_of_map_only():
     assert mean_average_precision(scores, labels) == pytest.approx((1 / 2 + 1) / 2, abs=1e-9)
 
 
-def test_score_tables_survive_the_disk(tmp_path):
-    table = ScoreTable(
-        ["a", "b", "c", "d"], SCORES, LABELS, ["x", "y", "z"], {"seed": 0}, torch.rand(4, 3, 10)
+@pytest.fixture
+def table() -> ScoreTable:
+    weights = torch.rand(4, 3, 10)
+    return ScoreTable(
+        ["a", "b", "c", "d"], SCORES, LABELS, ["x", "y", "z"], {"seed": 0}, temporal_weights=weights
     )
+
+
+def test_score_tables_survive_the_disk(table, tmp_path):
     table.save(tmp_path / "scores.npz")
     loaded = ScoreTable.load(tmp_path / "scores.npz")
-    assert (
-        loaded.ids == table.ids
-        and loaded.classes == table.classes
-        and loaded.protocol == table.protocol
-    )
-    assert torch.equal(loaded.scores, SCORES) and torch.equal(loaded.labels, LABELS)
-    assert torch.equal(loaded.temporal_weights, table.temporal_weights)
-    assert loaded.summary == {
+    for part in ("ids", "classes", "protocol", "groups"):
+        assert getattr(loaded, part) == getattr(table, part), part
+    for part in ("scores", "labels", "temporal_weights"):
+        assert torch.equal(getattr(loaded, part), getattr(table, part)), part
+
+
+def test_the_summary_of_a_table_by_hand(table):
+    assert table.summary == {
         "micro accuracy %": 75,
         "mean-class accuracy %": 83.33,
         "mAP %": 70.83,
         "videos": 4,
     }
+
+
+def test_a_run_without_scores_has_not_been_tested(tmp_path):
     with pytest.raises(UserError, match="has not been tested"):
         ScoreTable.load(tmp_path / "absent.npz")
+
+
+def test_a_score_table_names_a_video_once():
     with pytest.raises(UserError, match="twice"):
         ScoreTable(["a", "a", "c", "d"], SCORES, LABELS, ["x", "y", "z"], {})

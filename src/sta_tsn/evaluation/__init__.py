@@ -1,4 +1,4 @@
-"""From score tables to figures: accuracy (Eq 19), mean-class accuracy, mAP (Eq 15-18), confusion."""
+"""From score tables to figures: accuracy (Eq 19), mean-class accuracy, mAP, confusion."""
 
 from sta_tsn.evaluation.fusion import fuse, fuse_learned, on_shared_videos, two_streams
 from sta_tsn.evaluation.metrics import (
@@ -11,6 +11,15 @@ from sta_tsn.evaluation.metrics import (
 from sta_tsn.evaluation.scores import ScoreTable, pooled
 
 __all__ = [
-    "ScoreTable", "confusion_matrix", "fuse", "fuse_learned", "mean_average_precision", "mean_class_accuracy", "micro_accuracy",
-    "on_shared_videos", "per_class_accuracy", "pooled", "two_streams",
-]  # fmt: skip
+    "ScoreTable",
+    "confusion_matrix",
+    "fuse",
+    "fuse_learned",
+    "mean_average_precision",
+    "mean_class_accuracy",
+    "micro_accuracy",
+    "on_shared_videos",
+    "per_class_accuracy",
+    "pooled",
+    "two_streams",
+]

@@ -23,16 +23,17 @@ def per_class_chart(table: ScoreTable, title: str, path: Path) -> None:
 def per_class_figure(table: ScoreTable, title: str) -> plt.Figure:
     """Return Fig 4: accuracy of each class that has a test video, in the dataset's order."""
     accuracies = 100 * per_class_accuracy(table.scores, table.labels).numpy()
+    num_videos = table.labels.sum(0).tolist()
     shown = np.flatnonzero(~np.isnan(accuracies))
-    counts = table.labels.sum(0).numpy()[shown]
-    figure, axes = plt.subplots(figsize=(max(6, 0.32 * len(shown)), 4))
-    axes.bar(range(len(shown)), accuracies[shown], color="#4477aa")
-    axes.set_xticks(
-        range(len(shown)),
-        [f"{table.classes[k]} ({n})" for k, n in zip(shown, counts, strict=True)],
-        rotation=90,
-    )
-    axes.set(ylabel="accuracy %", ylim=(0, 105), title=f"{title}\naccuracy per class (test videos)")
+    places = range(len(shown))
+    names = [f"{table.classes[k]} ({num_videos[k]})" for k in shown]
+    width = max(6, 0.32 * len(shown))
+    figure, axes = plt.subplots(figsize=(width, 4))
+    axes.bar(places, accuracies[shown], color="#4477aa")
+    axes.set_xticks(places, names, rotation=90)
+    axes.set_ylim(0, 105)
+    axes.set_ylabel("accuracy %")
+    axes.set_title(f"{title}\naccuracy per class (test videos)")
     axes.grid(axis="y", alpha=0.3)
     plt.close(figure)
     return figure
@@ -49,16 +50,21 @@ def confusion_figure(table: ScoreTable, title: str) -> plt.Figure:
     Up to 40 classes each cell that is not empty says how many videos it stands for.
     """
     counts = confusion_matrix(table.scores, table.labels).numpy().astype(float)
-    shown = np.flatnonzero(counts.sum(0) + counts.sum(1))
+    occurs = counts.sum(0) + counts.sum(1)
+    shown = np.flatnonzero(occurs)
     counts = counts[np.ix_(shown, shown)]
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    of_class = counts.sum(1, keepdims=True)
+    shares = counts / np.maximum(of_class, 1)
     names = [table.classes[k] for k in shown]
-    side = min(16, max(4.5, 0.34 * len(shown) + 2))
+    places = range(len(names))
+    side = np.clip(0.34 * len(names) + 2, 4.5, 16)
     figure, axes = plt.subplots(figsize=(side, side))
     image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=90)
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="predicted class", ylabel="true class", title=f"{title}\nconfusion")
+    axes.set_xticks(places, names, rotation=90)
+    axes.set_yticks(places, names)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(f"{title}\nconfusion")
     if len(names) <= MOST_CLASSES_AS_MATRIX:
         _write_counts(axes, counts, shares)
     figure.colorbar(image, fraction=0.046, label="share of the true class")

@@ -1,4 +1,7 @@
-"""The score table of a run: what the model said of every test video. Evaluation reads nothing else."""
+"""The score table of a run: what the model said of every test video.
+
+Evaluation reads nothing else.
+"""
 
 import hashlib
 import json
@@ -20,14 +23,24 @@ DIGEST = "sha256"  # the array that holds the digest of all the others
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """V test videos, K classes.
+    """Hold what a model said of V test videos about K classes.
 
-    ids: V names. scores: (V, K) before the softmax, mean over frames, segments and crops (of skeletons the softmax's logarithm).
-    labels: bool (V, K).
-    classes: K names. protocol: frames, crops, split, seed, versions, ... temporal_weights: beta (V, N, T) of
-    the centre crop, stage two only. validation: the same run's scores of its validation videos (centre crop), which weights of
-    a fusion may be learned from; None where a run has none. groups: source video of each, from which several may have been
-    cut; each its own where that is not known.
+    Args:
+        ids: V names.
+        scores: (V, K) before the softmax, mean over frames, segments and crops; of skeletons the
+            softmax's logarithm.
+        labels: bool (V, K).
+        classes: K names.
+        protocol: frames, crops, split, seed, versions, ...
+        temporal_weights: beta (V, N, T) of the centre crop, stage two only.
+        validation: the same run's scores of its validation videos (centre crop), which weights of a
+            fusion may be learned from; None where a run has none.
+        groups: source video of each, from which several may have been cut; each its own where that
+            is not known.
+
+    Raises:
+        UserError: the parts do not fit each other, a video is named twice, or a score is not
+            finite.
     """
 
     ids: list[str]
@@ -44,12 +57,11 @@ class ScoreTable:
             object.__setattr__(self, "groups", self.ids)
         if len(set(self.ids)) != len(self.ids):
             raise UserError("a score table names a video twice")
-        if self.scores.shape != self.labels.shape or self.scores.shape != (
-            len(self.ids),
-            len(self.classes),
-        ):
+        size = (len(self.ids), len(self.classes))
+        if self.scores.shape != size or self.labels.shape != size:
             raise UserError(
-                f"scores {tuple(self.scores.shape)}, labels {tuple(self.labels.shape)}, {len(self.ids)} ids do not fit"
+                f"scores {tuple(self.scores.shape)}, labels {tuple(self.labels.shape)}, "
+                f"{len(self.ids)} ids do not fit"
             )
         if not self.scores.isfinite().all():
             raise UserError(
@@ -60,16 +72,17 @@ class ScoreTable:
 
     @property
     def summary(self) -> dict:
-        """Accuracy in % by both definitions, mAP in %, and N."""
+        """Return the accuracy in % by both definitions, mAP in %, and the number of videos."""
         measures = {
             "micro accuracy %": micro_accuracy,
             "mean-class accuracy %": mean_class_accuracy,
             "mAP %": mean_average_precision,
         }
-        return {
-            name: round(100 * measure(self.scores, self.labels), 2)
-            for name, measure in measures.items()
-        } | {"videos": len(self.ids)}
+        found = {}
+        for name, measure in measures.items():
+            found[name] = round(100 * measure(self.scores, self.labels), 2)
+        found["videos"] = len(self.ids)
+        return found
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the table as a compressed npz, with a digest of all of its arrays."""
@@ -173,7 +186,9 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def pooled(tables: Sequence[ScoreTable]) -> ScoreTable:
-    """Tables of several splits of one dataset as one, for figures: (V1 + V2 + ..., K). A video of two splits is in it twice.
+    """Join the tables of several splits of one dataset, for figures: (V1 + V2 + ..., K).
+
+    A video of two splits is in it twice, its id led by the split's number.
 
     Raises:
         UserError: the dataset's classes were others for one split than for another.
@@ -182,9 +197,17 @@ def pooled(tables: Sequence[ScoreTable]) -> ScoreTable:
         raise UserError(
             "the splits were trained with different classes; train them anew on the same dataset"
         )
-    ids = [f"split {table.protocol['split']}: {name}" for table in tables for name in table.ids]
-    scores, labels = (
-        torch.cat([getattr(table, part) for table in tables]) for part in ("scores", "labels")
+    ids: list[str] = []
+    groups: list[str] = []
+    for table in tables:
+        split = table.protocol["split"]
+        ids.extend(f"split {split}: {name}" for name in table.ids)
+        groups.extend(table.groups)
+    return ScoreTable(
+        ids=ids,
+        scores=torch.cat([table.scores for table in tables]),
+        labels=torch.cat([table.labels for table in tables]),
+        classes=tables[0].classes,
+        protocol=tables[0].protocol,
+        groups=groups,
     )
-    groups = [name for table in tables for name in table.groups]
-    return ScoreTable(ids, scores, labels, tables[0].classes, tables[0].protocol, groups=groups)
