@@ -12,9 +12,10 @@ import torch
 from sta_tsn.cli import main
 from sta_tsn.datasets.demo import write_video
 from sta_tsn.errors import ConfigError, DatasetError
+from sta_tsn.features.frozen_encoder import FrozenEncoder
+from sta_tsn.features.frozen_features import FramesOfVideo, FrozenFeatures, spread_evenly
 from sta_tsn.interference.fitting import FitSettings, fit, scores_and_weights
 from sta_tsn.interference.footage import divide, list_footage
-from sta_tsn.interference.frame_features import FrameFeatures, FramesOfVideo, spread_evenly
 from sta_tsn.interference.measures import recall_in_segments, recall_in_videos
 from sta_tsn.interference.rows import BETA, MEAN, ORACLE, ROWS
 from sta_tsn.interference.spliced_files import largest_difference
@@ -96,12 +97,12 @@ def test_too_little_footage_is_refused_by_name(tmp_path):
 
 
 def test_features_of_really_spliced_files_are_the_spliced_features(tmp_path, footage_folder):
-    def stored(name: str, files: list[Path]) -> tuple[list[FramesOfVideo], FrameFeatures]:
+    def stored(name: str, files: list[Path]) -> tuple[list[FramesOfVideo], FrozenFeatures]:
         videos = []
         for file in files:
             count = len(VideoReader(file))
             videos.append(FramesOfVideo(file.stem, file, count, spread_evenly(range(count), 8)))
-        features = FrameFeatures(tmp_path / name, "test_resnet", "none")
+        features = FrozenFeatures(tmp_path / name, FrozenEncoder("test_resnet", "none"))
         features.write_all(videos)
         return videos, features
 

@@ -108,15 +108,21 @@ class FeatureStore:
 
     @property
     def remedy(self) -> str:
-        """What the user of a damaged file is told to do."""
-        return f"Delete it, then `sta-tsn features {self.folder.parent}` computes it anew."
+        """Return what the user of a damaged file is told to do."""
+        return f"Delete it, then {self._command} computes it anew."
+
+    @property
+    def _command(self) -> str:
+        if "encoder" in self.about:
+            return "the command that made the store"
+        return f"`sta-tsn features {self.folder.parent}`"
 
     def _present(self, video_id: str) -> Path:
         path = self.path(video_id)
         if not path.exists():
             raise UserError(
                 f"{path} is missing: the features are incomplete. "
-                f"`sta-tsn features {self.folder.parent}` computes what is missing."
+                f"{self._command[0].upper()}{self._command[1:]} computes what is missing."
             )
         return path
 

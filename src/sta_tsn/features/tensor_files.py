@@ -11,13 +11,34 @@ from torch import Tensor
 from sta_tsn.artefacts import DAMAGED, atomic, first_line
 from sta_tsn.errors import UserError
 
+CHECKSUMS = "checksums"  # of the header's texts, the one that holds them
 
-def save_tensors(path: str | os.PathLike, tensors: dict[str, Tensor]) -> None:
-    """Write tensors by name, with a checksum of every entry of each one's first axis."""
+
+def save_tensors(
+    path: str | os.PathLike, tensors: dict[str, Tensor], about: dict[str, str] | None = None
+) -> None:
+    """Write tensors by name, with a checksum of every entry of each one's first axis.
+
+    Args:
+        path: of the file.
+        tensors: of any shape but ().
+        about: further texts for the file's header, which `read_about` returns.
+    """
     stored = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
     checksums = {name: [checksum(entry) for entry in tensor] for name, tensor in stored.items()}
     with atomic(path) as temporary:
-        save_file(stored, temporary, {"checksums": json.dumps(checksums)})
+        save_file(stored, temporary, {**(about or {}), CHECKSUMS: json.dumps(checksums)})
+
+
+def read_about(path: str | os.PathLike) -> dict[str, str]:
+    """Return the texts in a file's header; {} where there is no file, or none that can be read."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {
+                name: text for name, text in (file.metadata() or {}).items() if name != CHECKSUMS
+            }
+    except (SafetensorError, FileNotFoundError, *DAMAGED):
+        return {}
 
 
 def load_tensors(path: str | os.PathLike, remedy: str) -> dict[str, Tensor]:
@@ -60,7 +81,7 @@ def checksum(tensor: Tensor) -> int:
 
 def _checked(file: safe_open, name: str, tensor: Tensor, first: int = 0) -> Tensor:
     """Return `tensor`, the entries from `first` on, when they are as they were written."""
-    written = (file.metadata() or {}).get("checksums")
+    written = (file.metadata() or {}).get(CHECKSUMS)
     if written is None:
         return tensor
     expected = json.loads(written)[name][first : first + len(tensor)]

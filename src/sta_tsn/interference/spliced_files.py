@@ -8,16 +8,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from sta_tsn.datasets.demo import write_video
-from sta_tsn.interference.frame_features import FrameFeatures, FramesOfVideo, encode
+from sta_tsn.features.frozen_features import FramesOfVideo, FrozenFeatures
 from sta_tsn.interference.splicing import frame_at, lay, spliced_features
 from sta_tsn.video import SegmentSampler, VideoReader
 
 
 def largest_difference(
     clips: Sequence[FramesOfVideo],
-    clip_features: FrameFeatures,
+    clip_features: FrozenFeatures,
     footage: Sequence[FramesOfVideo],
-    footage_features: FrameFeatures,
+    footage_features: FrozenFeatures,
     share: Fraction,
 ) -> float:
     """Splice files without loss, encode what is sampled of them, and compare with the stored.
@@ -51,7 +51,7 @@ def largest_difference(
             file = Path(folder, f"{number}.mkv")
             write_video(file, np.stack(whole), codec="ffv1", pixel_format="bgr0")
             indices = sampler(splice.length).flatten().tolist()
-            of_file = encode(encoder, VideoReader(file).read(indices))
+            of_file = encoder.encode(VideoReader(file).read(indices))["features"][0]
             spliced, _ = spliced_features(splice, sampler, stored, stored_footage)
             spliced = spliced.flatten(0, 1).float()
             difference = (of_file - spliced).abs().max() / spliced.abs().max()

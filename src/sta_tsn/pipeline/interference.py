@@ -31,9 +31,10 @@ from sta_tsn.datasets import (
 )
 from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.evaluation import ScoreTable
+from sta_tsn.features.frozen_encoder import FrozenEncoder
+from sta_tsn.features.frozen_features import FramesOfVideo, FrozenFeatures, spread_evenly
 from sta_tsn.interference.fitting import FitSettings, fit, relevant_frames, scores_and_weights
 from sta_tsn.interference.footage import Footage, divide, list_footage
-from sta_tsn.interference.frame_features import FrameFeatures, FramesOfVideo, spread_evenly
 from sta_tsn.interference.rows import ROWS, InterferenceRow
 from sta_tsn.interference.spliced_files import largest_difference
 from sta_tsn.interference.spliced_set import SplicedSet, build_spliced_set, standardized
@@ -131,12 +132,9 @@ class InterferenceStudy:
         self.settings = settings
         self.dataset: VideoDataset = open_dataset(options)
         self.place = options.place.interference
-        self.clip_features = FrameFeatures(
-            self.place.clip_features, settings.backbone, settings.weights
-        )
-        self.footage_features = FrameFeatures(
-            self.place.footage_features, settings.backbone, settings.weights
-        )
+        encoder = FrozenEncoder(settings.backbone, settings.weights)
+        self.clip_features = FrozenFeatures(self.place.clip_features, encoder)
+        self.footage_features = FrozenFeatures(self.place.footage_features, encoder)
         self.splits: dict[int, VideoSplit] = {}
         self.footage: list[Footage] = []
 
