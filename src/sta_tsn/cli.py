@@ -124,12 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     flow.set_defaults(run=_flow)
 
-    features = verbs.add_parser(
-        "features",
-        help="features of the videos of its split by a trained backbone, stored once (resumable)",
-    )
-    features.add_argument("backbone", type=expanduser, help="a stage-one run, .../backbone")
-    features.set_defaults(run=_features)
+    _add_features(verbs)
 
     check = verbs.add_parser(
         "check-data", help="count the frames that decode; name what is missing or broken"
@@ -186,6 +181,43 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.set_defaults(run=lambda options: fit.print_help())
     return parser
+
+
+def _add_features(verbs: argparse._SubParsersAction) -> None:
+    features = verbs.add_parser(
+        "features",
+        help="features of videos, stored once (resumable): by a trained backbone, or a frozen one",
+    )
+    features.add_argument(
+        "trained",
+        metavar="RUN",
+        type=expanduser,
+        nargs="?",
+        help="a stage-one run, .../backbone: the videos of its split",
+    )
+    features.add_argument(
+        "--backbone", help="in its place any timm network as it is, for all videos of --dataset"
+    )
+    features.add_argument(
+        "--weights", type=expanduser, help="of it: imagenet, none, or a safetensors/pth file"
+    )
+    features.add_argument(
+        "--kept",
+        choices=("pooled", "map", "both"),
+        default="pooled",
+        help="of each frame: the mean of its map (D), the map (H x W x D), or both",
+    )
+    features.add_argument(
+        "--crops", type=int, choices=(1, 10), default=1, help="centre crop, or ten as in testing"
+    )
+    features.add_argument("--out", type=expanduser, help="folder of the store")
+    features.add_argument(
+        "--allow-missing", action="store_true", help="go on without videos that are absent"
+    )
+    features.add_argument("--workers", type=int, help="processes that decode, of each device")
+    _add_dataset_options(features)
+    _add_device_options(features)
+    features.set_defaults(run=_features)
 
 
 def _add_predict(verbs: argparse._SubParsersAction) -> None:
@@ -360,9 +392,20 @@ def _flow(options: argparse.Namespace) -> None:
 
 
 def _features(options: argparse.Namespace) -> None:
-    from sta_tsn.training.stage import write_features
+    if bool(options.trained) == bool(options.backbone):
+        raise UserError(
+            "features needs a stage-one run (.../backbone), or --backbone NAME with --dataset; "
+            "one of the two."
+        )
+    if options.trained:
+        from sta_tsn.training.stage import write_features
 
-    write_features(options.backbone)
+        write_features(options.trained)
+        return
+    from sta_tsn.pipeline.frozen import StoreOptions, store_features
+    from sta_tsn.pipeline.options import TrainOptions
+
+    store_features(_as(TrainOptions, options), _as(StoreOptions, options))
 
 
 def _check_data(options: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ def extract_frozen(
     devices: str = "auto",
     nodes: int = 1,
     workers: int = 0,
-    **facts,
+    listing: dict | None = None,
 ) -> None:
     """Encode every video that is not encoded yet; return when all processes are done.
 
@@ -36,14 +36,14 @@ def extract_frozen(
         devices: as Lightning takes them; `auto` is every GPU, or one process a core without one.
         nodes: machines.
         workers: processes that decode, of each device; 0: the device's own.
-        facts: written to `store.json`, see `FrozenFeatures.open`.
+        listing: what else `store.json` is to say, see `FrozenFeatures.open`.
 
     Raises:
         UserError: the disk is too small, or as `FrozenFeatures.open` and `write`.
     """
     say = rank_zero_only(print)  # Lightning starts this program anew for every process
     if rank_zero_only.rank == 0:
-        features.open(**facts)
+        features.open(listing)
     todo = features.missing(videos)
     done = len(videos) - len(todo)
     say(f"Features in {features.folder.resolve()}: {done} of {len(videos)} videos are done")
@@ -66,9 +66,7 @@ def _size_sentence(features: FrozenFeatures, todo: Sequence[FramesOfVideo]) -> s
     num_frames = sum(len(video.indices) for video in todo)
     needed = of_frame * num_frames * features.crops
     free = shutil.disk_usage(features.folder).free
-    each = " and ".join(
-        f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items()
-    )
+    each = " and ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
     sentence = (
         f"{len(todo)} videos, {num_frames} frames, {features.crops} crop(s): {each} of each in "
         f"fp16, {_in_gb(needed)} in all; {_in_gb(free)} are free."
@@ -108,12 +106,13 @@ class _Extraction(LightningModule):
         own = range(self.trainer.global_rank, len(self.todo), self.trainer.world_size)
         return DataLoader(_Frames(self.todo, own), batch_size=None, num_workers=self.workers)
 
-    def predict_step(self, batch: tuple[int, Tensor]) -> None:
+    def predict_step(self, batch: tuple[int, Tensor]) -> int:
         if self.local_rank and os.getppid() != self.parent:
             # Killed; repeated, the command would do the same videos.
             raise UserError("The process that started this one is gone.")
         index, frames = batch
         self.features.write(self.todo[index], frames.cpu().numpy())
+        return index
 
 
 class _Frames(Dataset):

@@ -79,11 +79,11 @@ class FrozenFeatures:
     def folder(self) -> Path:
         return self.store.folder
 
-    def open(self, **facts) -> None:
+    def open(self, listing: dict | None = None) -> None:
         """Take the folder, and write down beside the encoder what else is known of its videos.
 
         Args:
-            facts: further entries of `store.json`.
+            listing: further entries of `store.json`: classes, videos, splits.
 
         Raises:
             UserError: it holds features by another encoder, or other views, or less of each frame.
@@ -96,8 +96,9 @@ class FrozenFeatures:
                     f"{self.folder.resolve()} holds features with {name} {old.get(name)}, "
                     f"not {value}. Move the folder away, or write to another one."
                 )
-        if old != {**old, **about, **facts}:
-            write_json(self.folder / "store.json", {**old, **about, **facts})
+        new = {**old, **about, **(listing or {})}
+        if new != old:
+            write_json(self.folder / "store.json", new)
 
     def missing(self, videos: Sequence[FramesOfVideo]) -> list[FramesOfVideo]:
         """Return the videos whose features are not there, or are those of other frames."""

@@ -1,0 +1,109 @@
+"""`make features BACKBONE=...`: features of a dataset's videos by a network that nobody trained here.
+
+A frozen encoder says the same of a video in every split: each listed video is encoded once, and the
+store holds the sides of all official splits beside it, so that heads are trained from it alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sta_tsn.datasets import VideoRecord, VideoSplit, build_manifest, prepare_split
+from sta_tsn.errors import ConfigError
+from sta_tsn.features.frozen_encoder import FrozenEncoder, Kept
+from sta_tsn.features.frozen_extraction import extract_frozen
+from sta_tsn.features.frozen_features import FramesOfVideo, FrozenFeatures
+from sta_tsn.features.stored_split import sides_of
+from sta_tsn.pipeline.data import check_names, data_settings, holds_skeletons, open_dataset
+from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.video import SegmentSampler
+
+FRAMES_OF_TESTING = (3, 10)  # the paper's, where a recipe says nothing else
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """What is stored of each frame.
+
+    Attributes:
+        kept: the pooled feature, the map, or both.
+        crops: views of each frame: 1 for the centre crop, 10 for the ten of testing.
+        out: folder of the store; one below the dataset's runs, named after the encoder, where None.
+    """
+
+    kept: Kept = "pooled"
+    crops: int = 1
+    out: str | None = None
+
+
+def store_folder(options: TrainOptions) -> Path:
+    """Return where the features of a dataset by the named encoder lie."""
+    return Path(options.runs, options.dataset, "features", options.backbone)
+
+
+def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
+    """Encode every listed video that is not encoded yet; return the store's folder.
+
+    Raises:
+        ConfigError: no such backbone, or the dataset holds skeletons.
+        DatasetError: videos are missing or do not decode, and nobody said to go on.
+        UserError: as `extract_frozen`.
+    """
+    from sta_tsn.training.stage_cli import silence_noise
+
+    silence_noise()
+    check_names(options)
+    if not options.backbone:
+        raise ConfigError("features needs a trained run, or BACKBONE=<timm name>.")
+    if holds_skeletons(options):
+        raise ConfigError(f"DATASET={options.dataset} holds skeletons: there are no frames.")
+    dataset = open_dataset(options)
+    manifest = Path(options.runs, options.dataset, "manifest.csv")
+    counted = build_manifest(dataset.listed(), manifest)
+    splits: dict[str, VideoSplit] = {}
+    for split in range(1, dataset.num_splits + 1):
+        splits[str(split)] = prepare_split(
+            dataset, split, counted, val_share=0.0, allow_missing=options.allow_missing
+        )
+    records = _each_once(list(splits.values()))
+    settings = data_settings(options)
+    frames = (
+        settings.get("test_segments", FRAMES_OF_TESTING[0]),
+        settings.get("test_frames_per_segment", FRAMES_OF_TESTING[1]),
+    )
+    encoder = FrozenEncoder(options.backbone, options.weights or "imagenet")
+    folder = Path(stored.out) if stored.out else store_folder(options)
+    features = FrozenFeatures(folder, encoder, stored.kept, stored.crops)
+    listing = {
+        "dataset": options.dataset,
+        "classes": dataset.classes,
+        "frames": list(frames),
+        "videos": [_listed(record) for record in records],
+        "splits": {split: sides_of(videos) for split, videos in splits.items()},
+    }
+    extract_frozen(
+        features,
+        [_frames_of(record, SegmentSampler(*frames)) for record in records],
+        options.devices,
+        options.nodes,
+        options.workers or 0,
+        listing,
+    )
+    return folder
+
+
+def _each_once(splits: list[VideoSplit]) -> list[VideoRecord]:
+    """Return the videos of any split, once."""
+    found: dict[str, VideoRecord] = {}
+    for videos in splits:
+        for record in [*videos.train, *videos.val, *videos.test]:
+            found.setdefault(record.id, record)
+    return list(found.values())
+
+
+def _listed(record: VideoRecord) -> dict:
+    return {"id": record.id, "labels": list(record.labels), "group": record.group}
+
+
+def _frames_of(record: VideoRecord, sampler: SegmentSampler) -> FramesOfVideo:
+    indices = tuple(sampler(record.num_frames).flatten().tolist())
+    return FramesOfVideo(record.id, record.path, record.num_frames, indices, sampler.num_segments)
