@@ -51,8 +51,10 @@ data: $(BIN)/.installed ## download and unpack the archives of a dataset
 flow: $(BIN)/.installed ## TV-L1 optical flow of the videos of SPLIT, stored once
 	$(STA_TSN) flow $(data_options) --devices $(DEVICES) --nodes $(NODES) $(if $(PAIRS_AT_ONCE),--pairs-at-once $(PAIRS_AT_ONCE))
 
-features: $(BIN)/.installed ## features of the videos of its split by a trained backbone: make features RUN=runs/.../backbone
-	$(STA_TSN) features "$(or $(RUN),$(error give RUN=runs/<dataset>/split1/<model>/rgb/seed0/backbone))"
+features: $(BIN)/.installed ## features of videos, stored once: make features BACKBONE=timm name DATASET=... [KEPT=pooled|map|both] [CROPS=10], or RUN=runs/.../backbone
+	$(STA_TSN) features $(if $(RUN),"$(RUN)",$(one_dataset) --backbone "$(or $(BACKBONE),$(error give BACKBONE=timm name, or RUN=runs/<dataset>/split1/<model>/rgb/seed0/backbone))" \
+	  $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(KEPT),--kept $(KEPT)) $(if $(CROPS),--crops $(CROPS)) $(if $(SPLITS),--splits $(SPLITS)) $(if $(filter-out 0,$(ALLOW_MISSING)),--allow-missing) \
+	  --devices $(DEVICES) --nodes $(NODES) $(if $(WORKERS),--workers $(WORKERS)))
 
 bench: $(BIN)/.installed ## the benchmarks, on real clips: make bench JHMDB=path UCF101=path
 	$(BIN)/python experiments/benchmarks/cost.py

@@ -210,6 +210,9 @@ def _add_features(verbs: argparse._SubParsersAction) -> None:
     features.add_argument(
         "--crops", type=int, choices=(1, 10), default=1, help="centre crop, or ten as in testing"
     )
+    features.add_argument(
+        "--splits", type=int, nargs="+", help="official splits whose videos are stored; all"
+    )
     features.add_argument("--out", type=expanduser, help="folder of the store")
     features.add_argument(
         "--allow-missing", action="store_true", help="go on without videos that are absent"

@@ -14,6 +14,7 @@ from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.features.tensor_files import load_entry, load_tensors, save_tensors
 
 PARTS = ("train", "val", "test")
+STORE_FILE = "store.json"
 
 
 class FeatureStore:
@@ -34,7 +35,7 @@ class FeatureStore:
 
     @property
     def about(self) -> dict:
-        about = read_json(self.folder / "store.json")
+        about = read_json(self.folder / STORE_FILE)
         if not about:
             raise UserError(
                 f"No feature store in {self.folder.resolve()}: train stage one first (make train)."
@@ -52,14 +53,14 @@ class FeatureStore:
             "num_test_missing": videos.num_test_missing,
             "videos": listing,
         }
-        old = read_json(self.folder / "store.json")
+        old = read_json(self.folder / STORE_FILE)
         if old and old != about:
             print(
                 f"{self.folder}: made by another checkpoint or other videos, computed anew",
                 flush=True,
             )
             shutil.rmtree(self.folder)
-        write_json(self.folder / "store.json", about)
+        write_json(self.folder / STORE_FILE, about)
 
     @cached_property
     def frames(self) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sta_tsn.artefacts import fingerprint, read_json, write_json
 from sta_tsn.errors import UserError
-from sta_tsn.features.feature_store import FeatureStore
+from sta_tsn.features.feature_store import STORE_FILE, FeatureStore
 from sta_tsn.features.frozen_encoder import FrozenEncoder, Kept
 from sta_tsn.features.tensor_files import read_about, save_tensors
 from sta_tsn.video import SegmentSampler, VideoReader
@@ -89,7 +89,7 @@ class FrozenFeatures:
             UserError: it holds features by another encoder, or other views, or less of each frame.
         """
         about = {"encoder": self.encoder.about, "crops": self.crops, "kept": self.kept}
-        old = read_json(self.folder / "store.json")
+        old = read_json(self.folder / STORE_FILE)
         for name, value in about.items():
             if old and old.get(name) != value:
                 raise UserError(
@@ -98,7 +98,7 @@ class FrozenFeatures:
                 )
         new = {**old, **about, **(listing or {})}
         if new != old:
-            write_json(self.folder / "store.json", new)
+            write_json(self.folder / STORE_FILE, new)
 
     def missing(self, videos: Sequence[FramesOfVideo]) -> list[FramesOfVideo]:
         """Return the videos whose features are not there, or are those of other frames."""

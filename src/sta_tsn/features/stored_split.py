@@ -39,6 +39,20 @@ def sides_of(videos: VideoSplit) -> dict:
     }
 
 
+def with_former_splits(listing: dict, former: dict) -> dict:
+    """Return `listing` with the splits, and their videos, that the store has had of the same classes.
+
+    Args:
+        listing: `classes`, `videos` and `splits` as they are to be written.
+        former: `store.json` as it is; {} where there is none.
+    """
+    if former.get("classes") != listing["classes"]:
+        return listing
+    videos = {video["id"]: video for video in [*former["videos"], *listing["videos"]]}
+    splits = {**former["splits"], **listing["splits"]}
+    return {**listing, "videos": list(videos.values()), "splits": splits}
+
+
 def open_stored_split(about: dict, split: int, val_share: float, folder: Path) -> StoredSplit:
     """Return the videos of one split; without a validation list, carve one out of training.
 

@@ -7,12 +7,14 @@ store holds the sides of all official splits beside it, so that heads are traine
 from dataclasses import dataclass
 from pathlib import Path
 
-from sta_tsn.datasets import VideoRecord, VideoSplit, build_manifest, prepare_split
+from sta_tsn.artefacts import read_json
+from sta_tsn.datasets import VideoRecord, VideoSplit, build_manifest, open_split
 from sta_tsn.errors import ConfigError
+from sta_tsn.features.feature_store import STORE_FILE
 from sta_tsn.features.frozen_encoder import FrozenEncoder, Kept
 from sta_tsn.features.frozen_extraction import extract_frozen
 from sta_tsn.features.frozen_features import FramesOfVideo, FrozenFeatures
-from sta_tsn.features.stored_split import sides_of
+from sta_tsn.features.stored_split import sides_of, with_former_splits
 from sta_tsn.pipeline.data import check_names, data_settings, holds_skeletons, open_dataset
 from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.video import SegmentSampler
@@ -28,16 +30,14 @@ class StoreOptions:
         kept: the pooled feature, the map, or both.
         crops: views of each frame: 1 for the centre crop, 10 for the ten of testing.
         out: folder of the store; one below the dataset's runs, named after the encoder, where None.
+        splits: official splits whose videos are stored, beside those that are there; all where
+            None.
     """
 
     kept: Kept = "pooled"
     crops: int = 1
     out: str | None = None
-
-
-def store_folder(options: TrainOptions) -> Path:
-    """Return where the features of a dataset by the named encoder lie."""
-    return Path(options.runs, options.dataset, "features", options.backbone)
+    splits: tuple[int, ...] | None = None
 
 
 def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
@@ -57,11 +57,15 @@ def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
     if holds_skeletons(options):
         raise ConfigError(f"DATASET={options.dataset} holds skeletons: there are no frames.")
     dataset = open_dataset(options)
-    manifest = Path(options.runs, options.dataset, "manifest.csv")
-    counted = build_manifest(dataset.listed(), manifest)
+    numbers = stored.splits or range(1, dataset.num_splits + 1)
+    listed: list[VideoRecord] = []
+    for split in numbers:
+        dataset.check_split(split)
+        listed += dataset.records(split).videos
+    counted = build_manifest(listed, options.place.manifest)
     splits: dict[str, VideoSplit] = {}
-    for split in range(1, dataset.num_splits + 1):
-        splits[str(split)] = prepare_split(
+    for split in numbers:
+        splits[str(split)] = open_split(
             dataset, split, counted, val_share=0.0, allow_missing=options.allow_missing
         )
     records = _each_once(list(splits.values()))
@@ -71,7 +75,7 @@ def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
         settings.get("test_frames_per_segment", FRAMES_OF_TESTING[1]),
     )
     encoder = FrozenEncoder(options.backbone, options.weights or "imagenet")
-    folder = Path(stored.out) if stored.out else store_folder(options)
+    folder = Path(stored.out) if stored.out else options.place.features(options.backbone)
     features = FrozenFeatures(folder, encoder, stored.kept, stored.crops)
     listing = {
         "dataset": options.dataset,
@@ -80,6 +84,7 @@ def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
         "videos": [_listed(record) for record in records],
         "splits": {split: sides_of(videos) for split, videos in splits.items()},
     }
+    listing = with_former_splits(listing, read_json(folder / STORE_FILE))
     extract_frozen(
         features,
         [_frames_of(record, SegmentSampler(*frames)) for record in records],

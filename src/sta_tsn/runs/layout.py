@@ -53,6 +53,10 @@ class DatasetRuns:
         """Return the folder of the flow store."""
         return self.path / "flow"
 
+    def features(self, encoder: str) -> Path:
+        """Return the folder of the features of all videos by a frozen encoder."""
+        return self.path / "features" / encoder
+
     def run(self, split: int, model: str, modality: str, seed: int, stage: str) -> Path:
         """Return the folder of one run."""
         return self.path / f"split{split}" / model / modality / f"seed{seed}" / stage
