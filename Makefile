@@ -10,6 +10,7 @@ NODES    ?= 1
 RUNS     ?= runs
 SEED     ?= 0
 SEEDS    ?= 0
+FORMAT   ?= onnx
 PYTHON   ?= python3
 BIN      ?= .venv/bin
 STA_TSN   = $(BIN)/sta-tsn
@@ -22,7 +23,7 @@ train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES)
                 $(if $(WORKERS),--workers $(WORKERS)) $(if $(SET),--set $(SET))
 
 .DEFAULT_GOAL := help
-.PHONY: help train reproduce report test data flow features bench check-data evaluate fuse predict explain sweep notebook lint format
+.PHONY: help train reproduce report test data flow features bench check-data evaluate fuse predict explain export sweep notebook lint format
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -80,6 +81,10 @@ predict: $(BIN)/.installed ## class probabilities of any videos: make predict VI
 explain: $(BIN)/.installed ## a page for each video, where and when the network looked: make explain VIDEOS="a.mp4 folder" CKPT=.../checkpoints/last.ckpt [CKPT2=flow's] [OUT=folder]; VIDEO=clip.mp4: one picture
 	$(if $(VIDEOS),$(STA_TSN) explain $(VIDEOS) --checkpoint "$(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))" $(if $(CKPT2),--and "$(CKPT2)") $(if $(OUT),--out "$(OUT)"),\
 	  $(STA_TSN) explain "$(or $(VIDEO),$(error give VIDEOS="a.mp4 folder"))" "$(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))")
+
+export: $(BIN)/.installed ## a checkpoint's network as a file that runs without this suite: make export CKPT=.../checkpoints/last.ckpt VIDEOS="a.mp4 folder" [FORMAT=onnx|torch_export] [OUT=file]
+	$(STA_TSN) export "$(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))" --videos $(or $(VIDEOS),$(error give VIDEOS="a.mp4 folder": the file must answer on them as the checkpoint does)) \
+	  --format $(FORMAT) $(if $(OUT),--out "$(OUT)")
 
 sweep: $(BIN)/.installed ## the trials of a W&B sweep file, without a server: make sweep SWEEP=experiments/sweeps/demo_grid.yaml
 	$(STA_TSN) sweep "$(or $(SWEEP),$(error give SWEEP=experiments/sweeps/<name>.yaml))" --devices $(DEVICES) --runs "$(RUNS)"

@@ -146,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_explain(verbs)
 
+    _add_export(verbs)
+
     recipes = verbs.add_parser(
         "recipes", help="copy the suite's recipes into a folder, to be edited"
     )
@@ -293,6 +295,37 @@ def _studies(sees: str = "") -> str:
     from sta_tsn.pipeline.studies import STUDIES
 
     return ", ".join(study.name for study in STUDIES if sees in ("", study.sees))
+
+
+def _add_export(verbs: argparse._SubParsersAction) -> None:
+    export = verbs.add_parser(
+        "export", help="a checkpoint's network as a file that runs without this suite"
+    )
+    export.add_argument(
+        "checkpoint", type=expanduser, help="of either stage, .../checkpoints/last.ckpt"
+    )
+    export.add_argument(
+        "--format",
+        choices=("onnx", "torch_export"),
+        default="onnx",
+        help="onnx, or a file that torch.export.load opens",
+    )
+    export.add_argument(
+        "--videos",
+        type=expanduser,
+        nargs="+",
+        required=True,
+        help="files, folders, lists.txt: the file must answer on them as the checkpoint does",
+    )
+    export.add_argument(
+        "--out", type=expanduser, help="file to write (default: beside the checkpoint)"
+    )
+    export.set_defaults(run=_export)
+
+    benchmark = verbs.add_parser("benchmark", help="videos a second of an exported network")
+    benchmark.add_argument("file", type=expanduser, help="what export wrote, .onnx or .pt2")
+    benchmark.add_argument("--batch", type=int, default=1, help="videos in a pass")
+    benchmark.set_defaults(run=_benchmark)
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -462,6 +495,18 @@ def _explain(options: argparse.Namespace) -> None:
         )
     video, checkpoint = options.videos
     explain_picture(video, checkpoint, Path(options.out or f"{Path(video).stem}_attention.png"))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from sta_tsn.prediction.export import export
+
+    export(options.checkpoint, options.format, options.out, options.videos)
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    from sta_tsn.prediction.exported import benchmark
+
+    benchmark(options.file, options.batch)
 
 
 def _recipes(options: argparse.Namespace) -> None:

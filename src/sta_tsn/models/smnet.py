@@ -157,6 +157,10 @@ class ClipEncoder(nn.Module):
         maps = self.cnn(clips.flatten(0, -4))
         return maps.mean((2, 3)).unflatten(0, clips.shape[:-3]), None
 
+    def in_one_pass(self, clips: Tensor) -> tuple[Tensor, None]:
+        """Encode as `forward` does, which sees all frames together in any case."""
+        return self(clips)
+
     @contextmanager
     def folded(self) -> Iterator[None]:
         """Fold nothing: time runs through the maps, which a trace of single images would cut."""

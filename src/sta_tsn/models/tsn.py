@@ -74,6 +74,14 @@ class FrameEncoder(nn.Module):
             return features, None
         return features, torch.cat([weights for _, weights in encoded]).unflatten(0, leading)
 
+    def in_one_pass(self, clips: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Encode all frames together, whatever memory that takes; exporters trace no loop."""
+        leading = clips.shape[:-3]
+        features, weights = self._encode(clips.flatten(0, -4))
+        if weights is not None:
+            weights = weights.unflatten(0, leading)
+        return features.unflatten(0, leading), weights
+
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         cnn = self._folded[0] if self._folded and images.device.type == "cpu" else self.cnn
         maps = cnn(images.unflatten(1, (-1, self.cnn.num_channels)).flatten(0, 1))

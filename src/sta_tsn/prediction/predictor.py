@@ -89,8 +89,7 @@ class Model:
             VideoReadError: naming the file and the reason.
         """
         reader = VideoReader(local_path(path))
-        video = Path(reader.path)
-        record = VideoRecord(video.stem, video, (), video.stem, len(reader))
+        record = _record(reader)
         scores = torch.stack([self._scores(stream, record, crops) for stream in self.streams])
         shares = scores.mean(0).softmax(0)
         return Prediction(
@@ -148,23 +147,7 @@ class Model:
 
     def _scores(self, stream: Stream, record: VideoRecord, crops: NumCrops) -> Tensor:
         """Return the mean class scores (K,) of one video's crops."""
-        if stream.sees_flow and record.num_frames < 2:
-            raise VideoReadError(
-                record.path, "one frame has no motion for a network of flow to see"
-            )
-        sampler = TestedFrames(stream)
-        with stored_flow(record, None, sampler) if stream.sees_flow else nullcontext() as flow:
-            clip = ClipDataset(
-                [record],
-                len(self.classes),
-                sampler,
-                "ten" if crops == 10 else "center",
-                stream.task.model.input_px,
-                flow=flow,
-                pair_distance=stream.pair_distance,
-                mirror=stream.mirror,
-            )[0, 0]
-        return self._scores_of_clips(stream, clip["clips"])
+        return self._scores_of_clips(stream, _clips(stream, record, crops))
 
     @torch.no_grad()
     def _scores_of_clips(self, stream: Stream, clips: Tensor) -> Tensor:
@@ -197,6 +180,15 @@ def load(*checkpoints: str | os.PathLike) -> Model:
     return Model([load_stream(checkpoint) for checkpoint in checkpoints])
 
 
+def shown_clip(stream: Stream, path: str | os.PathLike) -> Tensor:
+    """Return what a network sees of a video's centre, uint8 (1, N, T, C, S, S).
+
+    Raises:
+        VideoReadError: naming the file and the reason.
+    """
+    return _clips(stream, _record(VideoReader(local_path(path))), crops=1)
+
+
 def local_path(path: str | os.PathLike) -> str:
     """Return a path as text.
 
@@ -206,6 +198,30 @@ def local_path(path: str | os.PathLike) -> str:
     if "://" in str(path):
         raise VideoReadError(path, "a web address; download the file and give its path")
     return os.fspath(path)
+
+
+def _record(reader: VideoReader) -> VideoRecord:
+    video = Path(reader.path)
+    return VideoRecord(video.stem, video, (), video.stem, len(reader))
+
+
+def _clips(stream: Stream, record: VideoRecord, crops: NumCrops) -> Tensor:
+    """Return a video's views as a network sees them, uint8 (V, N, T, C, S, S)."""
+    if stream.sees_flow and record.num_frames < 2:
+        raise VideoReadError(record.path, "one frame has no motion for a network of flow to see")
+    sampler = TestedFrames(stream)
+    with stored_flow(record, None, sampler) if stream.sees_flow else nullcontext() as flow:
+        clip = ClipDataset(
+            [record],
+            len(stream.task.classes),
+            sampler,
+            "ten" if crops == 10 else "center",
+            stream.task.model.input_px,
+            flow=flow,
+            pair_distance=stream.pair_distance,
+            mirror=stream.mirror,
+        )[0, 0]
+    return clip["clips"]
 
 
 def _probed(path: str) -> dict:
