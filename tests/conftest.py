@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from filelock import FileLock
 from scipy.io import savemat
 from tests_support import train, write_mini_experiments
 
@@ -231,8 +232,25 @@ def mini_sbu_copy(mini_sbu, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, mini_ucf101):
-    """One uninterrupted `sta-tsn train` with W&B offline: (experiments, runs, what it printed)."""
-    tmp_path = tmp_path_factory.mktemp("trained")
-    experiments, runs = write_mini_experiments(tmp_path, mini_ucf101), tmp_path / "runs"
-    return experiments, runs, train(experiments, runs, WANDB_MODE="offline")
+def trained(tmp_path_factory, mini_ucf101, worker_id):
+    """One uninterrupted `sta-tsn train` with W&B offline: (experiments, runs, what it printed).
+
+    It takes a minute or more, so that one test process makes it and the others take a copy, which
+    is as good: stamps say what files hold, not where they lie.
+    """
+    if worker_id == "master":
+        folder = tmp_path_factory.mktemp("trained")
+        write_mini_experiments(folder, mini_ucf101)
+        printed = train(folder / "experiments", folder / "runs", WANDB_MODE="offline")
+        return folder / "experiments", folder / "runs", printed
+    made = tmp_path_factory.getbasetemp().parent / "trained"
+    made.mkdir(exist_ok=True)
+    with FileLock(made / "lock"):
+        if not (made / "printed.txt").exists():
+            write_mini_experiments(made, mini_ucf101)
+            printed = train(made / "experiments", made / "runs", WANDB_MODE="offline")
+            (made / "printed.txt").write_text(printed)
+    copy = tmp_path_factory.mktemp("copies") / "trained"
+    shutil.copytree(made, copy)
+    printed = (copy / "printed.txt").read_text().replace(str(made), str(copy))
+    return copy / "experiments", copy / "runs", printed
