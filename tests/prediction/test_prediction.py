@@ -38,6 +38,7 @@ def runs(tmp_path_factory, mini_ucf101):
         "--data.test_segments=2",
         "--data.test_frames_per_segment=4",
         "--data.mirror=false",
+        "--data.keep_proportions=true",
         "--keep_features=true",
     ]
     assert main(["fit", *options]) == 0
@@ -64,6 +65,7 @@ def checkpoint(runs, stage="temporal"):
 def test_probabilities_of_test_videos_equal_those_of_the_score_table(runs, stage, mini_ucf101):
     table = ScoreTable.load(runs / stage)
     model = sta_tsn.load(checkpoint(runs, stage))
+    assert model.streams[0].task.keeps_proportions
     for row, name in enumerate(table.ids):
         said = model.predict(mini_ucf101 / "UCF-101" / f"{name}.avi")
         expected = table.scores[row].softmax(0)

@@ -18,9 +18,11 @@ from sta_tsn.video import (
 )
 from sta_tsn.video.augment import (
     RGB_SCALES,
+    THIRTEEN_PLACES,
+    TSN_FRAME,
     MultiScaleCornerCrop,
-    corner_offsets,
     crop_and_resize,
+    crop_box,
     five_crops,
 )
 
@@ -49,7 +51,8 @@ def test_boxes_follow_the_source_size(height, width):
 
 
 def test_thirteen_positions_inside_the_frame():
-    offsets = corner_offsets(192, 168)
+    boxes = [crop_box(TSN_FRAME, place, 192, 168) for place in THIRTEEN_PLACES]
+    offsets = [(x, y) for x, y, _, _ in boxes]
     assert len(set(offsets)) == 13
     assert all(0 <= x <= 340 - 192 and 0 <= y <= 256 - 168 for x, y in offsets)
     assert {(0, 0), (148, 0), (0, 88), (148, 88), (74, 44)} <= set(offsets)
@@ -60,7 +63,7 @@ def test_scales_differ_by_one_step_at_most():
     crop.set_random_seed(0)
     seen = set()
     for _ in range(300):
-        _, _, width, height = crop.get_params()["box"]
+        width, height = crop.get_params()["crop_size"]
         steps = [RGB_SCALES.index(round(side / 256, 4)) for side in (width, height)]
         assert abs(steps[0] - steps[1]) <= 1
         seen.add(tuple(steps))
@@ -256,3 +259,29 @@ def test_a_resumed_run_sees_its_epochs_data_when_workers_load_it(mini_ucf101, tm
         len(at_epochs_end) == len(whole) - len(watch(1))
         and at_epochs_end == whole[-len(at_epochs_end) :]
     )
+
+
+@pytest.mark.parametrize("height, width", [(320, 180), (180, 320), (240, 320), (256, 256)])
+def test_squares_stay_square_where_proportions_are_kept(height, width):
+    """A white square of a quarter of the short side in the middle, upright and wide videos."""
+    side = min(height, width) // 4
+    frame = np.zeros((height, width, 3), np.uint8)
+    top = (height - side) // 2
+    left = (width - side) // 2
+    frame[top : top + side, left : left + side] = 255
+    seen = center_crop(frame[None], 224, keep_proportions=True)[0, ..., 0] > 127
+    expected = 256 / 4  # of 256 px on the short side, of which 224 are seen
+    assert seen.any(0).sum() == pytest.approx(expected, abs=2)
+    assert seen.any(1).sum() == pytest.approx(expected, abs=2)
+
+
+def test_corner_crops_of_an_upright_video_reach_its_ends():
+    frame = gradient(320, 180)
+    crops = ten_crops(frame[None], 112, keep_proportions=True)
+    top_left, bottom_right = crops[1, 0], crops[4, 0]
+    assert top_left[0, 0, 1] < 5
+    assert bottom_right[-1, -1, 1] > 250
+    augment = training_augmentation(112, RGB_SCALES, keep_proportions=True)
+    augment.set_random_seed(0)
+    highest = {int(augment(images=frame[None])["images"][0][-1, -1, 1]) for _ in range(60)}
+    assert max(highest) > 250

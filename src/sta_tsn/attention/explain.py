@@ -32,13 +32,15 @@ SMALLEST_TOP = 2.0  # times uniform attention: what is close to uniform shall lo
 class CenterClips(NamedTuple):
     """What a network of N segments x T frames sees of one video.
 
-    clips: uint8 (1, N, T, C, S, S). pictures, indices, flow_bound_px: see `Explained`.
+    clips: uint8 (1, N, T, C, S, S). pictures, indices, flow_bound_px, keep_proportions: see
+    `Explained`.
     """
 
     clips: Tensor
     pictures: np.ndarray
     indices: Tensor
     flow_bound_px: float | None
+    keep_proportions: bool = False
 
 
 class Explained(NamedTuple):
@@ -46,12 +48,14 @@ class Explained(NamedTuple):
 
     pictures: uint8 (N * T, S, S, 3) RGB. indices: of the frames, (N, T). output: scores and
     attention. flow_bound_px: of the pictures' colours, where the network sees flow.
+    keep_proportions: see `video.augment.frame_size`.
     """
 
     pictures: np.ndarray
     indices: Tensor
     output: ActionOutput
     flow_bound_px: float | None = None
+    keep_proportions: bool = False
 
 
 def explain_video(
@@ -62,7 +66,13 @@ def explain_video(
     with torch.no_grad():
         output = task.model.eval()(seen.clips.to(task.model.encoder.cnn.mean.device))
     parts = [None if part is None else part.cpu() for part in output]
-    return Explained(seen.pictures, seen.indices, ActionOutput(*parts), seen.flow_bound_px)
+    return Explained(
+        seen.pictures,
+        seen.indices,
+        ActionOutput(*parts),
+        seen.flow_bound_px,
+        seen.keep_proportions,
+    )
 
 
 def center_clips(
@@ -104,10 +114,13 @@ def center_clips(
             model.input_px,
             flow=store,
             pair_distance=pair_distance,
+            keep_proportions=task.keeps_proportions,
         )[0, 0]
     pictures = clip["clips"].flatten(0, 2).permute(0, 2, 3, 1)  # (N * T, S, S, C)
     if not sees_flow:
-        return CenterClips(clip["clips"], pictures[..., :3].numpy(), clip["frame_indices"], None)
+        shown = pictures[..., :3].numpy()
+        kept = task.keeps_proportions
+        return CenterClips(clip["clips"], shown, clip["frame_indices"], None, kept)
     first = pictures[..., :2]
     motion = torch.where(first == NO_MOTION, 0.0, dequantize_flow(first)).numpy()
     length = np.hypot(motion[..., 0], motion[..., 1])

@@ -57,7 +57,9 @@ def measure_attention(
         )  # a stack's middle frame
         mask = dataset.actor_mask(record)
         if mask is not None and "spatial_weights" in stored:
-            seen = torch.from_numpy(crop_masks(mask, shown.flatten().tolist(), model.input_px))
+            looked_at = shown.flatten().tolist()
+            kept = task.keeps_proportions
+            seen = torch.from_numpy(crop_masks(mask, looked_at, model.input_px, kept))
             spatial[record] = spatial_scores(
                 stored["spatial_weights"][0].float().flatten(0, 1), seen
             )

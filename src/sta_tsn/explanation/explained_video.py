@@ -116,7 +116,10 @@ def _looked_at(
     features, alpha = network.encoder(seen.clips.to(model.device))
     output = network.classify(features)._replace(spatial_weights=alpha)
     parts = [None if part is None else part.float().cpu() for part in output]
-    explained = Explained(seen.pictures, seen.indices, ActionOutput(*parts), seen.flow_bound_px)
+    output_on_cpu = ActionOutput(*parts)
+    explained = Explained(
+        seen.pictures, seen.indices, output_on_cpu, seen.flow_bound_px, seen.keep_proportions
+    )
     if output.temporal_weights is not None:
         return explained, None
     alone = network.classify(features.flatten(0, 2)[:, None, None]).scores

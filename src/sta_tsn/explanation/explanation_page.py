@@ -15,7 +15,7 @@ from sta_tsn.artefacts import atomic
 from sta_tsn.attention.explain import over_uniform, top_of_scale
 from sta_tsn.explanation.bars import Bar
 from sta_tsn.explanation.explained_video import ExplainedStream, ExplainedVideo
-from sta_tsn.explanation.heat import CENTRE, STRENGTH, colours
+from sta_tsn.explanation.heat import STRENGTH, centre_box, colours
 from sta_tsn.explanation.sentences import when_sentence, where_sentence
 
 JPEG_QUALITY = 85
@@ -79,7 +79,6 @@ def write_explanation(video: ExplainedVideo, shown: Shown, path: Path) -> None:
         "beside": shown.beside,
         "data": {
             "duration": shown.duration_sec,
-            "crop": asdict(CENTRE),
             "colours": colours().tolist(),
             "streams": [stream["data"] for stream in streams],
         },
@@ -130,7 +129,7 @@ def _stream(
         "uniform": uniform,
         "segments": _segments(bars),
         "moments": _moments(stream, bars),
-        "data": _data(stream, bars, shown.times_sec),
+        "data": _data(stream, bars, shown),
     }
 
 
@@ -154,11 +153,12 @@ def _moments(stream: ExplainedStream, bars: list[Bar]) -> list[tuple[Bar, str]]:
     return [(bars[number], _picture(pictures[number])) for number in sorted(chosen)]
 
 
-def _data(stream: ExplainedStream, bars: list[Bar], times_sec: list[float]) -> dict:
+def _data(stream: ExplainedStream, bars: list[Bar], shown: Shown) -> dict:
     """Return the numbers that the script draws from; each seen frame once."""
     frames, first = np.unique(stream.indices.flatten(), return_index=True)
     data = {"barTimes": [round(bar.time_sec, 4) for bar in bars]}
-    data["times"] = [round(times_sec[frame], 4) for frame in frames.tolist()]
+    data["times"] = [round(shown.times_sec[frame], 4) for frame in frames.tolist()]
+    data["crop"] = asdict(centre_box(shown.poster, stream.explained.keep_proportions))
     data["maps"] = None
     if stream.alpha is not None:
         maps = over_uniform(stream.alpha).numpy()[first] / top_of_scale(stream.alpha)

@@ -8,7 +8,7 @@ import numpy as np
 
 from sta_tsn.attention.explain import COLOUR_MAP, over_uniform, top_of_scale
 from sta_tsn.explanation.explained_video import ExplainedStream
-from sta_tsn.video.augment import CROP_PX, FRAME_HEIGHT_PX, FRAME_WIDTH_PX
+from sta_tsn.video.augment import CENTRE_PLACE, CROP_PX, crop_box, frame_size
 
 NUM_COLOURS = 64
 STRENGTH = 0.6  # opacity of the largest values
@@ -24,13 +24,11 @@ class Box:
     height: float
 
 
-# Where the network's centre crop lies in a video, whose frames are resized to 340x256 first.
-CENTRE = Box(
-    (FRAME_WIDTH_PX - CROP_PX) / 2 / FRAME_WIDTH_PX,
-    (FRAME_HEIGHT_PX - CROP_PX) / 2 / FRAME_HEIGHT_PX,
-    CROP_PX / FRAME_WIDTH_PX,
-    CROP_PX / FRAME_HEIGHT_PX,
-)
+def centre_box(picture: np.ndarray, keep_proportions: bool) -> Box:
+    """Return where the network's centre crop lies in a picture (H, W, 3) of the video."""
+    frame = frame_size(picture, keep_proportions)
+    x, y, width, height = crop_box(frame, CENTRE_PLACE, CROP_PX, CROP_PX)
+    return Box(x / frame.width, y / frame.height, width / frame.width, height / frame.height)
 
 
 def colours() -> np.ndarray:
@@ -53,6 +51,7 @@ class Heat:
         self.frames, first = np.unique(seen, return_index=True)
         self.values = maps[first] / top_of_scale(stream.alpha)  # (frames, h, w), 1 is the top
         self.colours = colours()
+        self.keep_proportions = stream.explained.keep_proportions
 
     def at(self, frame: int) -> np.ndarray:
         """Return the map (h, w) of a frame of the video, 0 to 1."""
@@ -71,10 +70,11 @@ class Heat:
     def lay_over(self, picture: np.ndarray, frame: int) -> np.ndarray:
         """Return a picture of the video, uint8 (H, W, 3), with the frame's attention over it."""
         height, width = picture.shape[:2]
-        left = round(CENTRE.left * width)
-        top = round(CENTRE.top * height)
-        right = left + round(CENTRE.width * width)
-        bottom = top + round(CENTRE.height * height)
+        box = centre_box(picture, self.keep_proportions)
+        left = round(box.left * width)
+        top = round(box.top * height)
+        right = left + round(box.width * width)
+        bottom = top + round(box.height * height)
         size = (right - left, bottom - top)
         value = cv2.resize(self.at(frame).astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
         colour = self.colours[(value * (NUM_COLOURS - 1)).round().astype(int)]

@@ -111,7 +111,8 @@ class FeatureDataModule(LightningDataModule):
     def state_dict(self) -> dict:
         """Return what a checkpoint keeps: how stage one was shown its videos, for whoever predicts."""
         about = self.store.about
-        return {key: about[key] for key in ("frames", "flow", "mirror") if key in about}
+        kept = ("frames", "flow", "mirror", "keep_proportions")
+        return {key: about[key] for key in kept if key in about}
 
     def train_dataloader(self) -> DataLoader:
         dataset = FeatureDataset(self.store, "train", read_judgement(self.store))

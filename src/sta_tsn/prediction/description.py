@@ -1,8 +1,8 @@
-"""What somebody who has a network without this suite must know to feed it and to read its answers."""
+"""What somebody must know to feed a network without this suite, and to read its answers."""
 
 from sta_tsn.artefacts import provenance
 from sta_tsn.prediction.checkpoints import Stream
-from sta_tsn.video.augment import CROP_PX, FRAME_HEIGHT_PX, FRAME_WIDTH_PX
+from sta_tsn.video.augment import CROP_PX, FRAME_HEIGHT_PX, FRAME_WIDTH_PX, SHORT_SIDE_PX
 from sta_tsn.video.flow.flow_files import BOUND_PX
 from sta_tsn.video.flow.flow_store import FLOW_STACK
 
@@ -56,6 +56,12 @@ def _channels(stream: Stream) -> str:
     return "R, G, B"
 
 
+def _resize(stream: Stream) -> str:
+    if stream.task.keeps_proportions:
+        return f"the short side to {SHORT_SIDE_PX} pixels, proportions kept"
+    return f"to {FRAME_WIDTH_PX}x{FRAME_HEIGHT_PX} pixels, whatever the video's proportions (TSN)"
+
+
 def _preprocessing(stream: Stream) -> dict:
     segments, frames = stream.sampled
     which = (
@@ -67,9 +73,7 @@ def _preprocessing(stream: Stream) -> dict:
         which += f"; of these every {step}th, from the middle of the first {step} on"
     return {
         "frames": which,
-        "resize": (
-            f"to {FRAME_WIDTH_PX}x{FRAME_HEIGHT_PX} pixels, whatever the video's proportions (TSN)"
-        ),
+        "resize": _resize(stream),
         "crop": f"the middle {CROP_PX}x{CROP_PX}, resized to the input's size",
         "values": "0 to 255; the network normalises them itself",
         "ten_crops": (

@@ -41,7 +41,7 @@ class OneCrop(nn.Module):
         self.model = model
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
-        """Return scores, alpha and beta, those that the network has, of uint8 (B, N, T, C, S, S)."""
+        """Return scores, alpha and beta, those that there are, of uint8 (B, N, T, C, S, S)."""
         features, alpha = self.model.encoder.in_one_pass(clips)
         output = self.model.classify(features)
         parts = (output.scores, alpha, output.temporal_weights)

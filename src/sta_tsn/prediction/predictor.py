@@ -220,6 +220,7 @@ def _clips(stream: Stream, record: VideoRecord, crops: NumCrops) -> Tensor:
             flow=flow,
             pair_distance=stream.pair_distance,
             mirror=stream.mirror,
+            keep_proportions=stream.task.keeps_proportions,
         )[0, 0]
     return clip["clips"]
 

@@ -56,12 +56,11 @@ def clips_of_windows(
     """
     waiting = deque(_sampled(window, sampler, stream.pair_distance) for window in windows)
     kept: dict[int, np.ndarray] = {}
-    size_px = stream.task.model.input_px
     for number, frame in enumerate(reader.frames()):
         if not waiting:
             return
         if _is_looked_at(number, waiting):
-            kept[number] = _views(frame, size_px, ten, stream.mirror)
+            kept[number] = _views(frame, stream, ten)
         while waiting and number == int(waiting[0].indices.max()):
             window, indices = waiting.popleft()
             yield window, _assembled(kept, indices)
@@ -86,13 +85,15 @@ def _is_looked_at(number: int, waiting: deque[_Sampled]) -> bool:
     return False
 
 
-def _views(frame: np.ndarray, size_px: int, ten: bool, mirror: bool) -> np.ndarray:
+def _views(frame: np.ndarray, stream: Stream, ten: bool) -> np.ndarray:
     """Return the crops of one frame, uint8 (V, S, S, 3)."""
+    size_px = stream.task.model.input_px
+    kept = stream.task.keeps_proportions
     if not ten:
-        return center_crop(frame[None], size_px)
-    if mirror:
-        return ten_crops(frame[None], size_px)[:, 0]
-    return five_crops(frame[None], size_px)[:, 0]
+        return center_crop(frame[None], size_px, kept)
+    if stream.mirror:
+        return ten_crops(frame[None], size_px, keep_proportions=kept)[:, 0]
+    return five_crops(frame[None], size_px, kept)[:, 0]
 
 
 def _assembled(kept: dict[int, np.ndarray], indices: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ class ActionRecognition(LightningModule):
     After `trainer.test`, `test_outputs` holds for every video, on every process, its position among the test
     videos, scores (K,) and beta (N, T) of the centre crop (absent in stage one).
 
+    `keeps_proportions` says of a loaded checkpoint what `VideoDataModule` was told.
+
     Args:
         model: a network with `classify(features (B, N, T, D)) -> ActionOutput`.
         classes: their names; they travel in the checkpoint.
@@ -41,6 +43,7 @@ class ActionRecognition(LightningModule):
         )  # Eq 19; torchmetrics' default is macro
         self.train_accuracy, self.val_accuracy = accuracy, accuracy.clone()
         self.test_outputs: dict[int, dict[str, Tensor]] = {}
+        self.keeps_proportions = False
         self._share_of_step = 1.0
         self.allow_zero_length_dataloader_with_multiple_devices = (
             True  # fewer videos left than processes
@@ -48,6 +51,11 @@ class ActionRecognition(LightningModule):
 
     def forward(self, clips: Tensor) -> ActionOutput:  # (B, N, T, C, S, S)
         return self.model(clips)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Remember how frames were cropped for this network, for whoever shows it videos."""
+        shown = checkpoint.get("VideoDataModule") or checkpoint.get("FeatureDataModule") or {}
+        self.keeps_proportions = shown.get("keep_proportions", False)
 
     def on_fit_start(self) -> None:
         self._first_seed = torch.initial_seed()

@@ -1,33 +1,87 @@
-"""Crops of TSN, each a single resize from the source frame: no 340x256 frame is ever made.
+"""Crops of TSN, each a single resize from the source frame: no resized frame is ever made.
 
-TSN crops from frames resized to 340x256. Here a crop box is laid out in that frame and mapped to the source
-pixels, so cropping and resizing are one cv2 call. Sizes are relative to 256: a backbone with a 224 px input
-crops 224 of 256, one with S px crops the same share.
+TSN crops from frames resized to 340x256, whatever their proportions. Here a crop box is laid out in
+that frame, or in one of 256 px on the short side that keeps the video's proportions, and mapped to
+the source pixels, so cropping and resizing are one cv2 call. Sizes are relative to 256: a backbone
+with a 224 px input crops 224 of 256, one with S px crops the same share.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import albumentations as A
 import cv2
 import numpy as np
 
 FRAME_WIDTH_PX, FRAME_HEIGHT_PX = 340, 256
+SHORT_SIDE_PX = FRAME_HEIGHT_PX
 CROP_PX = 224
 RGB_SCALES = (1.0, 0.875, 0.75, 0.66)
 FLOW_SCALES = (1.0, 0.875, 0.75)
 
-Box = tuple[float, float, float, float]  # x, y, width, height in the 340x256 frame
+# TSN's places of a crop, (i, j) in quarters of the room beside and above it: the four corners and
+# the centre, the edges' middles, the quarter points.
+CENTRE_PLACE = (2, 2)
+FIVE_PLACES = (CENTRE_PLACE, (0, 0), (4, 0), (0, 4), (4, 4))
+THIRTEEN_PLACES = (
+    *((0, 0), (4, 0), (0, 4), (4, 4), (2, 2)),
+    *((0, 2), (4, 2), (2, 4), (2, 0)),
+    *((1, 1), (3, 1), (1, 3), (3, 3)),
+)
+
+Place = tuple[int, int]
+Box = tuple[float, float, float, float]  # x, y, width, height in a frame
 
 
-def crop_and_resize(image: np.ndarray, box: Box, size_px: int) -> np.ndarray:
-    """Cut `box` (in 340x256 coordinates) out of `image` (H, W, C) of any size, as (size, size, C)."""
-    scale_x, scale_y = image.shape[1] / FRAME_WIDTH_PX, image.shape[0] / FRAME_HEIGHT_PX
+class FrameSize(NamedTuple):
+    """The frame that crops are laid out in, in pixels."""
+
+    width: float
+    height: float
+
+
+TSN_FRAME = FrameSize(FRAME_WIDTH_PX, FRAME_HEIGHT_PX)
+
+
+def frame_size(picture: np.ndarray, keep_proportions: bool) -> FrameSize:
+    """Return the frame that crops of a picture (H, W, C) are laid out in.
+
+    It is TSN's 340x256, or with `keep_proportions` the picture resized to 256 px on its short side,
+    upright ones too.
+    """
+    if not keep_proportions:
+        return TSN_FRAME
+    height, width = picture.shape[:2]
+    scale = SHORT_SIDE_PX / min(height, width)
+    return FrameSize(width * scale, height * scale)
+
+
+def crop_box(frame: FrameSize, place: Place, width: float, height: float) -> Box:
+    """Return the box of a crop of the given size at a place of a frame."""
+    i, j = place
+    x = i * (frame.width - width) / 4
+    y = j * (frame.height - height) / 4
+    return x, y, width, height
+
+
+def crop_and_resize(
+    image: np.ndarray, box: Box, size_px: int, frame: FrameSize = TSN_FRAME
+) -> np.ndarray:
+    """Cut a box out of an image (H, W, C) of any size, and resize it to (size, size, C).
+
+    Args:
+        image: of at least one channel.
+        box: in the coordinates of `frame`.
+        size_px: side of the result.
+        frame: that the image is taken for.
+    """
+    scale_x = image.shape[1] / frame.width
+    scale_y = image.shape[0] / frame.height
     x, y, width, height = box
-    left, top = round(x * scale_x), round(y * scale_y)
-    right, bottom = (
-        max(left + 1, round((x + width) * scale_x)),
-        max(top + 1, round((y + height) * scale_y)),
-    )
+    left = round(x * scale_x)
+    top = round(y * scale_y)
+    right = max(left + 1, round((x + width) * scale_x))
+    bottom = max(top + 1, round((y + height) * scale_y))
     region = image[top:bottom, left:right]
     shrinks = region.shape[0] > size_px and region.shape[1] > size_px
     how = {
@@ -35,28 +89,35 @@ def crop_and_resize(image: np.ndarray, box: Box, size_px: int) -> np.ndarray:
         "interpolation": cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
     }
     if image.shape[2] <= 4:
-        return cv2.resize(region, **how).reshape(
-            size_px, size_px, -1
-        )  # OpenCV drops a single channel
-    groups = [
-        cv2.resize(region[..., i : i + 4], **how) for i in range(0, image.shape[2], 4)
-    ]  # it takes four channels at most
+        # OpenCV drops a single channel.
+        return cv2.resize(region, **how).reshape(size_px, size_px, -1)
+    # It takes four channels at most.
+    groups = [cv2.resize(region[..., i : i + 4], **how) for i in range(0, image.shape[2], 4)]
     return np.concatenate(groups, axis=-1)
 
 
 class MultiScaleCornerCrop(A.DualTransform):
-    """TSN's crop augmentation: width and height scaled independently, 13 fixed positions, one draw per clip.
+    """TSN's crop augmentation, one draw for all frames of a clip.
+
+    Width and height are scaled independently; the crop lies at one of 13 fixed places.
 
     Args:
         size_px: side of the square result.
         scales: of the frame's short side (256). Width and height take neighbouring scales at most.
+        keep_proportions: see `frame_size`.
     """
 
     def __init__(
-        self, size_px: int = CROP_PX, scales: tuple[float, ...] = RGB_SCALES, p: float = 1.0
+        self,
+        size_px: int = CROP_PX,
+        scales: tuple[float, ...] = RGB_SCALES,
+        keep_proportions: bool = False,
+        p: float = 1.0,
     ):
         super().__init__(p=p)
-        self.size_px, self.scales = size_px, tuple(scales)
+        self.size_px = size_px
+        self.scales = tuple(scales)
+        self.keep_proportions = keep_proportions
 
     def get_params(self) -> dict:
         pairs = [
@@ -66,35 +127,30 @@ class MultiScaleCornerCrop(A.DualTransform):
             if abs(i - j) <= 1
         ]
         scale_w, scale_h = self.py_random.choice(pairs)
-        width, height = scale_w * FRAME_HEIGHT_PX, scale_h * FRAME_HEIGHT_PX
-        x, y = self.py_random.choice(corner_offsets(width, height))
-        return {"box": (x, y, width, height)}
+        size = (scale_w * SHORT_SIDE_PX, scale_h * SHORT_SIDE_PX)
+        return {"crop_size": size, "place": self.py_random.choice(THIRTEEN_PLACES)}
 
-    def apply(self, img: np.ndarray, box: Box, **params) -> np.ndarray:
-        return crop_and_resize(img, box, self.size_px)
+    def apply(
+        self, img: np.ndarray, crop_size: tuple[float, float], place: Place, **params
+    ) -> np.ndarray:
+        frame = frame_size(img, self.keep_proportions)
+        return crop_and_resize(img, crop_box(frame, place, *crop_size), self.size_px, frame)
 
-    def apply_to_images(self, images: np.ndarray, box: Box, **params) -> np.ndarray:
-        return np.stack([crop_and_resize(image, box, self.size_px) for image in images])
-
-
-def corner_offsets(width: float, height: float) -> list[tuple[float, float]]:
-    """TSN's 13 top-left corners: 4 corners, centre, 4 edge centres, 4 quarter points."""
-    x, y = (FRAME_WIDTH_PX - width) / 4, (FRAME_HEIGHT_PX - height) / 4
-    steps = [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2)]
-    steps += [(0, 2), (4, 2), (2, 4), (2, 0)]
-    steps += [(1, 1), (3, 1), (1, 3), (3, 3)]
-    return [(i * x, j * y) for i, j in steps]
+    def apply_to_images(
+        self, images: np.ndarray, crop_size: tuple[float, float], place: Place, **params
+    ) -> np.ndarray:
+        return np.stack([self.apply(image, crop_size, place) for image in images])
 
 
 def negate_x(flow: np.ndarray) -> np.ndarray:
-    """Stored flow (..., 2 L) whose x components point the other way, as a mirrored picture's do."""
+    """Return stored flow (..., 2 L) with x turned round, as in a mirrored picture."""
     flow = flow.copy()
     flow[..., 0::2] = 255 - flow[..., 0::2]
     return flow
 
 
 class FlowHorizontalFlip(A.HorizontalFlip):
-    """Mirrors stored flow, x components negated."""
+    """Mirror stored flow, x components negated."""
 
     def apply(self, img: np.ndarray, **params) -> np.ndarray:
         return negate_x(img[:, ::-1])
@@ -104,41 +160,67 @@ class FlowHorizontalFlip(A.HorizontalFlip):
 
 
 def training_augmentation(
-    size_px: int, scales: tuple[float, ...] = RGB_SCALES, flow: bool = False, mirror: bool = True
+    size_px: int,
+    scales: tuple[float, ...] = RGB_SCALES,
+    flow: bool = False,
+    mirror: bool = True,
+    keep_proportions: bool = False,
 ) -> A.Compose:
-    """Corner crop and, with `mirror`, a flip of every other clip. Seed it per sample: forked workers would repeat one another's draws."""
-    flip = FlowHorizontalFlip(p=0.5) if flow else A.HorizontalFlip(p=0.5)
-    return A.Compose([MultiScaleCornerCrop(size_px, scales), *([flip] if mirror else [])])
+    """Return the corner crop and, with `mirror`, a flip of every other clip.
+
+    Seed it for each sample: forked workers would repeat one another's draws.
+    """
+    steps = [MultiScaleCornerCrop(size_px, scales, keep_proportions)]
+    if mirror:
+        steps.append(FlowHorizontalFlip(p=0.5) if flow else A.HorizontalFlip(p=0.5))
+    return A.Compose(steps)
 
 
-def center_crop(frames: np.ndarray, size_px: int) -> np.ndarray:
-    """(n, H, W, C) -> (n, size, size, C): the middle 224 of 340x256."""
-    box = ((FRAME_WIDTH_PX - CROP_PX) / 2, (FRAME_HEIGHT_PX - CROP_PX) / 2, CROP_PX, CROP_PX)
-    return np.stack([crop_and_resize(frame, box, size_px) for frame in frames])
+def center_crop(frames: np.ndarray, size_px: int, keep_proportions: bool = False) -> np.ndarray:
+    """Return the middle 224 of 256 of frames (n, H, W, C), as (n, size, size, C)."""
+    return _crops(frames, CENTRE_PLACE, size_px, keep_proportions)
 
 
-def five_crops(frames: np.ndarray, size_px: int) -> np.ndarray:
-    """(n, H, W, C) -> (5, n, size, size, C): centre and four corners."""
-    corners = [(2, 2), (0, 0), (4, 0), (0, 4), (4, 4)]
-    x, y = (FRAME_WIDTH_PX - CROP_PX) / 4, (FRAME_HEIGHT_PX - CROP_PX) / 4
-    boxes = [(i * x, j * y, CROP_PX, CROP_PX) for i, j in corners]
-    return np.stack([[crop_and_resize(frame, box, size_px) for frame in frames] for box in boxes])
+def five_crops(frames: np.ndarray, size_px: int, keep_proportions: bool = False) -> np.ndarray:
+    """Return centre and four corners of frames (n, H, W, C), as (5, n, size, size, C)."""
+    crops = [_crops(frames, place, size_px, keep_proportions) for place in FIVE_PLACES]
+    return np.stack(crops)
 
 
-def ten_crops(frames: np.ndarray, size_px: int, flow: bool = False) -> np.ndarray:
-    """(n, H, W, C) -> (10, n, size, size, C): centre and four corners, then the same five mirrored."""
-    crops = five_crops(frames, size_px)
+def ten_crops(
+    frames: np.ndarray, size_px: int, flow: bool = False, keep_proportions: bool = False
+) -> np.ndarray:
+    """Return the five crops of frames (n, H, W, C), then the same mirrored.
+
+    They are (10, n, size, size, C).
+    """
+    crops = five_crops(frames, size_px, keep_proportions)
     mirrored = crops[:, :, :, ::-1]
     return np.concatenate([crops, negate_x(mirrored) if flow else mirrored])
 
 
-def crop_masks(masks: np.ndarray, frame_indices: Sequence[int], size_px: int) -> np.ndarray:
-    """Ground truth as the network sees the frames: bool (T, H, W) -> float32 (n, size, size) of the centre crop, each pixel's share inside.
+def _crops(frames: np.ndarray, place: Place, size_px: int, keep_proportions: bool) -> np.ndarray:
+    frame = frame_size(frames[0], keep_proportions)
+    box = crop_box(frame, place, CROP_PX, CROP_PX)
+    return np.stack([crop_and_resize(one, box, size_px, frame) for one in frames])
+
+
+def crop_masks(
+    masks: np.ndarray,
+    frame_indices: Sequence[int],
+    size_px: int,
+    keep_proportions: bool = False,
+) -> np.ndarray:
+    """Return ground truth as the network sees the frames: each pixel's share inside.
 
     Args:
-        masks: of every frame, see `VideoDataset.actor_mask`.
+        masks: of every frame, bool (T, H, W), see `VideoDataset.actor_mask`.
         frame_indices: the n sampled frames.
+        size_px: side of the crops.
+        keep_proportions: see `frame_size`.
+
+    Returns:
+        float32 (n, size, size), of the centre crop.
     """
-    return center_crop(masks[np.asarray(frame_indices)].astype(np.float32)[..., None], size_px)[
-        ..., 0
-    ]
+    seen = masks[np.asarray(frame_indices)].astype(np.float32)[..., None]
+    return center_crop(seen, size_px, keep_proportions)[..., 0]

@@ -40,6 +40,8 @@ class ClipDataset(Dataset):
         flow: where stacks of ten flows are read from; None for RGB.
         pair_distance: RGB frames come with the one so many frames later, its channels after their own; 0: alone.
         mirror: whether there are mirrored views, in training and among the ten.
+        keep_proportions: crops are laid out in frames of the video's own proportions, not in TSN's
+            340x256. Without meaning for flow, which is stored in 340x256.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ClipDataset(Dataset):
         flow: FlowStore | None = None,
         pair_distance: int = 0,
         mirror: bool = True,
+        keep_proportions: bool = False,
     ):
         self.records, self.num_classes, self.flow, self.pair_distance = (
             records,
@@ -61,7 +64,10 @@ class ClipDataset(Dataset):
             pair_distance,
         )
         self.sampler, self.crop, self.size_px, self.mirror = sampler, crop, size_px, mirror
-        self.augment = training_augmentation(size_px, scales, flow is not None, mirror)
+        self.keep_proportions = keep_proportions and flow is None
+        self.augment = training_augmentation(
+            size_px, scales, flow is not None, mirror, self.keep_proportions
+        )
 
     def __len__(self) -> int:
         return len(self.records)
@@ -95,13 +101,11 @@ class ClipDataset(Dataset):
 
     def _crop(self, frames: np.ndarray, seed: int) -> np.ndarray:
         if self.crop == "ten":
-            return (
-                ten_crops(frames, self.size_px, self.flow is not None)
-                if self.mirror
-                else five_crops(frames, self.size_px)
-            )
+            if not self.mirror:
+                return five_crops(frames, self.size_px, self.keep_proportions)
+            return ten_crops(frames, self.size_px, self.flow is not None, self.keep_proportions)
         if self.crop == "center":
-            return center_crop(frames, self.size_px)[None]
+            return center_crop(frames, self.size_px, self.keep_proportions)[None]
         self.augment.set_random_seed(seed)
         return self.augment(images=frames)["images"][None]
 

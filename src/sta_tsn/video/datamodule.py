@@ -10,6 +10,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Sampler
 
 from sta_tsn.datasets import (
+    Manifest,
     VideoDataset,
     VideoRecord,
     VideoSplit,
@@ -18,10 +19,12 @@ from sta_tsn.datasets import (
     read_manifest,
 )
 from sta_tsn.errors import ConfigError, UserError
-from sta_tsn.video.augment import FLOW_SCALES, RGB_SCALES
+from sta_tsn.video.augment import FLOW_SCALES, RGB_SCALES, TSN_FRAME
 from sta_tsn.video.clips import ClipDataset, Crop
 from sta_tsn.video.flow.flow_store import FLOW_STACK, FlowStore, differing
 from sta_tsn.video.sampling import SegmentSampler
+
+NOTABLE_CHANGE = 1.1  # of proportions; nobody sees less
 
 
 class SeededSampler(Sampler[tuple[int, int]]):
@@ -100,6 +103,9 @@ class VideoDataModule(LightningDataModule):
         pair_distance: RGB frames come in pairs, so many frames apart (STIN); 0: alone. Without meaning for flow.
         mirror: whether mirrored clips are learned from and tested. Without them, where left and right tell classes apart, a test
             video has five crops.
+        keep_proportions: frames are resized to 256 px on their short side; False: to TSN's 340x256,
+            whatever their proportions, as the papers' numbers were made. Without meaning for flow,
+            which is stored in 340x256.
         scales: of the corner crop, relative to the short side; None: TSN's for the modality.
         num_workers: processes that decode, per device.
         seed: of order, frames and crops.
@@ -122,6 +128,7 @@ class VideoDataModule(LightningDataModule):
         flow: str | None = None,
         pair_distance: int = 0,
         mirror: bool = True,
+        keep_proportions: bool = False,
         scales: tuple[float, ...] | None = None,
         num_workers: int = 2,
         seed: int = 0,
@@ -147,6 +154,7 @@ class VideoDataModule(LightningDataModule):
             0 if flow else pair_distance,
         )
         self.mirror, self.scales = mirror, scales or (FLOW_SCALES if flow else RGB_SCALES)
+        self.keep_proportions = keep_proportions and not flow
         self.num_workers, self.seed = num_workers, seed
         self.videos: VideoSplit | None = None
         self.flow_settings: dict = {}  # what made the flow, known after `setup`
@@ -173,6 +181,8 @@ class VideoDataModule(LightningDataModule):
                 self.flow_settings = self.flow.check(
                     [*self.videos.train, *self.videos.val, *self.videos.test]
                 )
+            if not self.keep_proportions:
+                self._say_squashed()
 
     def state_dict(self) -> dict:
         """Return what a checkpoint keeps of the data: how its test videos are shown, for `predict`."""
@@ -181,6 +191,8 @@ class VideoDataModule(LightningDataModule):
             state["flow"] = self.flow_settings
         if not self.mirror:
             state["mirror"] = False
+        if self.keep_proportions:
+            state["keep_proportions"] = True
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -190,6 +202,11 @@ class VideoDataModule(LightningDataModule):
                 f"The network learned from flow of other settings than that in {self.flow.root.resolve()} ({names}). "
                 "Bring the former flow back, or train anew (another --run_dir)."
             )
+
+    def _say_squashed(self) -> None:
+        note = squashed(self.videos, read_manifest(self.manifest))
+        if note:
+            self._say(note)
 
     def _say(self, text: str) -> None:
         if self.trainer is None or self.trainer.is_global_zero:
@@ -278,6 +295,7 @@ class VideoDataModule(LightningDataModule):
                 self.flow,
                 self.pair_distance,
                 self.mirror,
+                self.keep_proportions,
             ),
             batch_size=batch_size,
             sampler=SeededSampler(len(records), self.seed, num_draws, rank, world_size, epoch),
@@ -286,6 +304,23 @@ class VideoDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
         )
+
+
+def squashed(videos: VideoSplit, manifest: Manifest) -> str:
+    """Return a sentence on videos whose proportions TSN's 340x256 changes by a tenth or more."""
+    changes = []
+    for record in [*videos.train, *videos.val, *videos.test]:
+        row = manifest.get(str(record.path.absolute()))
+        if row and row.width_px and row.height_px:
+            factor = row.width_px / row.height_px * TSN_FRAME.height / TSN_FRAME.width
+            changes.append(max(factor, 1 / factor))
+    odd = sum(change > NOTABLE_CHANGE for change in changes)
+    if not odd:
+        return ""
+    return (
+        f"{odd} of {len(changes)} videos are not 4:3; their frames are pressed into TSN's 340x256, "
+        f"by {max(changes):.1f} at most. data.keep_proportions=true keeps their proportions."
+    )
 
 
 def share_of_device(batch_size: int, world_size: int) -> int:

@@ -45,7 +45,7 @@ function drawOverlay(stream, time) {
     image.data.set([...colour, opacity * value], 4 * cell);
   });
   small.getContext("2d").putImageData(image, 0, 0);
-  const crop = explanation.crop;
+  const crop = stream.crop;
   const place = [crop.left * canvas.width, crop.top * canvas.height,
     crop.width * canvas.width, crop.height * canvas.height];
   context.imageSmoothingQuality = "high";
