@@ -20,7 +20,7 @@ all_splits    = $(one_dataset) $(if $(filter-out 0,$(ALLOW_MISSING)),--allow-mis
 data_options  = $(all_splits) --split $(SPLIT)
 train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES) --nodes $(NODES) \
                 $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
-                $(if $(WORKERS),--workers $(WORKERS)) $(if $(SET),--set $(SET))
+                $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SET),--set $(SET))
 
 .DEFAULT_GOAL := help
 .PHONY: help train reproduce report test data flow features bench check-data evaluate fuse predict explain export sweep notebook lint format
@@ -29,7 +29,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 	@echo; echo "  Variables: DATASET=demo|ucf101|hmdb51|jhmdb|thumos14|kinetics400|something_v1|something_v2|folder|sbu|jhmdb_joints DATA=path SPLIT=1 BACKBONE=timm name WEIGHTS=imagenet|none|file"
 	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 EXPERIMENTS=folder of recipes MODALITY=rgb|flow|two-stream MODEL=sta_tsn|tsn|smnet|stin|sta_lstm|ablations|interference PAIRS_AT_ONCE=64 (make flow)"
-	@echo "             WORKERS=2 SET=\"model.lr=0.001 data.batch_size=32 trainer.precision=bf16-mixed\" (any constructor argument)"
+	@echo "             EPOCHS=5 WORKERS=2 SET=\"model.lr=0.001 data.batch_size=32 trainer.precision=bf16-mixed\" (any constructor argument)"
 
 train: $(BIN)/.installed ## train and test the rows of the model's table, write the report
 	$(if $(filter command,$(origin SPLITS) $(origin SEEDS)),$(error make train takes one SPLIT and SEED; make reproduce takes several))

@@ -350,6 +350,9 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
         metavar="model.NAME=VALUE",
         help="arguments of constructors (model., data., trainer.) for every stage that takes them",
     )
+    parser.add_argument(
+        "--epochs", type=int, help="of every stage: short for --set trainer.max_epochs=N"
+    )
     parser.add_argument("--workers", type=int, help="processes that read data, of each device")
     _add_device_options(parser)
 

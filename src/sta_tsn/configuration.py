@@ -238,6 +238,24 @@ def parameters(kind: type) -> list[str]:
     ]
 
 
+def classes_of(arguments: list[str]) -> dict[str, type | None]:
+    """Return the classes of `model` and `data` that the files of a command line name.
+
+    Args:
+        arguments: of `sta-tsn fit`, each as `--name=value`.
+
+    Raises:
+        ConfigError: a file cannot be read, or there is no such class.
+    """
+    files: dict[str, dict] = {}
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "--config":
+            files[value] = read_yaml(value)
+    check_class_paths([f"--config={file}" for file in files])
+    return {part: _last_class(part, files) for part in ("model", "data")}
+
+
 def check_arguments(
     arguments: list[str], place: str = "the command line"
 ) -> dict[str, type | None]:
@@ -251,7 +269,8 @@ def check_arguments(
         The classes of `model` and `data` that the files name.
 
     Raises:
-        ConfigError: naming the key, the place, and the nearest valid keys, or the value that is not of the key's type.
+        ConfigError: naming the key, the place, and the nearest valid keys, or the value that is not
+            of the key's type.
     """
     files: dict[str, dict] = {}
     overrides: list[tuple[str, str]] = []

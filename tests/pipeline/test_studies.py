@@ -12,8 +12,8 @@ import pytest
 from sta_tsn.errors import ConfigError
 from sta_tsn.pipeline.model_check import check_model
 from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.pipeline.stages import stage_arguments
 from sta_tsn.pipeline.studies import ABLATIONS, STUDIES, find_study
-from sta_tsn.pipeline.train import stage_arguments
 from sta_tsn.runs.folder import stage_fingerprint
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def test_a_stamp_holds_what_recipes_say_and_not_where_they_lie(study, tmp_path):
     for row in study.rows:
         stamps = []
         for options in (here, moved):
-            arguments = stage_arguments(row, options, Path("manifest.csv"), "videos")
+            arguments = stage_arguments(row, options)
             stamps.append(stage_fingerprint(arguments))
         assert stamps[0] == stamps[1], row.title
 

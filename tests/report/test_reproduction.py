@@ -454,8 +454,10 @@ def test_splits_that_nobody_named(dataset, expected, mini_sbu, tmp_path, monkeyp
     (lists / "clap_test_split1.txt").write_text("a.avi 1\n")
     data = mini_sbu if dataset == "sbu" else tmp_path / "joints"
     seen = []
-    monkeypatch.setattr(reproduction, "train", lambda options: seen.append(options.split))
-    monkeypatch.setattr(reproduction, "train_all", lambda options: seen.append(options.split))
+    monkeypatch.setattr(reproduction, "train", lambda options, dataset: seen.append(options.split))
+    monkeypatch.setattr(
+        reproduction, "train_all", lambda options, dataset: seen.append(options.split)
+    )
     monkeypatch.setattr(reproduction, "report", lambda options: None)
     assert (
         main(

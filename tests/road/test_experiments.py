@@ -14,6 +14,7 @@ from sta_tsn.evaluation import ScoreTable, fuse
 from sta_tsn.pipeline.attention_scores import score_attention
 from sta_tsn.pipeline.data import extract_flow
 from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.pipeline.stages import stage_arguments
 from sta_tsn.pipeline.studies import (
     ABLATIONS,
     SA_CNN_TSN,
@@ -24,7 +25,6 @@ from sta_tsn.pipeline.studies import (
     STUDIES,
     Row,
 )
-from sta_tsn.pipeline.train import stage_arguments
 from sta_tsn.runs.folder import RunFolder
 from sta_tsn.runs.layout import ATTENTION_FILE
 from sta_tsn.tasks import MotionBackbone, SpatialAttentionBackbone
@@ -198,8 +198,7 @@ def test_the_demos_own_recipe_of_smnet(row, mini_ucf101, tmp_path):
     )
     recipe = f"--config={EXPERIMENTS / 'datasets/demo/smnet.yaml'}"
     arguments, others = (
-        stage_arguments(row, replace(options, model=model), tmp_path / "m.csv", "")
-        for model in ("smnet", "sta_tsn")
+        stage_arguments(row, replace(options, model=model)) for model in ("smnet", "sta_tsn")
     )
     assert recipe in arguments and recipe not in others
     assert (

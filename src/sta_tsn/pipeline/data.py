@@ -55,6 +55,8 @@ def check_names(options: TrainOptions) -> None:
     _check_devices(options.devices)
     if options.nodes < 1:
         raise ConfigError(f"NODES={options.nodes}: a number of machines, at least 1.")
+    if options.epochs is not None and options.epochs < 1:
+        raise ConfigError(f"EPOCHS={options.epochs}: a number of epochs, at least 1.")
     if not 0 <= options.seed < 2**32:
         raise ConfigError(f"SEED={options.seed}: from 0 to {2**32 - 1}.")
     if options.backbone:
@@ -118,13 +120,20 @@ def open_dataset(options: TrainOptions) -> VideoDataset:
     return kind(**arguments)
 
 
-def prepare_videos(options: TrainOptions, manifest: Path) -> tuple[VideoSplit, list[str]]:
-    """Count frames once, and say what is wrong with the data before any training starts."""
-    dataset = open_dataset(options)
-    val_share = {key: value for key, value in data_settings(options).items() if key == "val_share"}
-    allow_missing = options.allow_missing
-    videos = open_split(dataset, options.split, manifest, allow_missing=allow_missing, **val_share)
-    return videos, dataset.classes
+def prepare_videos(options: TrainOptions, dataset: VideoDataset) -> VideoSplit:
+    """Return the split's videos; what is wrong with them is said before any training starts.
+
+    Frames that no earlier command counted are counted now.
+    """
+    settings = data_settings(options)
+    val_share = {"val_share": settings["val_share"]} if "val_share" in settings else {}
+    return open_split(
+        dataset,
+        options.split,
+        options.place.manifest,
+        allow_missing=options.allow_missing,
+        **val_share,
+    )
 
 
 def count_frames(

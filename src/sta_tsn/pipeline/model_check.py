@@ -41,6 +41,11 @@ def _check_skeleton_options(options: TrainOptions) -> None:
             raise ConfigError(
                 f"{name.upper()}={value}: MODEL={options.model} has no CNN; leave it out."
             )
+    if options.epochs is not None:
+        raise ConfigError(
+            f"EPOCHS={options.epochs}: the phases of MODEL={options.model} say how many: set "
+            "model.subnet_epochs, model.main_epochs and model.finetune_epochs."
+        )
     if options.modality != "rgb":
         raise ConfigError(
             f"MODALITY={options.modality}: MODEL={options.model} sees skeletons only; leave it out."

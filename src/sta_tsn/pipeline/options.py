@@ -9,11 +9,28 @@ from sta_tsn.runs.layout import DatasetRuns
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What `make train` can be told; the Makefile's variables in lower case.
+    """What the commands of a dataset can be told.
 
-    workers: processes that read data, of each device; the recipe's where None. settings: arguments of
-    constructors for every stage that takes them, each as `model.lr=0.01` (SET in the Makefile). unrelated: folders
-    of unrelated videos, for the study of interference; the recipe's where none is named.
+    Attributes:
+        dataset: a folder of `experiments/datasets`.
+        data: the dataset's folder; the recipe's where None.
+        split: official split, from 1.
+        modality: rgb, flow or two-stream.
+        model: name of a study.
+        backbone: name of a timm network; the recipe's where None.
+        weights: imagenet, none, or a file; the recipe's where None.
+        devices: GPUs or processes on the CPU, as Lightning takes them.
+        nodes: number of machines.
+        runs: folder that everything is written to.
+        seed: of everything random.
+        allow_missing: go on without videos that are absent or do not decode.
+        experiments: folder of the recipes.
+        workers: processes that read data, of each device; the recipe's where None.
+        epochs: of every stage; the recipe's where None.
+        settings: arguments of constructors for every stage that takes them, each as
+            `model.lr=0.01`.
+        unrelated: folders of unrelated videos, for the study of interference; the recipe's where
+            none is named.
     """
 
     dataset: str = "demo"
@@ -30,8 +47,19 @@ class TrainOptions:
     allow_missing: bool = False
     experiments: str = field(default_factory=default_experiments)
     workers: int | None = None
+    epochs: int | None = None
     settings: tuple[str, ...] = ()
     unrelated: tuple[str, ...] = ()
+
+    @property
+    def stage_settings(self) -> list[str]:
+        """Return `settings` and what `epochs` and `workers` are short for; the last one wins."""
+        settings = list(self.settings)
+        if self.epochs is not None:
+            settings.insert(0, f"trainer.max_epochs={self.epochs}")
+        if self.workers is not None:
+            settings.append(f"data.num_workers={self.workers}")
+        return settings
 
     @property
     def place(self) -> DatasetRuns:

@@ -39,7 +39,7 @@ def reproduce(options: TrainOptions, splits: Sequence[int] | None, seeds: Sequen
         for split in splits:
             one = replace(options, split=split, seed=seed)
             print(f"\n##### split {split}, seed {seed}", flush=True)
-            videos = train(one) if one == first else train_all(one)
+            videos = train(one, dataset) if one == first else train_all(one, dataset)
             if not study.measures_attention:
                 continue
             for modality in study.streams(one.modality):

@@ -1,38 +1,34 @@
 """Constructor arguments given to every stage of a study at once: `--set model.lr=0.01 ...`."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from sta_tsn.configuration import check_arguments, parameters
+from sta_tsn.configuration import classes_of, parameters
 from sta_tsn.errors import ConfigError, unknown
 
 PARTS = ("model", "data", "trainer")
 
 
-def settings_of_stage(settings: Iterable[str], arguments: list[str]) -> list[str]:
+def settings_of_stage(settings: Sequence[str], arguments: list[str]) -> list[str]:
     """Return those settings that a stage's classes take, as options of `sta-tsn fit`.
 
     Args:
         settings: each as `part.name=value`, part being model, data or trainer.
         arguments: the stage's command line without them.
     """
-    chosen = []
-    for setting in settings:
-        if _name_of(setting) in _names_taken(arguments):
-            chosen.append(f"--{setting}")
-    return chosen
+    taken = _names_taken(arguments) if settings else set()
+    return [f"--{setting}" for setting in settings if _name_of(setting) in taken]
 
 
-def check_settings(settings: Iterable[str], stages: list[list[str]]) -> None:
+def check_settings(settings: Sequence[str], stages: list[list[str]]) -> None:
     """Raise for a setting that no stage takes.
 
     Args:
         settings: as for `settings_of_stage`.
-        stages: the command line of every stage.
+        stages: the command line of every stage, with or without settings.
 
     Raises:
         ConfigError: naming the setting and the nearest valid names, or its form.
     """
-    settings = list(settings)
     if not settings:
         return
     valid: set[str] = set()
@@ -58,7 +54,7 @@ def _name_of(setting: str) -> str:
 def _names_taken(arguments: list[str]) -> set[str]:
     from pytorch_lightning import Trainer
 
-    classes = {**check_arguments(arguments), "trainer": Trainer}
+    classes = {**classes_of(arguments), "trainer": Trainer}
     taken = set()
     for part, kind in classes.items():
         names = parameters(kind) if kind else []
