@@ -13,6 +13,7 @@ from sta_tsn.evaluation import (
     mean_class_accuracy,
     micro_accuracy,
     per_class_accuracy,
+    top_k_accuracy,
 )
 
 SCORES = torch.tensor([[3.0, 1, 0], [2, 5, 1], [4, 1, 2], [0, 2, 1]])
@@ -92,6 +93,32 @@ def test_background_videos_are_negatives_of_map_only():
     labels = torch.tensor([[0, 0], [1, 0], [0, 1]])
     assert micro_accuracy(scores, labels) == 1
     assert mean_average_precision(scores, labels) == pytest.approx((1 / 2 + 1) / 2, abs=1e-9)
+
+
+def test_top_5_looks_at_the_five_highest_scores():
+    scores = torch.arange(24.0).expand(4, 24).clone()  # top classes: 23, 22, 21, 20, 19
+    labels = torch.zeros(4, 24, dtype=torch.bool)
+    labels[0, 23] = True
+    labels[1, 19] = True
+    labels[2, 18] = True
+    labels[3, [0, 20]] = True  # of two labels one is enough
+    assert top_k_accuracy(scores, labels) == pytest.approx(3 / 4)
+    assert top_k_accuracy(scores, labels, k=6) == 1
+    assert top_k_accuracy(scores, labels, k=1) == micro_accuracy(scores, labels)
+    unlabelled = torch.cat([labels, torch.zeros(1, 24, dtype=torch.bool)])
+    assert top_k_accuracy(scores[[0, 1, 2, 3, 3]], unlabelled) == pytest.approx(3 / 4)
+
+
+def test_tables_of_many_classes_have_top_5():
+    """By chance five of twenty classes are right once in four; of fewer it would say nothing."""
+    scores = torch.arange(20.0).expand(4, 20).clone()
+    labels = torch.zeros(4, 20, dtype=torch.bool)
+    labels[torch.arange(4), torch.tensor([19, 15, 14, 0])] = True
+    names = [f"class {k}" for k in range(20)]
+    summary = ScoreTable(list("abcd"), scores, labels, names, {}).summary
+    assert (summary["micro accuracy %"], summary["top-5 accuracy %"]) == (25, 50)
+    fewer = ScoreTable(list("abcd"), scores[:, 1:], labels[:, 1:], names[1:], {}).summary
+    assert "top-5 accuracy %" not in fewer
 
 
 @pytest.fixture

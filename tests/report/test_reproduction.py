@@ -77,6 +77,18 @@ def test_table_2_has_mean_spread_interval_and_the_papers_number():
     assert list(table_2([run("STA-TSN", 50)], "demo")) == ["rgb"]  # of which the paper has nothing
 
 
+def test_table_2_has_top_5_where_others_publish_it():
+    """Kinetics and Something-Something are published as top-1 and top-5 accuracy."""
+    scores = torch.arange(20.0).expand(4, 20).clone()
+    labels = torch.zeros(4, 20, dtype=torch.bool)
+    labels[torch.arange(4), torch.tensor([19, 15, 14, 0])] = True
+    names = [f"class {k}" for k in range(20)]
+    tested = ScoreTable(list("abcd"), scores, labels, names, {})
+    runs = [TestedRun("STA-TSN", "rgb", 1, 0, tested, None)]
+    assert table_2(runs, "kinetics400").loc["STA-TSN", "rgb, top-5"] == "50.0"
+    assert "rgb, top-5" not in table_2(runs, "jhmdb")
+
+
 def test_names_may_hold_dollars(tmp_path):
     """Else what stands between two of them is read as a formula."""
     per_class_chart(

@@ -402,3 +402,18 @@ def test_run_json_names_versions(trained):
     assert {"torch", "timm", "pytorch-lightning", "commit", "arguments", "fingerprint"} <= set(
         about
     )
+
+
+def test_the_regularisation_of_stage_two_is_in_its_result(trained):
+    """l_MSE (Eq 12) at the end of training, and the share of frames that it can act on."""
+    _, runs, _ = trained
+    folder = RunFolder(runs / "mini" / "split1" / "sta_tsn/rgb/seed0/temporal")
+    protocol = ScoreTable.load(folder.scores).protocol
+    judged = read_judgement(FeatureStore(folder.features_read))
+    assert protocol["share_judged_false"] == pytest.approx((~judged).float().mean().item())
+    with open(folder.metrics, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss_mse"]]
+    last = [float(row["train/loss_mse"]) for row in rows if row["epoch"] == rows[-1]["epoch"]]
+    assert protocol["l_mse"] == pytest.approx(sum(last) / len(last))
+    # Beta is at least 1/T somewhere, so the term is there wherever a frame is judged false.
+    assert (protocol["l_mse"] > 0) == (protocol["share_judged_false"] > 0)

@@ -7,6 +7,7 @@ from sta_tsn.evaluation.metrics import (
     mean_class_accuracy,
     micro_accuracy,
     per_class_accuracy,
+    top_k_accuracy,
 )
 from sta_tsn.evaluation.scores import ScoreTable, pooled
 
@@ -21,5 +22,6 @@ __all__ = [
     "on_shared_videos",
     "per_class_accuracy",
     "pooled",
+    "top_k_accuracy",
     "two_streams",
 ]

@@ -24,6 +24,32 @@ def micro_accuracy(scores: Tensor, labels: Tensor) -> float:
     return float(multiclass_accuracy(top, target, num_classes=scores.shape[1], average="micro"))
 
 
+def top_k_accuracy(scores: Tensor, labels: Tensor, k: int = 5) -> float:
+    """Return the share (0 to 1) of videos with one of their labels among their k top classes.
+
+    Videos without labels are left out, as in Eq 19.
+
+    Args:
+        scores: (V, K), K > k.
+        labels: multi-hot (V, K).
+        k: number of classes that are looked at.
+
+    Raises:
+        ValueError: no video has a label.
+    """
+    labels = labels.bool()
+    labelled = labels.any(1)
+    if not labelled.any():
+        raise ValueError("no video has a label, so no accuracy exists")
+    scores, labels = scores[labelled], labels[labelled]
+    # Of several labels the one with the highest score: where none is among k, that is not either.
+    target = scores.masked_fill(~labels, -torch.inf).argmax(1)
+    accuracy = multiclass_accuracy(
+        scores, target, num_classes=scores.shape[1], top_k=k, average="micro"
+    )
+    return float(accuracy)
+
+
 def is_right(scores: Tensor, labels: Tensor) -> Tensor:
     """Return (V,): 1 where a video's top class is in its label set, else 0.
 

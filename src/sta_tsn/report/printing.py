@@ -109,6 +109,6 @@ def print_table(summary: pd.DataFrame, protocol: str, title: str = "") -> None:
         Column("model", overflow="fold"), *summary.columns, title=title, caption=protocol
     )
     for name, row in summary.iterrows():
-        printed.add_row(name, *(f"{value:g}" for value in row))
+        printed.add_row(name, *("–" if pd.isna(value) else f"{value:g}" for value in row))
     # rich takes a log file for 80 columns, too few for the names
     Console(width=None if sys.stdout.isatty() else 120).print(printed)

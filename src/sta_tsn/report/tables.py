@@ -9,6 +9,7 @@ import pandas as pd
 
 from sta_tsn.evaluation import ScoreTable, two_streams
 from sta_tsn.evaluation.metrics import is_right
+from sta_tsn.evaluation.scores import TOP_K_NAME
 from sta_tsn.evaluation.statistics import accuracy_interval, paired_difference
 from sta_tsn.report import paper
 
@@ -52,11 +53,15 @@ def runs_table(runs: list[TestedRun]) -> pd.DataFrame:
         line["commit"] = _commits(protocol)
         if "share_judged_false" in protocol:
             line["frames judged false, share"] = protocol["share_judged_false"]
+        if protocol.get("l_mse") is not None:
+            line["l_MSE at the end"] = f"{protocol['l_mse']:.2g}"
         lines.append(line)
     table = pd.DataFrame(lines)
-    if "frames judged false, share" in table:  # not every row is trained with that judgement
-        judged = table["frames judged false, share"].astype(object)
-        table["frames judged false, share"] = judged.where(judged.notna(), "–")
+    # Not every row is trained with that judgement.
+    for name in ("frames judged false, share", "l_MSE at the end"):
+        if name in table:
+            judged = table[name].astype(object)
+            table[name] = judged.where(judged.notna(), "–")
     return table
 
 
@@ -123,6 +128,11 @@ def table_2(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
     ).items():
         cells.setdefault(row, {})[modality] = _cell(group)
         cells[row][f"{modality}, paper"] = _plain(paper.accuracy_of(dataset, row, modality, 1))
+        published = dataset in paper.PUBLISHED_WITH_TOP_5
+        if published and TOP_K_NAME in group[0].table.summary:
+            cells[row][f"{modality}, top-5"] = _mean_and_spread(
+                [run.table.summary[TOP_K_NAME] for run in group]
+            )
         if _is_multi_label(group[0].table):
             cells[row][f"{modality}, mAP"] = _mean_and_spread(
                 [run.table.summary["mAP %"] for run in group]

@@ -55,3 +55,15 @@ def csv_logger(folder: RunFolder) -> CSVLogger:
     )
     logger._experiment = MetricsFile(folder.metrics, rows)
     return logger
+
+
+def mean_of_last_epoch(folder: RunFolder, name: str) -> float | None:
+    """Return the mean of a metric's logged steps in the last epoch; None where it is not logged."""
+    if not folder.metrics.exists():
+        return None
+    with open(folder.metrics, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(name)]
+    if not rows:
+        return None
+    values = [float(row[name]) for row in rows if row["epoch"] == rows[-1]["epoch"]]
+    return sum(values) / len(values)

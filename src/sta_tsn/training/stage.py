@@ -23,6 +23,7 @@ from sta_tsn.runs.folder import (
     stage_fingerprint,
 )
 from sta_tsn.runs.layout import sweeps_folder
+from sta_tsn.training.metrics_file import mean_of_last_epoch
 from sta_tsn.training.stage_cli import StageCLI
 from sta_tsn.training.stage_clock import timed
 from sta_tsn.training.wandb_run import log_settings, log_test
@@ -95,6 +96,7 @@ def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
         made_by = {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about}
         if isinstance(data, FeatureDataModule):
             made_by["share_judged_false"] = share_judged_false(data.store)
+            made_by["l_mse"] = mean_of_last_epoch(folder, "train/loss_mse")
         table = replace(
             score_table(task, tested_data.test_videos, {**tested_data.protocol, **made_by}),
             validation=validation,
