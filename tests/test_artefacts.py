@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from sta_tsn import artefacts
 from sta_tsn.artefacts import load_checkpoint
 from sta_tsn.cli import main
 from sta_tsn.errors import UserError
@@ -24,6 +25,29 @@ FEATURES = {
     "features": torch.rand(10, 3, 2, 4).half(),
     "frame_indices": torch.arange(6).reshape(3, 2),
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("run.json", lambda path: path.write_text("x" * 100_000)),
+        ("scores.npy", lambda path: path.write_bytes(np.zeros(100_000).tobytes())),
+        ("last.ckpt", lambda path: torch.save({"weight": torch.zeros(1_000_000)}, path)),
+    ],
+)
+def test_a_full_disk_is_told_by_the_folder_that_is_full(tmp_path, monkeypatch, name, write):
+    """/dev/full answers every write as a full disk does."""
+    monkeypatch.setattr(artefacts.secrets, "token_hex", lambda length: "full")
+    path = tmp_path / name
+    path.write_text("earlier")
+    (tmp_path / f".{path.stem}.full{path.suffix}").symlink_to("/dev/full")
+    with (
+        pytest.raises(UserError, match=f"{tmp_path}: no space left .*{name} was not written"),
+        artefacts.atomic(path) as temporary,
+    ):
+        write(temporary)
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert path.read_text() == "earlier"
 
 
 def flip_bits(path: Path, load: Callable, expected: object) -> int:

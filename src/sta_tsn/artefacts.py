@@ -1,5 +1,6 @@
 """Everything written to disk: whole or not at all, and stamped with what made it."""
 
+import errno
 import hashlib
 import json
 import os
@@ -35,15 +36,40 @@ DAMAGED = (
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` only when the block succeeds."""
+    """Yield a temporary path beside `path`; rename it to `path` only when the block succeeds.
+
+    Raises:
+        UserError: the disk is full.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
+    except Exception as error:
+        if is_disk_full(error):
+            raise UserError(
+                f"{path.parent.resolve()}: no space left on this disk; {path.name} was not "
+                "written. Make room; the same command goes on from there."
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell a full disk, or a full quota, from what each library makes of it when it writes.
+
+    Python raises an OSError, safetensors passes the system's words on, and torch, which loses them,
+    names the source file of its writer.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    said = str(error)
+    if "No space left on device" in said or "Disk quota exceeded" in said:
+        return True
+    return isinstance(error, RuntimeError) and "inline_container" in said and "Reader" not in said
 
 
 def save_figure(figure, path: str | os.PathLike) -> None:

@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from os.path import expanduser  # make hands a quoted ~ on as it is
 
@@ -28,6 +29,10 @@ FILE_TROUBLES = (
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EEXIST,
+    errno.EIO,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ESTALE,
 )
 
 
@@ -53,8 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in FILE_TROUBLES:
             raise
+        # Libraries that write lose the name.
+        place = error.filename or f"RUNS or the temporary folder {tempfile.gettempdir()}"
         print(
-            f"sta-tsn: {error.filename}: {error.strerror}. DATA must be readable, RUNS a folder to write to.",
+            f"sta-tsn: {place}: {error.strerror}. "
+            "DATA must be readable, RUNS a folder to write to.",
             file=sys.stderr,
         )
         return 1

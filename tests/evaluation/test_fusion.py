@@ -198,12 +198,16 @@ def test_a_table_without_protocol_can_be_evaluated(tmp_path, capsys):
 
 def test_what_is_no_score_table_is_told(small, tmp_path):
     (tmp_path / "metrics.csv").write_text("step\n")
+    (tmp_path / "empty.npz").touch()
+    np.save(tmp_path / "array.npy", np.zeros(3))
     np.savez(tmp_path / "other.npz", ids=np.array(["a"]))
     small.save(tmp_path / "cut.npz")
     whole = (tmp_path / "cut.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[:-30])
     for name, complaint in (
-        ("metrics.csv", "metrics.csv is no score table"),
+        ("metrics.csv", "metrics.csv is no score table.*: it is empty or of another kind"),
+        ("empty.npz", "empty.npz is no score table.*: it is empty or of another kind"),
+        ("array.npy", "it is a single array"),
         ("cut.npz", "cut.npz is no score table"),
         ("other.npz", "classes, labels, protocol, scores missing"),
     ):

@@ -28,13 +28,15 @@ ROOT = Path(__file__).parents[2]
 SWEEPS = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
 
 TRIAL = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 options = dict(argument.removeprefix("--").split("=", 1) for argument in sys.argv[2:])
 run, lr = Path(options["run_dir"]), float(options["model.lr"])
 run.mkdir(parents=True, exist_ok=True)
 with open("starts.txt", "a") as starts:
     print(run.name, file=starts)
+with open("logged_at.txt", "a") as logged_at:
+    print(os.environ.get("WANDB_PROJECT"), os.environ.get("WANDB_ENTITY"), file=logged_at)
 if lr > 90:
     sys.exit("learning rate too high")
 csv = run / "metrics.csv"
@@ -498,6 +500,7 @@ def test_the_sweep_ends_where_a_trial_reaches_the_target(here, capsys):
     """It says so on the way (epoch 4 of 8), and ends by itself; so does the other one; a farther target lets it go on."""
     metric = {"name": "val/loss", "target": 1.25}
     settings = {**GRID, "metric": metric, "parameters": {"model.lr": {"values": [3, 1, 4, 2]}}}
+    settings |= {"project": "mine", "entity": "team"}
     sweep(write(settings), "2", "runs")
     rows = table(Path("runs/sweeps/sweep"))
     assert (rows[0]["model.lr"], rows[0]["state"], rows[0]["validations"]) == ("1", "finished", "8")
@@ -513,6 +516,8 @@ def test_the_sweep_ends_where_a_trial_reaches_the_target(here, capsys):
         len(table(Path("runs/sweeps/sweep"))) == 4
         and "reached" not in capsys.readouterr().out.splitlines()[-1]
     )
+    # W&B's agent starts its trials in the file's project; so does this one.
+    assert set(Path("logged_at.txt").read_text().splitlines()) == {"mine team"}
 
 
 def test_ctrl_c_ends_the_trial_too(here):

@@ -174,6 +174,10 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: arrays are missing or have changed since they were written.
     """
+    with open(path, "rb") as file:
+        start = file.read(6)
+    if not start.startswith((b"PK", b"\x93NUMPY")):  # numpy would propose to unpickle it
+        raise UserError("it is empty or of another kind")
     found = np.load(path, allow_pickle=False)
     if not isinstance(found, np.lib.npyio.NpzFile):
         raise UserError("it is a single array")

@@ -12,6 +12,7 @@ from sta_tsn.features.feature_store import FeatureStore
 from sta_tsn.features.frame_judgement import read_judgement
 from sta_tsn.video import SeededSampler, multi_hot
 from sta_tsn.video.datamodule import next_epoch, share_of_device, uneven_share
+from sta_tsn.video.workers import workers_with_room
 
 
 class FeatureDataset(Dataset):
@@ -29,6 +30,14 @@ class FeatureDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.videos)
+
+    @property
+    def video_bytes(self) -> int:
+        """Return the bytes of a video's item: one view where frames are judged, else all."""
+        if not self.videos:
+            return 0
+        stored = self.store.read(self.videos[0]["id"])["features"]
+        return (stored if self.relevant is None else stored[0]).nbytes
 
     def __getitem__(self, item: tuple[int, int]) -> dict:
         index, seed = item
@@ -81,6 +90,7 @@ class FeatureDataModule(LightningDataModule):
             max_passes_per_epoch,
         )
         self.num_workers, self.seed = num_workers, seed
+        self._said: set[str] = set()
 
     @property
     def classes(self) -> list[str]:
@@ -139,14 +149,26 @@ class FeatureDataModule(LightningDataModule):
         self, dataset: FeatureDataset, num_draws: int | None = None, batch_size: int = 128
     ) -> DataLoader:
         trainer = self.trainer
-        rank, world_size, epoch = (
-            (trainer.global_rank, trainer.world_size, next_epoch(trainer)) if trainer else (0, 1, 0)
+        rank, world_size, epoch = 0, 1, 0
+        if trainer:
+            rank, world_size, epoch = trainer.global_rank, trainer.world_size, next_epoch(trainer)
+        of_device = share_of_device(batch_size, world_size)
+        num_workers = workers_with_room(
+            self.num_workers,
+            of_device * dataset.video_bytes,
+            trainer.num_devices if trainer else 1,
+            self._say_once,
         )
         return DataLoader(
             dataset,
-            batch_size=share_of_device(batch_size, world_size),
+            batch_size=of_device,
             sampler=SeededSampler(len(dataset), self.seed, num_draws, rank, world_size, epoch),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said and (self.trainer is None or self.trainer.is_global_zero):
+            self._said.add(text)
+            print(text, flush=True)

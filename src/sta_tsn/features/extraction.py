@@ -49,9 +49,9 @@ def extract_features(
         ]
         trainer.strategy.barrier()  # nobody writes before everybody has looked
         if todo:
-            writer = _StoreWriter(store, todo)
-            trainer.callbacks.append(writer)
             loader = data.frames_loader(todo, crops[part])
+            writer = _StoreWriter(store, todo, loader.dataset.clips.num_views)
+            trainer.callbacks.append(writer)
             on_cpu = trainer.strategy.root_device.type == "cpu"
             with task.model.encoder.folded() if on_cpu else nullcontext():
                 trainer.predict(task, loader, return_predictions=False)
@@ -63,21 +63,41 @@ def extract_features(
 
 
 class _StoreWriter(Callback):
-    def __init__(self, store: FeatureStore, records: list[VideoRecord]):
-        self.store, self.records = store, records
+    """Writes a video when all of its views are there; they come one at a time.
+
+    Args:
+        store: to write to.
+        records: the videos that are looked at.
+        num_views: of each of them.
+    """
+
+    def __init__(self, store: FeatureStore, records: list[VideoRecord], num_views: int):
+        self.store = store
+        self.records = records
+        self.num_views = num_views
+        self._views: dict[int, dict[int, dict[str, torch.Tensor]]] = {}
 
     def on_predict_batch_end(
         self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0
     ) -> None:
-        for row, index in enumerate(batch["index"].tolist()):
-            tensors = {
-                "features": outputs["features"][row].half(),
-                "frame_indices": batch["frame_indices"][row],
-            }
+        numbers = zip(batch["index"].tolist(), batch["view"].tolist(), strict=True)
+        for row, (index, view) in enumerate(numbers):
+            tensors = {"features": outputs["features"][row].half().cpu()}
             if outputs["spatial_weights"] is not None:
-                tensors["spatial_weights"] = outputs["spatial_weights"][row].half()
+                tensors["spatial_weights"] = outputs["spatial_weights"][row].half().cpu()
             if not torch.isfinite(tensors["features"]).all():
                 raise UserError(
-                    f"{self.records[index].path}: features are not finite; the backbone diverged. Lower model.lr."
+                    f"{self.records[index].path}: features are not finite; the backbone diverged. "
+                    "Lower model.lr."
                 )
-            self.store.write(self.records[index].id, **tensors)
+            views = self._views.setdefault(index, {})
+            views[view] = tensors
+            if len(views) == self.num_views:
+                self._write(index, batch["frame_indices"][row])
+
+    def _write(self, index: int, frame_indices: torch.Tensor) -> None:
+        views = self._views.pop(index)
+        tensors = {}
+        for name in views[0]:
+            tensors[name] = torch.cat([views[view][name] for view in sorted(views)])
+        self.store.write(self.records[index].id, frame_indices=frame_indices, **tensors)

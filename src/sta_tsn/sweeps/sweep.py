@@ -175,7 +175,7 @@ class SweepRunner:
             process = start(
                 self.settings.trial_command(trial.parameters, self.run_folder(trial).path),
                 log,
-                slot,
+                {**self.settings.environment, **slot},
             )
         trial.pid = process.pid
         self._save()

@@ -44,6 +44,8 @@ class SweepFile:
         target: no trial is started any more once one's metric got that far.
         bands: numbers of metric values after which Hyperband judges a trial; none without `early_terminate`.
         eta: it lets about one in eta go on.
+        project: of W&B, where the trials log; None: sta-tsn.
+        entity: of W&B, a user or a team; None: the user's own.
     """
 
     path: Path
@@ -56,6 +58,14 @@ class SweepFile:
     run_cap: int | None
     bands: tuple[int, ...]
     eta: float
+    project: str | None = None
+    entity: str | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which the trials log where the file says, as W&B's agent does."""
+        named = {"WANDB_PROJECT": self.project, "WANDB_ENTITY": self.entity}
+        return {variable: name for variable, name in named.items() if name}
 
     @property
     def log_scaled(self) -> list[str]:
@@ -160,6 +170,8 @@ def read_sweep(path: Path) -> SweepFile:
         run_cap,
         bands,
         eta,
+        content.get("project"),
+        content.get("entity"),
     )
 
 

@@ -24,10 +24,11 @@ from sta_tsn.runs.folder import (
 )
 from sta_tsn.runs.layout import sweeps_folder
 from sta_tsn.training.metrics_file import mean_of_last_epoch
-from sta_tsn.training.stage_cli import StageCLI
+from sta_tsn.training.stage_cli import MID_EPOCH, StageCLI
 from sta_tsn.training.stage_clock import timed
 from sta_tsn.training.wandb_run import log_settings, log_test
 from sta_tsn.video import VideoDataModule
+from sta_tsn.video.workers import dead_worker
 
 
 def fit_and_test(arguments: list[str]) -> None:
@@ -50,6 +51,7 @@ def fit_and_test(arguments: list[str]) -> None:
     if is_first_process():
         with only_one(folder.path):
             folder.claim(stamp, arguments)
+            remove_mid_epoch_checkpoints(folder)
             _fit_and_test(arguments, folder, stamp)
     else:  # the ranks of DDP start this program anew, and so does the user on every machine
         folder.wait_for(lambda: stage_fingerprint(arguments))
@@ -73,7 +75,8 @@ def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
                 data.prepare_data()
                 stamp = stage_fingerprint(arguments)
                 folder.note(fingerprint=stamp)
-    _fit(trainer, task, data, folder)
+    with dead_workers_named(data):
+        _fit(trainer, task, data, folder)
     if not cli.config.test:
         if trainer.is_global_zero:
             folder.note(tested=False)
@@ -109,6 +112,16 @@ def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
             )  # nobody reads the features of rows without a second stage
         log_test(trainer, folder, table)
         print(f"{folder.path}: {table.summary}", flush=True)
+
+
+def remove_mid_epoch_checkpoints(folder: RunFolder) -> None:
+    """Delete what Lightning wrote when SLURM's signal came, in versions before this one.
+
+    It is of the middle of an epoch, maybe of a step. Lightning would go on from it without the
+    hooks of an epoch's start, and would test it in place of the run's weights.
+    """
+    for left in folder.path.glob(f"{MID_EPOCH}*.ckpt"):
+        left.unlink()
 
 
 def write_features(path: str) -> None:
@@ -180,6 +193,23 @@ def plain_user_errors() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def dead_workers_named(data) -> Iterator[None]:
+    """Name the file where a process that reads videos is killed or crashes.
+
+    Args:
+        data: the data module whose loaders are at work.
+
+    Raises:
+        UserError: a worker died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        dead_worker(error, getattr(data, "reading", []))
+        raise
+
+
 def load_tested(task, data, folder: RunFolder) -> None:
     """The weights that are tested, on data like that which they learned from (flow: see `VideoDataModule.load_state_dict`)."""
     checkpoint = load_checkpoint(folder.tested_checkpoint)
@@ -190,7 +220,7 @@ def load_tested(task, data, folder: RunFolder) -> None:
 def _extract(
     trainer: Trainer, task, data: VideoDataModule, folder: RunFolder, parts: tuple[str, ...]
 ) -> None:
-    with timed(folder, "features", trainer.is_global_zero):
+    with timed(folder, "features", trainer.is_global_zero), dead_workers_named(data):
         extract_features(
             trainer,
             task,

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -16,6 +17,9 @@ from sta_tsn.runs.folder import RunFolder
 from sta_tsn.training.metrics_file import csv_logger
 from sta_tsn.training.step_monitor import StepMonitor
 from sta_tsn.training.wandb_run import wandb_logger
+from sta_tsn.video.slurm import environment_plugins
+
+MID_EPOCH = "hpc_ckpt_"  # what Lightning calls a checkpoint of a SLURM job that ends
 
 
 class StageCLI(LightningCLI):
@@ -74,7 +78,10 @@ class StageCLI(LightningCLI):
                 StepMonitor(),
                 TQDMProgressBar(),
             ],
-            plugins=[AtomicCheckpointIO()],
+            plugins=[
+                AtomicCheckpointIO(),
+                *environment_plugins(settings.accelerator, settings.devices, settings.num_nodes),
+            ],
             precision=settings.precision or default_precision(settings.accelerator),
             use_distributed_sampler=False,  # the project's sampler deals videos out without repeating any
             num_sanity_val_steps=0,
@@ -93,11 +100,21 @@ class StageCLI(LightningCLI):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """A kill in the middle of a save leaves the checkpoint before it."""
+    """Writes checkpoints whole: a kill in the middle of a save leaves the one before it.
+
+    The one that Lightning asks for when SLURM announces a job's end is not written: it would be of
+    the middle of an epoch. The requeued job goes on from the last epoch's end, to the same numbers
+    as an uninterrupted one.
+    """
 
     def save_checkpoint(self, checkpoint, path, storage_options=None) -> None:
+        if Path(path).name.startswith(MID_EPOCH):
+            return
+        # Lightning would write in the system's temporary folder first, which may be full or small.
+        content = BytesIO()
+        torch.save(checkpoint, content)
         with atomic(path) as temporary:
-            super().save_checkpoint(checkpoint, temporary, storage_options)
+            temporary.write_bytes(content.getbuffer())
 
 
 def silence_noise() -> None:
@@ -112,6 +129,7 @@ def silence_noise() -> None:
         "The `srun` command is available",  # a note for SLURM users
         "Total length of `DataLoader` across ranks is zero",  # no validation videos
         "The '.*dataloader' does not have many workers",  # two cores have not
+        "Your `IterableDataset` has `__len__` defined",  # true on any number of workers
     ):
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(

@@ -6,7 +6,7 @@ the source pixels, so cropping and resizing are one cv2 call. Sizes are relative
 with a 224 px input crops 224 of 256, one with S px crops the same share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import albumentations as A
@@ -181,10 +181,37 @@ def center_crop(frames: np.ndarray, size_px: int, keep_proportions: bool = False
     return _crops(frames, CENTRE_PLACE, size_px, keep_proportions)
 
 
+def each_crop(
+    frames: np.ndarray,
+    size_px: int,
+    mirror: bool,
+    flow: bool = False,
+    keep_proportions: bool = False,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield number and pixels (n, size, size, C) of each of a video's ten crops, or five.
+
+    0 is the centre, 1 to 4 the corners, 5 to 9 the same five mirrored. A mirrored one comes after
+    the one that it mirrors, so that not more than one of the five is in memory.
+
+    Args:
+        frames: (n, H, W, C).
+        size_px: side of a crop.
+        mirror: yield the mirrored ones too.
+        flow: frames are stored flow, whose x components turn round when mirrored.
+        keep_proportions: see `frame_size`.
+    """
+    for number, place in enumerate(FIVE_PLACES):
+        crop = _crops(frames, place, size_px, keep_proportions)
+        yield number, crop
+        if mirror:
+            mirrored = crop[:, :, ::-1]
+            yield len(FIVE_PLACES) + number, negate_x(mirrored) if flow else mirrored
+
+
 def five_crops(frames: np.ndarray, size_px: int, keep_proportions: bool = False) -> np.ndarray:
     """Return centre and four corners of frames (n, H, W, C), as (5, n, size, size, C)."""
-    crops = [_crops(frames, place, size_px, keep_proportions) for place in FIVE_PLACES]
-    return np.stack(crops)
+    crops = each_crop(frames, size_px, mirror=False, keep_proportions=keep_proportions)
+    return np.stack([crop for _, crop in crops])
 
 
 def ten_crops(
@@ -194,9 +221,8 @@ def ten_crops(
 
     They are (10, n, size, size, C).
     """
-    crops = five_crops(frames, size_px, keep_proportions)
-    mirrored = crops[:, :, :, ::-1]
-    return np.concatenate([crops, negate_x(mirrored) if flow else mirrored])
+    crops = dict(each_crop(frames, size_px, True, flow, keep_proportions))
+    return np.stack([crops[number] for number in sorted(crops)])
 
 
 def _crops(frames: np.ndarray, place: Place, size_px: int, keep_proportions: bool) -> np.ndarray:

@@ -20,9 +20,10 @@ from sta_tsn.datasets import (
 )
 from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.video.augment import FLOW_SCALES, RGB_SCALES, TSN_FRAME
-from sta_tsn.video.clips import ClipDataset, Crop
+from sta_tsn.video.clips import ClipDataset, Crop, ViewStream
 from sta_tsn.video.flow.flow_store import FLOW_STACK, FlowStore, differing
 from sta_tsn.video.sampling import SegmentSampler
+from sta_tsn.video.workers import ReadingNow, workers_with_room
 
 NOTABLE_CHANGE = 1.1  # of proportions; nobody sees less
 
@@ -158,6 +159,8 @@ class VideoDataModule(LightningDataModule):
         self.num_workers, self.seed = num_workers, seed
         self.videos: VideoSplit | None = None
         self.flow_settings: dict = {}  # what made the flow, known after `setup`
+        self.reading: list[tuple[ReadingNow, list]] = []  # of each loader, with its files
+        self._said: set[str] = set()
 
     @property
     def classes(self) -> list[str]:
@@ -212,6 +215,11 @@ class VideoDataModule(LightningDataModule):
         if self.trainer is None or self.trainer.is_global_zero:
             print(text, flush=True)
 
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._say(text)
+
     def train_dataloader(self) -> DataLoader:
         if note := uneven_share(self.batch_size, self._world_size):
             self._say(note)
@@ -264,10 +272,10 @@ class VideoDataModule(LightningDataModule):
         )
 
     def frames_loader(self, records: list[VideoRecord], crop: Crop) -> DataLoader:
-        """All test frames (3 x 10) of each video, one video a batch: for features and testing."""
-        return self.loader(
-            records, self.sampler(self.test_segments, self.test_frames_per_segment), crop, 1
-        )
+        """Return all test frames (3 x 10) of each video, one view of it a batch: for features."""
+        sampler = self.sampler(self.test_segments, self.test_frames_per_segment)
+        clips = self._clips(records, sampler, crop)
+        return self._loader(clips, self._order(clips), batch_size=1, by_views=True)
 
     def sampler(
         self, num_segments: int, frames_per_segment: int, training: bool = False
@@ -278,29 +286,59 @@ class VideoDataModule(LightningDataModule):
     def loader(
         self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop, batch_size: int
     ) -> DataLoader:
-        trainer = self.trainer
-        num_draws = len(records) if sampler.training else None
-        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        epoch, size_px = (
-            (next_epoch(trainer), trainer.lightning_module.model.input_px) if trainer else (0, 224)
+        """Return a loader of whole videos.
+
+        Args:
+            records: the videos.
+            sampler: which frames; its `training` decides on the order.
+            crop: which views.
+            batch_size: videos of a batch of one device.
+        """
+        clips = self._clips(records, sampler, crop)
+        return self._loader(clips, self._order(clips), batch_size, by_views=False)
+
+    def _clips(
+        self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop
+    ) -> ClipDataset:
+        size_px = self.trainer.lightning_module.model.input_px if self.trainer else 224
+        return ClipDataset(
+            records,
+            len(self.classes),
+            sampler,
+            crop,
+            size_px,
+            self.scales,
+            self.flow,
+            self.pair_distance,
+            self.mirror,
+            self.keep_proportions,
         )
+
+    def _order(self, clips: ClipDataset) -> SeededSampler:
+        trainer = self.trainer
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        epoch = next_epoch(trainer) if trainer else 0
+        num_draws = len(clips) if clips.sampler.training else None
+        return SeededSampler(len(clips), self.seed, num_draws, rank, world_size, epoch)
+
+    def _loader(
+        self, clips: ClipDataset, order: SeededSampler, batch_size: int, by_views: bool
+    ) -> DataLoader:
+        num_views = 1 if by_views else clips.num_views
+        num_workers = workers_with_room(
+            self.num_workers,
+            batch_size * num_views * clips.view_bytes,
+            self.trainer.num_devices if self.trainer else 1,
+            self._say_once,
+        )
+        clips.reading = ReadingNow(num_workers)
+        self.reading.append((clips.reading, [record.path for record in clips.records]))
         return DataLoader(
-            ClipDataset(
-                records,
-                len(self.classes),
-                sampler,
-                crop,
-                size_px,
-                self.scales,
-                self.flow,
-                self.pair_distance,
-                self.mirror,
-                self.keep_proportions,
-            ),
+            ViewStream(clips, order) if by_views else clips,
             batch_size=batch_size,
-            sampler=SeededSampler(len(records), self.seed, num_draws, rank, world_size, epoch),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            sampler=None if by_views else order,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
         )

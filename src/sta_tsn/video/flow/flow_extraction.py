@@ -25,6 +25,7 @@ from sta_tsn.video.flow.flow_files import BOUND_PX, JPEG_QUALITY
 from sta_tsn.video.flow.flow_store import FlowStore
 from sta_tsn.video.flow.tvl1 import TVL1Settings, tvl1_flow
 from sta_tsn.video.reader import VideoReader
+from sta_tsn.video.slurm import environment_plugins
 
 PAIRS_AT_ONCE = {
     "cpu": 1,
@@ -90,8 +91,10 @@ def flow_trainer(devices: str, nodes: int, num_videos: int) -> Trainer:
     if not on_gpu:
         torch.set_num_threads(1)  # the processes are the parallelism
     several = devices != "1" or nodes > 1
+    accelerator = "cuda" if on_gpu else "cpu"
     return Trainer(
-        accelerator="cuda" if on_gpu else "cpu", devices=int(devices) if devices.isdigit() else devices, num_nodes=nodes,
+        accelerator=accelerator, devices=int(devices) if devices.isdigit() else devices, num_nodes=nodes,
+        plugins=environment_plugins(accelerator, devices, nodes),
         strategy=DDPStrategy(timeout=timedelta(days=7)) if several else "auto",  # the others wait for the longest video
         logger=False, enable_checkpointing=False, use_distributed_sampler=False, callbacks=[TQDMProgressBar()],  # in log files too
     )  # fmt: skip
