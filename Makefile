@@ -1,5 +1,6 @@
-# The verbs of the suite. `make` creates .venv and installs on first use; `sta-tsn VERB --help` says the same.
-# Variables are given on the command line: make train DATASET=jhmdb DATA=/path/to/jhmdb SPLIT=2
+# The verbs of the suite. `make` creates .venv and installs on first use; `sta-tsn VERB --help`
+# says the same. Variables are given on the command line:
+# make train DATASET=jhmdb DATA=/path/to/jhmdb SPLIT=2
 
 DATASET  ?= demo
 SPLIT    ?= 1
@@ -15,30 +16,60 @@ PYTHON   ?= python3
 BIN      ?= .venv/bin
 STA_TSN   = $(BIN)/sta-tsn
 
-one_dataset   = --dataset "$(DATASET)" $(if $(DATA),--data "$(DATA)") --runs "$(RUNS)" $(if $(EXPERIMENTS),--experiments "$(EXPERIMENTS)")
-all_splits    = $(one_dataset) $(if $(filter-out 0,$(ALLOW_MISSING)),--allow-missing)
+define VARIABLES
+  Variables:
+    DATASET=demo|ucf101|hmdb51|jhmdb|thumos14|kinetics400|something_v1|something_v2|
+            folder|sbu|jhmdb_joints
+    MODEL=sta_tsn|tsn|smnet|stin|sta_lstm|ablations|interference
+    MODALITY=rgb|flow|two-stream BACKBONE=timm name WEIGHTS=imagenet|none|file
+    DATA=path RUNS=runs EXPERIMENTS=folder of recipes SPLIT=1 SEED=0 ALLOW_MISSING=1
+    DEVICES=auto NODES=1 WORKERS=2 PAIRS_AT_ONCE=64 (make flow)
+    EPOCHS=5 SET="model.lr=0.001 data.batch_size=32 trainer.precision=bf16-mixed" (any argument)
+endef
+export VARIABLES
+
+experiments   = $(if $(EXPERIMENTS),--experiments "$(EXPERIMENTS)")
+one_dataset   = --dataset "$(DATASET)" $(if $(DATA),--data "$(DATA)") --runs "$(RUNS)" \
+                $(experiments)
+allow_missing = $(if $(filter-out 0,$(ALLOW_MISSING)),--allow-missing)
+all_splits    = $(one_dataset) $(allow_missing)
 data_options  = $(all_splits) --split $(SPLIT)
-train_options = --modality "$(MODALITY)" --model "$(MODEL)" --devices $(DEVICES) --nodes $(NODES) \
-                $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
-                $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(SET),--set $(SET))
+on_devices    = --devices $(DEVICES) --nodes $(NODES)
+workers       = $(if $(WORKERS),--workers $(WORKERS))
+weights       = $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+train_options = --modality "$(MODALITY)" --model "$(MODEL)" $(on_devices) $(workers) $(weights) \
+                $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(EPOCHS),--epochs $(EPOCHS)) \
+                $(if $(SET),--set $(SET))
+of_frozen     = --backbone "$(BACKBONE)" $(all_splits) $(weights) $(on_devices) $(workers) \
+                $(if $(KEPT),--kept $(KEPT)) $(if $(CROPS),--crops $(CROPS)) \
+                $(if $(SPLITS),--splits $(SPLITS))
+checkpoint    = $(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))
+second        = $(if $(CKPT2),--and "$(CKPT2)")
+videos        = $(or $(VIDEOS),$(error give VIDEOS="a.mp4 folder list.txt"))
+out           = $(if $(OUT),--out "$(OUT)")
+given         = $(filter command,$(origin $(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help train reproduce report test data flow features bench check-data evaluate fuse predict explain export sweep notebook lint format
+.PHONY: help train reproduce report test data flow features bench check-data evaluate fuse
+.PHONY: predict explain export sweep notebook lint format
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
-	@echo; echo "  Variables: DATASET=demo|ucf101|hmdb51|jhmdb|thumos14|kinetics400|something_v1|something_v2|folder|sbu|jhmdb_joints DATA=path SPLIT=1 BACKBONE=timm name WEIGHTS=imagenet|none|file"
-	@echo "             DEVICES=auto NODES=1 SEED=0 RUNS=runs ALLOW_MISSING=1 EXPERIMENTS=folder of recipes MODALITY=rgb|flow|two-stream MODEL=sta_tsn|tsn|smnet|stin|sta_lstm|ablations|interference PAIRS_AT_ONCE=64 (make flow)"
-	@echo "             EPOCHS=5 WORKERS=2 SET=\"model.lr=0.001 data.batch_size=32 trainer.precision=bf16-mixed\" (any constructor argument)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2} \
+	  /^#: /{printf "  %-11s   %s\n", "", substr($$0, 4)}' $(MAKEFILE_LIST)
+	@echo; echo "$$VARIABLES"
 
 train: $(BIN)/.installed ## train and test the rows of the model's table, write the report
-	$(if $(filter command,$(origin SPLITS) $(origin SEEDS)),$(error make train takes one SPLIT and SEED; make reproduce takes several))
-	$(if $(filter command,$(origin PAIRS_AT_ONCE)),$(error make flow takes PAIRS_AT_ONCE; run it first))
+	$(if $(call given,SPLITS)$(call given,SEEDS),$(error make train takes one SPLIT and SEED; \
+	  make reproduce takes several))
+	$(if $(call given,PAIRS_AT_ONCE),$(error make flow takes PAIRS_AT_ONCE; run it first))
 	$(STA_TSN) train $(data_options) $(train_options) --seed $(SEED)
 
-reproduce: $(BIN)/.installed ## the paper's tables and figures with statistics: make reproduce SPLITS="1 2 3" SEEDS="0 1 2"
-	$(if $(filter command,$(origin SPLIT) $(origin SEED)),$(error make reproduce takes SPLITS="1 2 3" and SEEDS="0 1 2"))
-	$(STA_TSN) reproduce $(all_splits) $(train_options) $(if $(SPLITS),--splits $(SPLITS)) --seeds $(SEEDS) $(if $(UNRELATED),--unrelated $(UNRELATED))
+reproduce: $(BIN)/.installed ## the paper's tables and figures with statistics
+#: make reproduce SPLITS="1 2 3" SEEDS="0 1 2"; of MODEL=interference UNRELATED="folder ..."
+	$(if $(call given,SPLIT)$(call given,SEED),$(error make reproduce takes SPLITS="1 2 3" \
+	  and SEEDS="0 1 2"))
+	$(STA_TSN) reproduce $(all_splits) $(train_options) $(if $(SPLITS),--splits $(SPLITS)) \
+	  --seeds $(SEEDS) $(if $(UNRELATED),--unrelated $(UNRELATED))
 
 report: $(BIN)/.installed ## rebuild the report of reproduce from the score tables that are there
 	$(STA_TSN) report --dataset "$(DATASET)" --model "$(MODEL)" --runs "$(RUNS)"
@@ -50,50 +81,65 @@ data: $(BIN)/.installed ## download and unpack the archives of a dataset
 	$(STA_TSN) data $(one_dataset)
 
 flow: $(BIN)/.installed ## TV-L1 optical flow of the videos of SPLIT, stored once
-	$(STA_TSN) flow $(data_options) --devices $(DEVICES) --nodes $(NODES) $(if $(PAIRS_AT_ONCE),--pairs-at-once $(PAIRS_AT_ONCE))
+	$(STA_TSN) flow $(data_options) $(on_devices) \
+	  $(if $(PAIRS_AT_ONCE),--pairs-at-once $(PAIRS_AT_ONCE))
 
-features: $(BIN)/.installed ## features of videos, stored once: make features BACKBONE=timm name DATASET=... [KEPT=pooled|map|both] [CROPS=10], or RUN=runs/.../backbone
-	$(STA_TSN) features $(if $(RUN),"$(RUN)",$(one_dataset) --backbone "$(or $(BACKBONE),$(error give BACKBONE=timm name, or RUN=runs/<dataset>/split1/<model>/rgb/seed0/backbone))" \
-	  $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(KEPT),--kept $(KEPT)) $(if $(CROPS),--crops $(CROPS)) $(if $(SPLITS),--splits $(SPLITS)) $(if $(filter-out 0,$(ALLOW_MISSING)),--allow-missing) \
-	  --devices $(DEVICES) --nodes $(NODES) $(if $(WORKERS),--workers $(WORKERS)))
+features: $(BIN)/.installed ## features of videos, stored once
+#: make features BACKBONE=timm name DATASET=... [KEPT=pooled|map|both] [CROPS=10] [SPLITS="1 2"]
+#: make features RUN=runs/<dataset>/split1/<model>/rgb/seed0/backbone
+	$(STA_TSN) features $(or $(if $(RUN),"$(RUN)"),$(if $(BACKBONE),$(of_frozen)), \
+	  $(error give BACKBONE=timm name, or RUN=runs/.../backbone))
 
 bench: $(BIN)/.installed ## the benchmarks, on real clips: make bench JHMDB=path UCF101=path
 	$(BIN)/python experiments/benchmarks/cost.py
 	$(BIN)/python experiments/benchmarks/attention.py
 	$(BIN)/python experiments/benchmarks/sta_lstm.py
 	$(if $(UCF101),$(BIN)/python experiments/benchmarks/data.py DATA="$(UCF101)")
-	$(if $(JHMDB),$(BIN)/python experiments/benchmarks/flow.py DATA="$(JHMDB)" OUT="$(RUNS)/benchmarks/flow")
+	$(if $(JHMDB),$(BIN)/python experiments/benchmarks/flow.py DATA="$(JHMDB)" \
+	  OUT="$(RUNS)/benchmarks/flow")
 
 check-data: $(BIN)/.installed ## compare with what is published; name what is missing or broken
 	$(STA_TSN) check-data $(one_dataset)
 
-evaluate: $(BIN)/.installed ## accuracy from score tables: make evaluate SCORES="a/scores.npz b/scores.npz"
+evaluate: $(BIN)/.installed ## accuracy from score tables
+#: make evaluate SCORES="a/scores.npz b/scores.npz"
 	$(STA_TSN) evaluate $(or $(SCORES),$(error give SCORES="a/scores.npz ..."))
 
 fuse: $(BIN)/.installed ## join the scores of runs: make fuse RUNS="a b" [WEIGHTS="1 1.5"]
-	$(STA_TSN) fuse $(if $(filter file,$(origin RUNS)),$(error give RUNS="a b"),$(RUNS)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+	$(STA_TSN) fuse $(if $(filter file,$(origin RUNS)),$(error give RUNS="a b"),$(RUNS)) \
+	  $(if $(WEIGHTS),--weights $(WEIGHTS))
 
-predict: $(BIN)/.installed ## class probabilities of any videos: make predict VIDEOS="a.mp4 folder list.txt" CKPT=.../checkpoints/last.ckpt [CKPT2=flow's] [OUT=folder]
-	$(STA_TSN) predict $(or $(VIDEOS),$(error give VIDEOS="a.mp4 folder list.txt")) --checkpoint "$(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))" \
-	  $(if $(CKPT2),--and "$(CKPT2)") $(if $(TOP),--top $(TOP)) $(if $(CROPS),--crops $(CROPS)) \
-	  $(if $(WINDOW_SEC),--window_sec $(WINDOW_SEC)) $(if $(STRIDE_SEC),--stride_sec $(STRIDE_SEC)) $(if $(OUT),--out "$(OUT)")
+predict: $(BIN)/.installed ## class probabilities of any videos
+#: make predict VIDEOS="a.mp4 folder list.txt" CKPT=.../last.ckpt [CKPT2=flow's] [OUT=folder]
+	$(STA_TSN) predict $(videos) --checkpoint "$(checkpoint)" $(second) \
+	  $(if $(TOP),--top $(TOP)) $(if $(CROPS),--crops $(CROPS)) \
+	  $(if $(WINDOW_SEC),--window_sec $(WINDOW_SEC)) \
+	  $(if $(STRIDE_SEC),--stride_sec $(STRIDE_SEC)) $(out)
 
-explain: $(BIN)/.installed ## a page for each video, where and when the network looked: make explain VIDEOS="a.mp4 folder" CKPT=.../checkpoints/last.ckpt [CKPT2=flow's] [OUT=folder]; VIDEO=clip.mp4: one picture
-	$(if $(VIDEOS),$(STA_TSN) explain $(VIDEOS) --checkpoint "$(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))" $(if $(CKPT2),--and "$(CKPT2)") $(if $(OUT),--out "$(OUT)"),\
-	  $(STA_TSN) explain "$(or $(VIDEO),$(error give VIDEOS="a.mp4 folder"))" "$(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))")
+explain: $(BIN)/.installed ## a page for each video: the answer, where and when the network looked
+#: make explain VIDEOS="a.mp4 folder" CKPT=.../last.ckpt [CKPT2=flow's] [OUT=folder]
+#: make explain VIDEO=clip.mp4 CKPT=.../last.ckpt (one picture)
+	$(STA_TSN) explain $(if $(VIDEOS),$(VIDEOS) --checkpoint "$(checkpoint)" $(second) $(out), \
+	  "$(or $(VIDEO),$(videos))" "$(checkpoint)")
 
-export: $(BIN)/.installed ## a checkpoint's network as a file that runs without this suite: make export CKPT=.../checkpoints/last.ckpt VIDEOS="a.mp4 folder" [FORMAT=onnx|torch_export] [OUT=file]
-	$(STA_TSN) export "$(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))" --videos $(or $(VIDEOS),$(error give VIDEOS="a.mp4 folder": the file must answer on them as the checkpoint does)) \
-	  --format $(FORMAT) $(if $(OUT),--out "$(OUT)")
+export: $(BIN)/.installed ## a checkpoint's network as a file that runs without this suite
+#: make export CKPT=.../last.ckpt VIDEOS="a.mp4 folder" [FORMAT=onnx|torch_export] [OUT=file]
+	$(STA_TSN) export "$(checkpoint)" --videos $(videos) --format $(FORMAT) $(out)
 
-sweep: $(BIN)/.installed ## the trials of a W&B sweep file, without a server: make sweep SWEEP=experiments/sweeps/demo_grid.yaml
-	$(STA_TSN) sweep "$(or $(SWEEP),$(error give SWEEP=experiments/sweeps/<name>.yaml))" --devices $(DEVICES) --runs "$(RUNS)"
+sweep: $(BIN)/.installed ## the trials of a W&B sweep file, without a server
+#: make sweep SWEEP=experiments/sweeps/demo_grid.yaml
+	$(STA_TSN) sweep "$(or $(SWEEP),$(error give SWEEP=experiments/sweeps/<name>.yaml))" \
+	  --devices $(DEVICES) --runs "$(RUNS)"
 
-notebook: $(BIN)/.installed ## execute the notebooks on the runs of DATASET, into RUNS/notebooks/*.html
+notebook: $(BIN)/.installed ## execute the notebooks on the runs of DATASET, into RUNS/notebooks
 	@failed=; for notebook in notebooks/*.ipynb; do \
-	  RUNS="$(RUNS)/$(DATASET)" DATA="$(DATA)" PYTHONWARNINGS="ignore:IProgress not found,ignore:install" $(BIN)/jupyter-nbconvert \
-	    --to html --execute --output-dir "$(RUNS)/notebooks" $$notebook || failed="$$failed $$notebook"; \
-	done; test -z "$$failed" || { echo "Failed:$$failed; the last lines above each traceback say why."; exit 1; }
+	  RUNS="$(RUNS)/$(DATASET)" DATA="$(DATA)" \
+	  PYTHONWARNINGS="ignore:IProgress not found,ignore:install" $(BIN)/jupyter-nbconvert \
+	    --to html --execute --output-dir "$(RUNS)/notebooks" $$notebook \
+	  || failed="$$failed $$notebook"; \
+	done; \
+	test -z "$$failed" || { \
+	  echo "Failed:$$failed; the last lines above each traceback say why."; exit 1; }
 
 lint: $(BIN)/.installed ## ruff: rules and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

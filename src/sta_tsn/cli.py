@@ -1,4 +1,7 @@
-"""The verbs of `sta-tsn`, and nothing else. Heavy imports wait until a verb needs them, so --help is quick."""
+"""The verbs of `sta-tsn`, and nothing else.
+
+Heavy imports wait until a verb needs them, so that --help is quick.
+"""
 
 import argparse
 import errno
@@ -13,11 +16,11 @@ from sta_tsn import __version__
 from sta_tsn.errors import UserError
 from sta_tsn.pipeline.recipes import default_experiments
 
-FIT_HELP = """Every option is written --name=value: --config=FILE (several; later ones win), --run_dir=FOLDER, and any
-constructor argument of the configured classes as --model.NAME, --data.NAME, or of Lightning's Trainer as --trainer.NAME;
---seed_everything=0, --test=false (end after training), --keep_features=true (of stage one, for stage two),
---select=true (test the epoch with the least validation loss).
-`sta-tsn train` prints the command of every stage it runs."""
+FIT_HELP = """Every option is written --name=value: --config=FILE (several; later ones win),
+--run_dir=FOLDER, and any constructor argument of the configured classes as --model.NAME,
+--data.NAME, or of Lightning's Trainer as --trainer.NAME; --seed_everything=0, --test=false (end
+after training), --keep_features=true (of stage one, for stage two), --select=true (test the epoch
+with the least validation loss). `sta-tsn train` prints the command of every stage it runs."""
 
 # Of folders and files that a command names: no traceback helps there.
 FILE_TROUBLES = (
@@ -37,13 +40,12 @@ FILE_TROUBLES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; user errors are printed without a traceback. Returns the exit status."""
+    """Run one verb and return the exit status; user errors are printed without a traceback."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # Read once, when torch is loaded: threads that wait sleep instead of taking the cores from other processes.
+    # Read once, when torch is loaded: threads that wait sleep, and leave the cores to others.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # a scheduler's end is a Ctrl-C: nothing counts as finished
+    # A scheduler's end is a Ctrl-C: nothing counts as finished.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if arguments[:1] == ["fit"] and arguments[1:] not in ([], ["--help"], ["-h"]):
             from sta_tsn.training.stage import fit_and_test

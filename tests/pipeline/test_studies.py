@@ -44,10 +44,10 @@ def test_an_unknown_model_is_named_with_the_nearest():
 
 
 def _named_in_makefile(variable: str) -> list[str]:
-    found = re.search(
-        rf"\b{variable}=([a-z0-9_]+(?:\|[a-z0-9_]+)+)", (ROOT / "Makefile").read_text()
-    )
-    return found[1].split("|")
+    name = "[a-z0-9_]+"
+    makefile = (ROOT / "Makefile").read_text()
+    found = re.search(rf"\b{variable}=({name}(?:\|\s*{name})+)", makefile)
+    return [one.strip() for one in found[1].split("|")]
 
 
 def test_the_makefile_names_every_model_and_dataset():
@@ -64,7 +64,7 @@ def test_the_readme_names_every_model():
 
 
 def test_a_study_of_its_own_way_is_not_trained_but_reproduced():
-    with pytest.raises(ConfigError, match="make reproduce MODEL=interference DATASET=demo"):
+    with pytest.raises(ConfigError, match="sta-tsn reproduce --model=interference --dataset=demo"):
         check_model(replace(OPTIONS, model="interference"))
 
 

@@ -277,7 +277,7 @@ def test_a_damaged_file_is_named(tmp_path):
 def test_every_seed_is_checked_before_anything_is_trained(tmp_path, capsys):
     assert main(["reproduce", f"--runs={tmp_path}", "--seeds", "0", "-1"]) == 1
     said = capsys.readouterr()
-    assert "SEED=-1" in said.err and "split 1" not in said.out
+    assert "seed=-1" in said.err and "split 1" not in said.out
 
 
 def test_differences_are_those_of_the_mean_of_splits():

@@ -280,19 +280,19 @@ def test_a_changed_file_trains_anew(four_rows, mini_sbu_copy, capfd):
     [
         (
             ["--dataset", "sbu"],
-            "MODEL=sta_tsn learns from videos, DATASET=sbu holds skeletons: use MODEL=sta_lstm",
+            "model=sta_tsn learns from videos, dataset=sbu holds skeletons: use model=sta_lstm",
         ),
         (
             ["--dataset", "demo", "--model", "sta_lstm"],
-            "MODEL=sta_lstm learns from skeletons, DATASET=demo holds videos",
+            "model=sta_lstm learns from skeletons, dataset=demo holds videos",
         ),
         (
             ["--dataset", "sbu", "--model", "sta_lstm", "--backbone", "resnet18"],
-            "BACKBONE=resnet18: MODEL=sta_lstm has no CNN",
+            "backbone=resnet18: model=sta_lstm has no CNN",
         ),
         (
             ["--dataset", "sbu", "--model", "sta_lstm", "--modality", "flow"],
-            "MODALITY=flow: MODEL=sta_lstm sees skeletons only",
+            "modality=flow: model=sta_lstm sees skeletons only",
         ),
         (
             ["--dataset", "sbu", "--model", "sta_lst"],

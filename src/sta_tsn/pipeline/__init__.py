@@ -1,1 +1,1 @@
-"""From a study's rows to trained, tested and reported runs: what `make train` and `make reproduce` do."""
+"""From a study's rows to trained, tested and reported runs: what train and reproduce do."""

@@ -10,8 +10,11 @@ from sta_tsn.runs.folder import RunFolder
 from sta_tsn.runs.layout import ATTENTION_FILE
 from sta_tsn.video import FlowStore
 
-# measured again where another
-PROTOCOL = "centre crop; covered: most, least, random, middle; flow: the stack's middle frame; videos one by one"
+# Part of the stamp: where it changes, attention is measured again.
+PROTOCOL = (
+    "centre crop; covered: most, least, random, middle; flow: the stack's middle frame; "
+    "videos one by one"
+)
 
 
 def score_attention(

@@ -39,14 +39,14 @@ def draw_nothing(tested: Tested, folder: Path) -> Pictures:
 
 
 def draw_sta_tsn(tested: Tested, folder: Path) -> Pictures:
-    """Draw STA-TSN's attention on crops of a few test videos; return (file name, caption) of each."""
+    """Draw STA-TSN's attention on a few test videos; return (file name, caption) of each."""
     from sta_tsn.tasks import TemporalAttentionTSN
 
     return _draw_on_frames(TemporalAttentionTSN, tested, folder)
 
 
 def draw_stin(tested: Tested, folder: Path) -> Pictures:
-    """Draw STIN's attention on crops of a few test videos; return (file name, caption) of each."""
+    """Draw STIN's attention on a few test videos; return (file name, caption) of each."""
     from sta_tsn.tasks import InjectionBackbone
 
     return _draw_on_frames(InjectionBackbone, tested, folder)

@@ -1,4 +1,4 @@
-"""`make features BACKBONE=...`: features of a dataset's videos by a network that nobody trained here.
+"""Features of a dataset's videos by a network that nobody trained here.
 
 A frozen encoder says the same of a video in every split: each listed video is encoded once, and the
 store holds the sides of all official splits beside it, so that heads are trained from it alone.
@@ -53,9 +53,9 @@ def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
     silence_noise()
     check_names(options)
     if not options.backbone:
-        raise ConfigError("features needs a trained run, or BACKBONE=<timm name>.")
+        raise ConfigError("features needs a trained run, or a backbone: any timm name.")
     if holds_skeletons(options):
-        raise ConfigError(f"DATASET={options.dataset} holds skeletons: there are no frames.")
+        raise ConfigError(f"dataset={options.dataset} holds skeletons: there are no frames.")
     dataset = open_dataset(options)
     numbers = stored.splits or range(1, dataset.num_splits + 1)
     listed: list[VideoRecord] = []

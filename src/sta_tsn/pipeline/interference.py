@@ -1,4 +1,4 @@
-"""`make reproduce MODEL=interference`: clips among unrelated frames, summarised in five ways.
+"""The study of interference: clips among unrelated frames, summarised in five ways.
 
 Features of frames are stored once; each row's score table is kept, so that an interrupted command
 goes on where it stopped and a finished one fits nothing.
@@ -44,7 +44,7 @@ from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.report.interference import InterferenceRun, build_interference
 from sta_tsn.runs.layout import InterferenceRuns
 
-INTERFERENCE = "interference"  # the MODEL that stands for this study
+INTERFERENCE = "interference"  # name of the study
 RECIPE = f"{INTERFERENCE}.yaml"
 CHECKED_CLIPS = 20  # spliced as real files, too
 CHECKED_SHARE = Fraction(2, 3)
@@ -76,7 +76,7 @@ def read_settings(options: TrainOptions) -> InterferenceSettings:
     path = recipe_file(options)
     if not path.exists():
         raise ConfigError(
-            f"MODEL=interference: {options.dataset} has no recipe {path}; write one like "
+            f"model=interference: {options.dataset} has no recipe {path}; write one like "
             f"{path.parents[1] / 'jhmdb' / RECIPE}."
         )
     content = dict(read_yaml(path))
@@ -153,8 +153,8 @@ class InterferenceStudy:
         folders = self.settings.unrelated or self.dataset.unrelated_footage()
         if not folders:
             raise ConfigError(
-                f"MODEL=interference: {recipe_file(self.options)} names no `unrelated` folders; "
-                'give UNRELATED="folder ..." of videos that show none of the classes.'
+                f"model=interference: {recipe_file(self.options)} names no `unrelated` folders; "
+                "give `unrelated` folders of videos that show none of the classes."
             )
         listed_footage = list_footage(folders)
         counted = self._count_footage(listed_footage)
@@ -329,15 +329,15 @@ def report_interference(options: TrainOptions) -> None:
     runs = [run for run in runs if run.seed in of_all_splits]
     if not runs:
         raise UserError(
-            f"No complete seed below {place.path.resolve()}: make reproduce MODEL=interference "
-            f"DATASET={options.dataset} makes them."
+            f"No complete seed below {place.path.resolve()}: sta-tsn reproduce "
+            f"--model={INTERFERENCE} --dataset={options.dataset} makes them."
         )
     compared = read_json(place.comparison)
     protocol = runs[0].table.protocol
     facts = {
         "frames": f"{protocol['segments']} x {protocol['frames_per_segment']}, centre crop",
         "commit": protocol["commit"],
-        "made by": f"make reproduce MODEL=interference DATASET={options.dataset}",
+        "made by": f"sta-tsn reproduce --model={INTERFERENCE} --dataset={options.dataset}",
     }
     if compared:
         facts["spliced as real files"] = (

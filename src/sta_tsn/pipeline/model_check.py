@@ -16,16 +16,16 @@ def check_model(options: TrainOptions) -> None:
     held = "skeletons" if holds_skeletons(options) else "videos"
     if study.own_way:
         raise ConfigError(
-            f"MODEL={options.model} is a study over splits and seeds: "
-            f"make reproduce MODEL={options.model} DATASET={options.dataset} makes it."
+            f"model={options.model} is a study over splits and seeds: "
+            f"sta-tsn reproduce --model={options.model} --dataset={options.dataset} makes it."
         )
     if study.sees != held:
         fitting = [other.name for other in STUDIES if other.sees == held and other.rows]
-        remedy = f"MODEL={' or '.join(fitting)}"
+        remedy = f"model={' or '.join(fitting)}"
         if study.sees == "skeletons":
-            remedy = "DATASET=sbu or jhmdb_joints"
+            remedy = "dataset=sbu or jhmdb_joints"
         raise ConfigError(
-            f"MODEL={options.model} learns from {study.sees}, DATASET={options.dataset} holds "
+            f"model={options.model} learns from {study.sees}, dataset={options.dataset} holds "
             f"{held}: use {remedy}."
         )
     if study.sees == "skeletons":
@@ -38,15 +38,13 @@ def _check_skeleton_options(options: TrainOptions) -> None:
     for name in ("backbone", "weights"):
         value = getattr(options, name)
         if value:
-            raise ConfigError(
-                f"{name.upper()}={value}: MODEL={options.model} has no CNN; leave it out."
-            )
+            raise ConfigError(f"{name}={value}: model={options.model} has no CNN; leave it out.")
     if options.epochs is not None:
         raise ConfigError(
-            f"EPOCHS={options.epochs}: the phases of MODEL={options.model} say how many: set "
+            f"epochs={options.epochs}: the phases of model={options.model} say how many: set "
             "model.subnet_epochs, model.main_epochs and model.finetune_epochs."
         )
     if options.modality != "rgb":
         raise ConfigError(
-            f"MODALITY={options.modality}: MODEL={options.model} sees skeletons only; leave it out."
+            f"modality={options.modality}: model={options.model} sees skeletons only; leave it out."
         )

@@ -1,5 +1,8 @@
-"""`make reproduce`: every row, modality, split and seed that is not done yet, attention scored, then the report.
-`make report`: the report alone, from what is there."""
+"""Whole tables: every row, modality, split and seed that is not done yet, then the report.
+
+The attention of the model itself is scored where its study says so; the report alone is rebuilt
+from what is there.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +21,18 @@ from sta_tsn.video import FlowStore
 
 
 def reproduce(options: TrainOptions, splits: Sequence[int] | None, seeds: Sequence[int]) -> None:
-    """Seeds beyond the first come last, so that the first whole table is there as early as possible.
+    """Train and test every row for every split and seed, score attention, write the report.
+
+    Seeds beyond the first come last, so that the first whole table is there as early as possible.
 
     Args:
-        splits: official splits, 1-based. None: the first, or all of a dataset whose folds make one result.
+        options: what the user asked for.
+        splits: official splits, 1-based. None: the first, or all of a dataset whose folds make one
+            result.
         seeds: of everything random.
+
+    Raises:
+        UserError: names, recipes, data or a stage are wrong, or a stage was interrupted.
     """
     study = find_study(options.model)
     if study.own_way:
@@ -31,7 +41,9 @@ def reproduce(options: TrainOptions, splits: Sequence[int] | None, seeds: Sequen
     for seed in seeds:
         check_names(replace(options, seed=seed))
     dataset = open_dataset(options)
-    splits = splits or range(1, dataset.num_splits + 1 if dataset.cross_validated else 2)
+    if not splits:
+        last_split = dataset.num_splits if dataset.cross_validated else 1
+        splits = range(1, last_split + 1)
     for split in splits:
         dataset.check_split(split)
     first = replace(options, split=splits[0], seed=seeds[0])
@@ -52,7 +64,7 @@ def reproduce(options: TrainOptions, splits: Sequence[int] | None, seeds: Sequen
 
 
 def report(options: TrainOptions) -> None:
-    """Rebuild every table and figure from the score tables below `runs/<dataset>`, whichever are there.
+    """Rebuild every table and figure from those score tables of the study that are there.
 
     Raises:
         UserError: there is none.
@@ -72,23 +84,17 @@ def report(options: TrainOptions) -> None:
         raise unknown(f"dataset (in {root.parent})", options.dataset, others)
     if not runs:
         raise UserError(
-            f"No tested run below {root.resolve()}: make reproduce MODEL={options.model} DATASET={options.dataset} makes them."
+            f"No tested run below {root.resolve()}: sta-tsn reproduce --model={options.model} "
+            f"--dataset={options.dataset} makes them."
         )
-    command = f"make report MODEL={options.model} DATASET={options.dataset}"
+    command = f"sta-tsn report --model={options.model} --dataset={options.dataset}"
     drawn = sorted(folder.glob("*/*/attention_*.png"))
     pictures = [path for path in drawn if path.parent == drawn[0].parent]
     beside = {row.title: row.beside for row in study.rows if row.beside}
     changed = {row.title for row in study.rows if row.change}
-    last = next((run.row for run in reversed(runs) if run.row not in changed), "")
-    page = build_reproduction(
-        runs,
-        options.dataset,
-        command,
-        pictures,
-        folder,
-        beside,
-        last,
-    )
+    unchanged = [run.row for run in runs if run.row not in changed]
+    last = unchanged[-1] if unchanged else ""
+    page = build_reproduction(runs, options.dataset, command, pictures, folder, beside, last)
     print(
         f"{len(runs)} runs. Report: {page.resolve()}, report.md and the tables as CSV beside it",
         flush=True,
@@ -96,19 +102,23 @@ def report(options: TrainOptions) -> None:
 
 
 def _tested(place: DatasetRuns, row: Row, modality: str) -> list[TestedRun]:
-    """Raises UserError for a score table of another split or seed than its folder's."""
+    """Return the tested runs of a row.
+
+    Raises:
+        UserError: a score table is of another split or seed than its folder.
+    """
     found = []
     for path in place.tested(row.model, modality, row.stage):
         identity = run_identity(path.parent)
         if not identity:  # a copy: seed0.bak
             continue
         table = ScoreTable.load(path)
-        told = {name: table.protocol.get(name) for name in ("split", "seed")}
-        if told != {name: identity[name] for name in told} or "missing" not in table.protocol:
+        split = table.protocol.get("split")
+        seed = table.protocol.get("seed")
+        moved = (split, seed) != (identity["split"], identity["seed"])
+        if moved or "missing" not in table.protocol:
             raise UserError(
-                f"{path} is of split {told['split']}, seed {told['seed']}: a copy, or no tested run. Move it away."
+                f"{path} is of split {split}, seed {seed}: a copy, or no tested run. Move it away."
             )
-        found.append(
-            TestedRun(row.title, modality, identity["split"], identity["seed"], table, path.parent)
-        )
+        found.append(TestedRun(row.title, modality, split, seed, table, path.parent))
     return found

@@ -1,4 +1,4 @@
-"""What MODEL can name: for each model a study, a paper's table with one run of the suite per row.
+"""What a user can train: for each model a study, a paper's table with one run per row.
 
 A new model is one file in `models/`, one in `tasks/`, its rows' YAML in `experiments/models/` and a
 study here; the help texts and the checks of names follow from it. A study whose runs are made
@@ -25,7 +25,7 @@ SKELETON = "skeleton"  # in the place of rgb and flow
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: its name in the report, its run below `split<k>`, its configuration files.
+    """One row of a table: its name in the report, its run, its configuration files.
 
     Attributes:
         title: its name in the report.
@@ -75,15 +75,15 @@ class Study:
     """The rows that are trained, tested and reported together under one name.
 
     Attributes:
-        name: value of MODEL, and the report's folder.
+        name: what the user calls it, and the report's folder.
         title: of the report's table.
         rows: in the table's order; the model itself is the last, except for ablations. None where
             the study has its own way.
         sees: what its networks learn from.
         draw: makes the report's pictures of attention.
-        measures_attention: whether `make reproduce` scores the attention of the last row.
+        measures_attention: whether `reproduce` scores the attention of the last row.
         check_backbone: raises ConfigError for a backbone that the model cannot take.
-        own_way: in the place of rows; `make reproduce` and `make report` take it.
+        own_way: in the place of rows; `reproduce` and `report` take it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""`make train`: the rows of a study for one split and seed, in one modality or both; the report.
+"""Training: the rows of a study for one split and seed, in one modality or both; the report.
 
 Each stage is its own process (`sta-tsn fit`, which anyone can repeat by hand: the command is
 printed), so that memory is given back, DDP can launch its ranks and a kill hurts one stage only. A

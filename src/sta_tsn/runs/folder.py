@@ -1,7 +1,8 @@
 """A run's folder: what made it, whether it is finished, and where its files lie.
 
-A stage is done when `run.json` has the stamp of its command (`stage_fingerprint`: settings, of files their content, of videos
-what `--videos` says of them), its scores are there, and its features where a stage two reads them.
+A stage is done when `run.json` has the stamp of its command (`stage_fingerprint`: settings, of
+files their content, of videos what `--videos` says of them), its scores are there, and its features
+where a stage two reads them.
 """
 
 import fcntl
@@ -35,13 +36,14 @@ SAID_BY_VIDEOS = {
 
 
 def stage_fingerprint(arguments: list[str]) -> str:
-    """Changes with whatever changes a run's result; not with the machine it runs on.
+    """Return a stamp that changes with whatever changes a run's result, not with the machine.
+
+    Where a value is a file (weights, checkpoint, manifest) its content counts, of a configuration
+    what it says (comments may change), of a feature store what made it. With `--videos=...`, the
+    fingerprint of every video, label and frame count of the split, where they lie does not matter.
 
     Args:
-        arguments: of `sta-tsn fit`, each as `--name=value`. Where a value is a file (weights, checkpoint, manifest) its
-            content counts, of a configuration what it says (comments may change), for a feature store what made it.
-            With `--videos=...`, the fingerprint of every video, label and frame count of the split, where they lie
-            does not matter.
+        arguments: of `sta-tsn fit`, each as `--name=value`.
     """
     by_videos = any(argument.startswith("--videos=") for argument in arguments)
     left_out = VOLATILE | SAID_BY_VIDEOS if by_videos else VOLATILE
@@ -59,13 +61,17 @@ def stage_fingerprint(arguments: list[str]) -> str:
 
 
 def agent_trial() -> tuple[str, str] | None:
-    """(sweep id, run id) where a W&B agent started this process; its DDP ranks inherit them."""
-    sweep, run = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
+    """Return sweep id and run id where a W&B agent started this process or its first rank."""
+    sweep = os.environ.get("WANDB_SWEEP_ID")
+    run = os.environ.get("WANDB_RUN_ID")
     return (sweep, run) if sweep and run else None
 
 
 def is_first_process() -> bool:
-    """Of all machines' processes that run one stage together: Lightning's rank knows this machine's alone before a Trainer is there."""
+    """Return whether this is the first of all machines' processes that run one stage together.
+
+    Before a Trainer is there, Lightning's rank is that on this machine alone.
+    """
     from pytorch_lightning.utilities import rank_zero_only
 
     return rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
@@ -73,10 +79,13 @@ def is_first_process() -> bool:
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Two processes that write one folder would spoil each other's files.
+    """Hold the folder for this process: two that write one would spoil each other's files.
+
+    Args:
+        folder: that is written; the lock lies beside it.
 
     Raises:
-        UserError: another one is at it.
+        UserError: another process holds it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
@@ -88,17 +97,21 @@ def only_one(folder: Path) -> Iterator[None]:
             ) from error
         except OSError as error:  # some file systems of clusters
             print(
-                f"No locks in {folder.parent} ({error.strerror}): take care that no second process works in {folder}.",
+                f"No locks in {folder.parent} ({error.strerror}): take care that no second process "
+                f"works in {folder}.",
                 flush=True,
             )
-        os.register_at_fork(
-            after_in_child=lock.close
-        )  # else workers that outlive a kill for seconds would hold the lock
+        # Else workers that outlive a kill for seconds would hold the lock.
+        os.register_at_fork(after_in_child=lock.close)
         yield
 
 
 class RunFolder:
-    """Paths and state of one stage's run, `runs/<dataset>/split<k>/<model>/<modality>/seed<s>/<stage>`."""
+    """Paths and state of one stage's run.
+
+    Args:
+        path: `runs/<dataset>/split<k>/<model>/<modality>/seed<s>/<stage>`.
+    """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
@@ -112,26 +125,29 @@ class RunFolder:
 
     @property
     def about(self) -> dict:
+        """Return what `run.json` says; {} where there is none."""
         return read_json(self.path / ABOUT_FILE)
 
     @property
     def features_read(self) -> Path:
-        """Stage one's features that a stage-two run learned from."""
+        """Return the folder of stage one's features that a stage-two run learned from."""
         beside = self.path.with_name("backbone") / "features"
-        named = (
-            argument.partition("=")[2]
-            for argument in self.about.get("arguments", [])
-            if argument.startswith("--data.features=")
-        )
-        return beside if beside.exists() else Path(next(named, beside))
+        if beside.exists():
+            return beside
+        for argument in self.about.get("arguments", []):
+            name, _, value = argument.partition("=")
+            if name == "--data.features":
+                return Path(value)
+        return beside
 
     @property
     def tested_checkpoint(self) -> Path:
-        """The last epoch's: the schedule ends there, in TSN's recipe and in the paper's 15000 iterations. With `select`, the best
-        on validation (THUMOS14's protocol).
+        """Return the last epoch's; with `select` the best on validation (THUMOS14's protocol).
 
-        Choosing by validation was tried: the 51 validation clips of JHMDB chose, by loss, the second of ten epochs
-        for SA-CNN (44.4 % on test), before the learning rate had come down. `best.ckpt` is kept beside it.
+        The schedule ends with the last, in TSN's recipe and in the paper's 15000 iterations.
+        Choosing by validation was tried: the 51 validation clips of JHMDB chose, by loss, the
+        second of ten epochs for SA-CNN (44.4 % on test), before the learning rate had come down.
+        `best.ckpt` is kept beside it.
 
         Raises:
             UserError: `select`, and no epoch was validated.
@@ -140,12 +156,17 @@ class RunFolder:
             return self.last
         if not self.best.exists():
             raise UserError(
-                f"{self.path}: select=true, but no epoch was validated (data.val_share, trainer.check_val_every_n_epoch)."
+                f"{self.path}: select=true, but no epoch was validated (data.val_share, "
+                "trainer.check_val_every_n_epoch)."
             )
         return self.best
 
     def is_done(self, stamp: str) -> bool:
-        """Tested (or trained, where no test was wanted) with these settings and inputs; the features for stage two are there."""
+        """Return whether the run ended with these settings and inputs, features included.
+
+        It ended when it was tested, or trained where no test was wanted. Features are there where a
+        stage two reads them.
+        """
         about = self.about
         ended = self.scores.exists() or about.get("tested") is False
         whole = not about.get("keeps_features") or (self.features / "store.json").exists()
@@ -156,7 +177,11 @@ class RunFolder:
         write_json(self.path / ABOUT_FILE, {**self.about, **facts})
 
     def claim(self, stamp: str, arguments: list[str]) -> None:
-        """Make this the folder of the run `stamp`; a run with other settings is moved aside, not lost.
+        """Make this the folder of a run; one with other settings is moved aside, not lost.
+
+        Args:
+            stamp: of the run, see `stage_fingerprint`.
+            arguments: its command line.
 
         Raises:
             UserError: the checkpoint to go on from is damaged.
@@ -165,15 +190,17 @@ class RunFolder:
         if about and about["fingerprint"] != stamp:
             aside = self.path.with_name(f"{self.path.name}.old-{time.strftime('%Y%m%d-%H%M%S')}")
             self.path.rename(aside)
-            changed = sorted(set(arguments).symmetric_difference(about["arguments"]))
+            differing = sorted(set(arguments).symmetric_difference(about["arguments"]))
+            changed = ", ".join(differing) or "file contents"
             print(
-                f"{self.path}: settings or inputs changed ({', '.join(changed) or 'file contents'}).",
+                f"{self.path}: settings or inputs changed ({changed}).\n"
+                f"  The earlier run is kept as {aside}.",
                 flush=True,
             )
-            print(f"  The earlier run is kept as {aside}.", flush=True)
             about = {}
         if not about:
-            wandb_id = agent_trial()[1] if agent_trial() else secrets.token_hex(4)
+            trial = agent_trial()
+            wandb_id = trial[1] if trial else secrets.token_hex(4)
             about = {
                 "fingerprint": stamp,
                 "arguments": arguments,
@@ -188,25 +215,28 @@ class RunFolder:
             check_checkpoint(self.last)
 
     def wait_for(self, stamp: Callable[[], str]) -> None:
-        """Until the first process has claimed the folder for the run `stamp` (asked again each time: inputs may come late).
+        """Wait until the first process has claimed the folder.
+
+        Args:
+            stamp: returns the run's; asked again each time, for inputs may come late.
 
         Raises:
-            UserError: it does not.
+            UserError: the first process does not begin.
         """
         latest = time.monotonic() + SECONDS_TO_CLAIM
         while self.about.get("fingerprint") != stamp():
             if time.monotonic() > latest:
                 raise UserError(
-                    f"The first process (NODE_RANK=0) has not begun in {self.path} for {SECONDS_TO_CLAIM} s. Is the same command "
-                    "running there, with the same files, and the folder shared?"
+                    f"The first process (NODE_RANK=0) has not begun in {self.path} for "
+                    f"{SECONDS_TO_CLAIM} s. Is the same command running there, with the same "
+                    "files, and the folder shared?"
                 )
             time.sleep(1)  # the stamp reads whole files
 
     def add_seconds(self, step: str, seconds: float, peak_memory_gb: float) -> None:
         """Add to a step's time and keep the main process's highest memory."""
         about = self.about
-        spent = about["seconds"] | {step: round(about["seconds"].get(step, 0) + seconds, 2)}
-        self.note(
-            seconds=spent,
-            peak_memory_gb=max(about.get("peak_memory_gb", 0), round(peak_memory_gb, 2)),
-        )
+        spent = dict(about["seconds"])
+        spent[step] = round(spent.get(step, 0) + seconds, 2)
+        peak = max(about.get("peak_memory_gb", 0), round(peak_memory_gb, 2))
+        self.note(seconds=spent, peak_memory_gb=peak)

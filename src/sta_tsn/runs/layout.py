@@ -18,8 +18,9 @@ SCORES_FILE = "scores.npz"
 ATTENTION_FILE = "attention.json"  # what was measured of a stage-two run's attention
 
 LAYOUT = re.compile(
-    r"(?P<dataset>[^/]+)/split(?P<split>\d+)/(?P<model>[^/]+)/(?P<modality>[^/]+)/seed(?P<seed>\d+)/(?P<stage>[^/]+)$"
-)  # fmt: skip
+    r"(?P<dataset>[^/]+)/split(?P<split>\d+)/(?P<model>[^/]+)/(?P<modality>[^/]+)"
+    r"/seed(?P<seed>\d+)/(?P<stage>[^/]+)$"
+)
 
 
 @dataclass(frozen=True)
@@ -140,25 +141,23 @@ def sweeps_folder(runs: str | os.PathLike) -> Path:
 
 
 def run_identity(folder: Path) -> dict[str, str | int]:
-    """Dataset, split, model, modality, seed and stage of `.../<dataset>/split<k>/<model>/<modality>/seed<s>/<stage>`; {} elsewhere.
+    """Return dataset, split, model, modality, seed and stage of a run's folder; {} of another.
 
     Example:
         >>> run_identity(Path("runs/demo/split1/cnn/rgb/seed0/backbone"))["model"]
         'cnn'
     """
     found = LAYOUT.search(folder.absolute().as_posix())
-    return (
-        {
-            name: int(value) if name in ("split", "seed") else value
-            for name, value in found.groupdict().items()
-        }
-        if found
-        else {}
-    )
+    if not found:
+        return {}
+    identity: dict[str, str | int] = dict(found.groupdict())
+    identity["split"] = int(found["split"])
+    identity["seed"] = int(found["seed"])
+    return identity
 
 
 def run_name(folder: Path) -> str:
-    """The part of the path that says what the run is: from the dataset on, else the last three folders.
+    """Return what a run is called: its path from the dataset on, else the last three folders.
 
     Example:
         >>> run_name(Path("/data/runs/demo/split1/cnn/rgb/seed0/backbone"))
@@ -166,25 +165,27 @@ def run_name(folder: Path) -> str:
         >>> run_name(Path("runs/sweeps/lr/trial-001"))
         'sweeps/lr/trial-001'
     """
-    return "/".join(folder.absolute().parts[-6 if run_identity(folder) else -3 :])
+    length = 6 if run_identity(folder) else 3
+    return "/".join(folder.absolute().parts[-length:])
 
 
 def flat_settings(config: dict) -> dict[str, Any]:
-    """A configuration as `sta-tsn fit` takes it, one value a name; lists become tuples, which pandas can compare.
+    """Return a configuration under the names of the command line, one value a name.
+
+    Lists become tuples, which pandas can compare.
 
     Example:
-        >>> flat_settings({"model": {"class_path": "sta_tsn.tasks.X", "init_args": {"lr": 0.1, "lr_milestones": [3]}}})
-        {'model.class_path': 'sta_tsn.tasks.X', 'model.lr': 0.1, 'model.lr_milestones': (3,)}
+        >>> flat_settings({"model": {"class_path": "X", "init_args": {"lr": 0.1, "steps": [3]}}})
+        {'model.class_path': 'X', 'model.lr': 0.1, 'model.steps': (3,)}
     """
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, dict):
-            inner = flat_settings(value)
-            flat |= (
-                inner
-                if name == "init_args"
-                else {f"{name}.{key}": setting for key, setting in inner.items()}
-            )
+            prefix = "" if name == "init_args" else f"{name}."
+            for key, setting in flat_settings(value).items():
+                flat[prefix + key] = setting
+        elif isinstance(value, list):
+            flat[name] = tuple(value)
         else:
-            flat[name] = tuple(value) if isinstance(value, list) else value
+            flat[name] = value
     return flat

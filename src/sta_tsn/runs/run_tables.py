@@ -1,4 +1,4 @@
-"""Runs as pandas tables, whether they lie in folders or at W&B: the one reader that notebooks and scripts use."""
+"""Runs as pandas tables, whether they lie in folders or at W&B: what notebooks and scripts read."""
 
 import os
 import re
@@ -20,11 +20,15 @@ PROJECT = re.compile(r"[\w.-]+/[\w.-]+")
 class Runs(NamedTuple):
     """Four tables; `run` is `<dataset>/split<k>/<model>/<modality>/seed<s>/<stage>`.
 
-    config: index run; `place` (its folder), dataset, split, model, modality, seed, stage, commit, and every setting under its name
-    on the command line (`model.lr`). summary: index run; the test's measures (in %), the last value of everything logged, minutes, memory.
-    history: index run, a line per logged step with `step`, `epoch` and what was logged. scores: index (run, video);
-    `group` (source video), `true` and `predicted` class, `correct` (1, 0, NaN for a video without a class), `p_true`, `p_predicted`,
-    `rank` of the true class.
+    Attributes:
+        config: index run; `place` (its folder), dataset, split, model, modality, seed, stage,
+            commit, and every setting under its name on the command line (`model.lr`).
+        summary: index run; the test's measures (in %), the last value of everything logged,
+            minutes, memory.
+        history: index run, a line per logged step with `step`, `epoch` and what was logged.
+        scores: index (run, video); `group` (source video), `true` and `predicted` class, `correct`
+            (1, 0, NaN for a video without a class), `p_true`, `p_predicted`, `rank` of the true
+            class.
     """
 
     config: pd.DataFrame
@@ -34,12 +38,14 @@ class Runs(NamedTuple):
 
 
 def load_runs(source: str | os.PathLike) -> Runs:
-    """Read every run below a folder, or of a W&B project, as far as each is there; a warning names what is not.
+    """Read every run below a folder, or of a W&B project, as far as each is there.
 
-    Runs that were moved aside (`….old-<time>`) are left out, unless `source` is one.
+    A warning names what is not. Runs that were moved aside (`….old-<time>`) are left out, unless
+    `source` is one.
 
     Args:
-        source: a folder (`runs`, `runs/demo`, one run's folder), or `entity/project` of W&B, where no such folder exists.
+        source: a folder (`runs`, `runs/demo`, one run's folder), or `entity/project` of W&B, where
+            no such folder exists.
 
     Raises:
         UserError: there is no run, or W&B cannot be read.
@@ -68,7 +74,7 @@ def load_runs(source: str | os.PathLike) -> Runs:
 
 
 def as_tables(runs: list[OneRun]) -> Runs:
-    """The four tables; a name that occurs twice is told apart by the run's place."""
+    """Return the four tables; a name that occurs twice is told apart by the run's place."""
     names: dict[str, OneRun] = {}
     for run in runs:
         name = run.name
@@ -80,18 +86,17 @@ def as_tables(runs: list[OneRun]) -> Runs:
             )
         names[name] = run
     index = pd.Index(names, name="run")
-    config = pd.DataFrame(
-        [{"place": run.place, **run.config} for run in names.values()], index=index
-    )
+    settings = [{"place": run.place, **run.config} for run in names.values()]
+    config = pd.DataFrame(settings, index=index)
     summary = pd.DataFrame([run.summary for run in names.values()], index=index)
+    history = pd.DataFrame(columns=["step"], index=index[:0])
     histories = {name: run.history for name, run in names.items() if len(run.history)}
-    history = (
-        pd.concat(histories, names=["run", None]).droplevel(1)
-        if histories
-        else pd.DataFrame(columns=["step"], index=index[:0])
-    )
+    if histories:
+        history = pd.concat(histories, names=["run", None]).droplevel(1)
+    lines = pd.DataFrame(columns=["run", "video", *SCORE_COLUMNS])
     scores = [score_lines(run.table).assign(run=name) for name, run in names.items() if run.table]
-    lines = pd.concat(scores) if scores else pd.DataFrame(columns=["run", "video", *SCORE_COLUMNS])
+    if scores:
+        lines = pd.concat(scores)
     return Runs(config, summary, history, lines.set_index(["run", "video"]))
 
 
@@ -99,19 +104,23 @@ SCORE_COLUMNS = ["group", "true", "predicted", "correct", "p_true", "p_predicted
 
 
 def score_lines(table: ScoreTable) -> pd.DataFrame:
-    """One line per test video: `video` and `SCORE_COLUMNS`. With several labels, p_true is their sum and rank that of the best."""
-    shares, labels = table.scores.double().softmax(1), table.labels.bool()
+    """Return a line per test video: `video` and `SCORE_COLUMNS`.
+
+    With several labels, `p_true` is their sum and `rank` that of the best.
+    """
+    shares = table.scores.double().softmax(1)
+    labels = table.labels.bool()
     labelled = labels.any(1)
     best_true = shares.masked_fill(~labels, -1).amax(1, keepdim=True)
+    true_classes = []
+    for row in labels:
+        true_classes.append(" + ".join(table.classes[k] for k in row.nonzero().flatten().tolist()))
     lines = {
         "group": table.groups,
-        "true": [
-            " + ".join(name for name, own in zip(table.classes, row, strict=True) if own)
-            for row in labels.tolist()
-        ],
+        "true": true_classes,
         "predicted": [table.classes[k] for k in shares.argmax(1)],
         "correct": is_right(table.scores, table.labels),
-        "p_true": (shares * labels).sum(1).masked_fill(~labelled, float("nan")),
+        "p_true": shares.masked_fill(~labels, 0).sum(1).masked_fill(~labelled, float("nan")),
         "p_predicted": shares.amax(1),
         "rank": ((shares > best_true).sum(1) + 1.0).masked_fill(~labelled, float("nan")),
     }

@@ -10,7 +10,9 @@ from sta_tsn.runs.layout import DatasetRuns, run_identity
 
 
 def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, VideoSplit]:
-    """Dataset and split of a run, read from its configuration (stage two: from stage one's, beside it or where its features are).
+    """Return dataset and split of a run, read from its configuration.
+
+    Of stage two it is stage one's, which lies beside it or where its features are.
 
     Args:
         run: a finished run.
@@ -20,24 +22,30 @@ def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, V
         ConfigError: the run's configuration is gone, or it did not learn from videos.
         DatasetError: the data is not there.
     """
-    file, settings = run.config, _data_settings(run)
+    settings = _data_settings(run)
     if "features" in settings:
         beside = RunFolder(run.path.with_name("backbone"))
         run = beside if beside.config.exists() else RunFolder(Path(settings["features"]).parent)
-        file, settings = run.config, _data_settings(run)
+        settings = _data_settings(run)
+    file = run.config
     if "dataset" not in settings:
         raise ConfigError(
-            f"{file} names no data.init_args.dataset: this run did not learn from videos. Choose another run."
+            f"{file} names no data.init_args.dataset: this run did not learn from videos. "
+            "Choose another run."
         )
     kind = resolve_class(settings["dataset"]["class_path"], str(file), VideoDataset)
     if issubclass(kind, SkeletonDataset):
         raise ConfigError(
             f"{file}: this run learned from skeletons, not from videos. Choose another run."
         )
-    arguments = (settings["dataset"].get("init_args") or {}) | ({"root": data} if data else {})
+    arguments = dict(settings["dataset"].get("init_args") or {})
+    if data:
+        arguments["root"] = data
     check_keys(arguments, parameters(kind), "data.dataset.", str(file))
     dataset = kind(**arguments)
-    manifest = DatasetRuns.of(run.path).manifest if run_identity(run.path) else settings["manifest"]
+    manifest = settings["manifest"]
+    if run_identity(run.path):
+        manifest = DatasetRuns.of(run.path).manifest
     videos = open_split(
         dataset,
         settings["split"],
@@ -50,5 +58,5 @@ def run_videos(run: RunFolder, data: str | None = None) -> tuple[VideoDataset, V
 
 
 def _data_settings(run: RunFolder) -> dict:
-    """The data module's arguments."""
+    """Return the data module's arguments."""
     return (read_yaml(run.config).get("data") or {}).get("init_args") or {}

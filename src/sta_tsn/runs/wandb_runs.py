@@ -1,4 +1,4 @@
-"""A W&B project's runs, in the form that `run_folders` makes of folders; a W&B sweep's, as the trials of `make sweep`."""
+"""A W&B project's runs, in the form that folders are read to; a W&B sweep's, as trials."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     import wandb
 
 
+# What W&B calls a trial's state; the rest, failed and crashed, are "failed".
 STATES = {
     "finished": "finished",
     "running": "running",
     "pending": "running",
     "preempting": "running",
     "preempted": "running",
+    "killed": "stopped",  # as Hyperband leaves a run
 }
-STATES |= {
-    "killed": "stopped"
-}  # as Hyperband leaves a run; the rest, failed and crashed, are "failed"
+STEP = "trainer/global_step"
 
 
 def read_project(project: str) -> Iterator[OneRun]:
-    """Every run of `entity/project`; the API asks for a login.
+    """Yield every run of `entity/project`; the API asks for a login.
 
     Raises:
         UserError: nobody is logged in, no such project, or W&B is out of reach.
@@ -42,39 +42,45 @@ def read_project(project: str) -> Iterator[OneRun]:
 
 
 def read_sweep(sweep: str) -> tuple[list[dict], str, int]:
-    """The runs of `entity/project/sweep_id` in the order they were started, as trials of `make sweep`; the metric; 1 where it is
+    """Return the runs of a sweep as `sta-tsn sweep` keeps trials, their metric, and its sign.
+
+    The trials are in the order in which they were started; the sign is 1 where the metric is
     minimised, -1 where it is maximised.
 
+    Args:
+        sweep: `entity/project/sweep_id`.
+
     Raises:
-        UserError: nobody is logged in, no such sweep, no metric in its file, or W&B is out of reach.
+        UserError: nobody is logged in, no such sweep or metric, or W&B is out of reach.
     """
     with _reading(f"There is no folder {sweep} here, and as a W&B sweep it cannot be read") as api:
         found = api.sweep(sweep)
         if not found.config.get("metric"):
             raise UserError(f"The W&B sweep {sweep} names no metric to judge its trials by.")
-        metric, names = found.config["metric"]["name"], found.config.get("parameters", {})
-        trials = [
-            {
+        metric = found.config["metric"]["name"]
+        sign = -1 if found.config["metric"].get("goal") == "maximize" else 1
+        names = found.config.get("parameters", {})
+        trials = []
+        for number, run in enumerate(found.runs, 1):
+            logged = [row.get(metric) for row in run.scan_history()]
+            trial = {
                 "number": number,
                 "parameters": {name: run.config.get(name) for name in names},
                 "state": STATES.get(run.state, "failed"),
-                "values": [
-                    float(row[metric]) for row in run.scan_history() if row.get(metric) is not None
-                ],
+                "values": [float(value) for value in logged if value is not None],
                 "seconds": run.summary.get("_runtime", 0),
             }
-            for number, run in enumerate(found.runs, 1)
-        ]
-    return trials, metric, -1 if found.config["metric"].get("goal") == "maximize" else 1
+            trials.append(trial)
+    return trials, metric, sign
 
 
 @contextmanager
 def _reading(doubt: str) -> Iterator["wandb.Api"]:
-    """W&B's API; what goes wrong with it is said after the `doubt`."""
+    """Give W&B's API; what goes wrong with it is said after the `doubt`."""
     import wandb
-    from wandb.sdk.lib.service.service_connection import (
-        WandbApiFailedError,  # what sweeps and histories raise as it is
-    )
+
+    # What sweeps and histories raise as it is.
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
     try:
         if not wandb.login(prompt=False):
@@ -85,30 +91,13 @@ def _reading(doubt: str) -> Iterator["wandb.Api"]:
 
 
 def read_run(run) -> OneRun:
-    """One `wandb.apis.public.Run`. Left out are W&B's own names, which begin with _, and media."""
-    found = OneRun(run.name, f"{'/'.join(run.path)}")
+    """Return what W&B has of a `wandb.apis.public.Run`, without W&B's own names and media."""
+    found = OneRun(run.name, "/".join(run.path))
     found.config = flat_settings(dict(run.config))
     if not found.config:
         found.complaints.append("no config: its settings are unknown")
-    found.summary = {
-        name: value
-        for name, value in dict(run.summary).items()
-        if not name.startswith("_") and _is_plain(value)
-    }
-    rows = [
-        {
-            name: value
-            for name, value in row.items()
-            if not name.startswith("_") and _is_plain(value)
-        }
-        for row in run.scan_history()
-    ]
-    rows = {
-        (row.get("trainer/global_step"), *sorted(row)): row for row in rows
-    }.values()  # a killed process logged steps that came again
-    found.history = pd.DataFrame(
-        [row for row in rows if row.keys() - {"trainer/global_step", "epoch"}]
-    ).rename(columns={"trainer/global_step": "step"})
+    found.summary = _own(dict(run.summary))
+    found.history = _history(run)
     if found.history.empty:
         found.complaints.append("no history")
     with TemporaryDirectory() as folder:
@@ -120,5 +109,20 @@ def read_run(run) -> OneRun:
     return found
 
 
-def _is_plain(value) -> bool:
-    return isinstance(value, int | float | str | bool)
+def _history(run) -> pd.DataFrame:
+    """Return a line per logged step; those that came again after a kill count once."""
+    rows: dict[tuple, dict] = {}
+    for logged in run.scan_history():
+        row = _own(logged)
+        if row.keys() - {STEP, "epoch"}:
+            rows[row.get(STEP), *sorted(row)] = row
+    return pd.DataFrame(list(rows.values())).rename(columns={STEP: "step"})
+
+
+def _own(values: dict) -> dict:
+    """Return what the suite logged: no name of W&B's, which begin with _, and no media."""
+    found = {}
+    for name, value in values.items():
+        if not name.startswith("_") and isinstance(value, int | float | str | bool):
+            found[name] = value
+    return found
