@@ -1,5 +1,9 @@
-"""Miniature datasets with real encoded videos, written once per test session; nothing is downloaded."""
+"""Miniature datasets with real encoded videos, written once per test session.
 
+Nothing is downloaded.
+"""
+
+import itertools
 import json
 import os
 import shutil
@@ -22,7 +26,7 @@ GROUPS_OF_SPLIT = {"train": (3, 4, 5, 6, 7), "test": (1, 2)}
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real videos: the folder that SHARED_DATA names, or ../shared/data beside the checkout."""
+    """Return real videos: the folder that SHARED_DATA names, or ../shared/data."""
     path = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared" / "data"))
     if not path.is_dir():
         pytest.skip(f"no real data: SHARED_DATA={path} is not a folder")
@@ -31,7 +35,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def index_video(tmp_path_factory) -> Path:
-    """Lossless, 50 frames of 64x48: the grey level of frame i is 5 i."""
+    """Write a lossless video of 50 frames of 64x48: the grey level of frame i is 5 i."""
     path = tmp_path_factory.mktemp("video") / "index.mkv"
     frames = np.empty((50, 48, 64, 3), np.uint8)
     frames[:] = (5 * np.arange(50, dtype=np.uint8))[:, None, None, None]
@@ -40,7 +44,7 @@ def index_video(tmp_path_factory) -> Path:
 
 
 def clip(label: int, seed: int, num_frames: int = 14) -> np.ndarray:
-    """Frames whose colour tells the class, with noise."""
+    """Return frames whose colour tells the class, with noise."""
     generator = np.random.default_rng(seed)
     frames = generator.integers(0, 60, (num_frames, 48, 64, 3), dtype=np.uint8)
     frames[..., label] += 150
@@ -49,16 +53,16 @@ def clip(label: int, seed: int, num_frames: int = 14) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def mini_ucf101(tmp_path_factory) -> Path:
-    """UCF101's layout: 3 classes, 7 groups, one clip each; split 1 has 15 training and 5 test clips.
+    """Write UCF101's layout: 3 classes, 7 groups, one clip each.
 
-    The last class has one test clip fewer, so that no number of processes divides the test videos evenly.
+    Split 1 has 15 training and 5 test clips: the last class has one test clip fewer, so that no
+    number of processes divides the test videos evenly.
     """
     root = tmp_path_factory.mktemp("mini_ucf101")
     lists = root / "ucfTrainTestlist"
     lists.mkdir()
-    (lists / "classInd.txt").write_text(
-        "".join(f"{i} {name}\r\n" for i, name in enumerate(CLASSES, 1))
-    )
+    numbered = [f"{number} {name}\r\n" for number, name in enumerate(CLASSES, 1)]
+    (lists / "classInd.txt").write_text("".join(numbered))
     for side, groups in GROUPS_OF_SPLIT.items():
         lines = []
         for label, name in enumerate(CLASSES):
@@ -77,7 +81,7 @@ def mini_ucf101(tmp_path_factory) -> Path:
 def write_hmdb51_lists(
     root: Path, mini_ucf101: Path, videos_folder: str, lists_folder: str
 ) -> Path:
-    """The same clips with HMDB51's names and list format."""
+    """Write the same clips with HMDB51's names and list format."""
     (root / lists_folder).mkdir()
     for name in CLASSES:
         lines = []
@@ -93,52 +97,59 @@ def write_hmdb51_lists(
 
 @pytest.fixture(scope="session")
 def mini_jhmdb(tmp_path_factory, mini_ucf101) -> Path:
-    return write_hmdb51_lists(
-        tmp_path_factory.mktemp("mini_jhmdb"), mini_ucf101, "ReCompress_Videos", "splits"
-    )
+    root = tmp_path_factory.mktemp("mini_jhmdb")
+    return write_hmdb51_lists(root, mini_ucf101, "ReCompress_Videos", "splits")
 
 
 @pytest.fixture(scope="session")
 def mini_hmdb51(tmp_path_factory, mini_ucf101) -> Path:
-    return write_hmdb51_lists(
-        tmp_path_factory.mktemp("mini_hmdb51"),
-        mini_ucf101,
-        "hmdb51_org",
-        "testTrainMulti_7030_splits",
-    )
+    root = tmp_path_factory.mktemp("mini_hmdb51")
+    return write_hmdb51_lists(root, mini_ucf101, "hmdb51_org", "testTrainMulti_7030_splits")
+
+
+LABELS_OF_THUMOS14 = {
+    "validation": [(0,), (1, 2), (2,)],
+    "test": [(0, 1), (2,), (), (1,)],
+}
 
 
 @pytest.fixture(scope="session")
 def mini_thumos14(tmp_path_factory, mini_ucf101) -> Path:
-    """Trains on the miniature UCF101; three validation videos, four test videos: two labels, one, background, one."""
+    """Write THUMOS14's layout, which learns from the miniature UCF101 beside it.
+
+    Of its videos one of each part has two labels, and one of the test's is background.
+    """
     root = tmp_path_factory.mktemp("mini_thumos14") / "thumos14"
     shutil.copytree(mini_ucf101, root.parent / "ucf101")
     lists = root.parent / "ucf101" / "ucfTrainTestlist"
     for split in (2, 3):
         for side in ("train", "test"):
             shutil.copy(lists / f"{side}list01.txt", lists / f"{side}list{split:02d}.txt")
-    labels = {"validation": [(0,), (1, 2), (2,)], "test": [(0, 1), (2,), (), (1,)]}
     for part, folder in (("validation", "validation"), ("test", "TH14_test_set_mp4")):
+        (root / folder).mkdir(parents=True)
         videos = []
-        for number, own in enumerate(labels[part], 1):
-            video = {
-                "video_name": f"video_{part}_{number:07d}",
-                "frame_rate_FPS": 25.0,
-                "background_video": "NO" if own else "YES",
-            }
-            names = [CLASSES[label] for label in own] or ["Jump"]
-            video |= {"primary_action": names[0], "primary_action_index": (own or (0,))[0] + 1}
-            video["secondary_actions"] = np.array(names[1:], dtype=object)
-            video["secondary_actions_indices"] = np.array([label + 1 for label in own[1:]])
+        for number, labels in enumerate(LABELS_OF_THUMOS14[part], 1):
+            video = entry_of_thumos14(f"video_{part}_{number:07d}", labels)
+            frames = clip(video["primary_action_index"] - 1, seed=number, num_frames=40)
+            write_video(root / folder / f"{video['video_name']}.mp4", frames)
             videos.append(video)
-            (root / folder).mkdir(parents=True, exist_ok=True)
-            write_video(
-                root / folder / f"{video['video_name']}.mp4",
-                clip((own or (0,))[0], seed=number, num_frames=40),
-            )
         (root / f"{part}_set_meta").mkdir()
         savemat(root / f"{part}_set_meta" / f"{part}_set.mat", {f"{part}_videos": videos})
     return root
+
+
+def entry_of_thumos14(name: str, labels: tuple[int, ...]) -> dict:
+    """Return what THUMOS14's lists say of a video; a background one resembles the first class."""
+    primary, *secondary = labels or (0,)
+    return {
+        "video_name": name,
+        "frame_rate_FPS": 25.0,
+        "background_video": "NO" if labels else "YES",
+        "primary_action": CLASSES[primary],
+        "primary_action_index": primary + 1,
+        "secondary_actions": np.array([CLASSES[label] for label in secondary], dtype=object),
+        "secondary_actions_indices": np.array([label + 1 for label in secondary]),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -148,21 +159,20 @@ def mini_kinetics400(tmp_path_factory, mini_ucf101) -> Path:
     for number, path in enumerate(sorted(mini_ucf101.glob("UCF-101/*/*.avi"))):
         part = "val" if "_g01_" in path.name else "train"
         (root / part).mkdir(exist_ok=True)
-        lines[part].append(f"{path.parent.name},id{number},{number},{number + 10},{part}\n")
-        shutil.copy(
-            path, root / part / f"id{number}_{number:06d}_{number + 10:06d}.mp4"
-        )  # FFmpeg looks inside, not at the name
+        end = number + 10
+        lines[part].append(f"{path.parent.name},id{number},{number},{end},{part}\n")
+        # FFmpeg looks inside, not at the name.
+        shutil.copy(path, root / part / f"id{number}_{number:06d}_{end:06d}.mp4")
     (root / "annotations").mkdir()
+    header = "label,youtube_id,time_start,time_end,split\n"
     for part, rows in lines.items():
-        (root / "annotations" / f"{part}.csv").write_text(
-            "label,youtube_id,time_start,time_end,split\n" + "".join(rows)
-        )
+        (root / "annotations" / f"{part}.csv").write_text(header + "".join(rows))
     return root
 
 
 @pytest.fixture(scope="session")
 def mini_something_v1(tmp_path_factory) -> Path:
-    """Folders of pictures."""
+    """Write folders of pictures."""
     root = tmp_path_factory.mktemp("mini_something_v1")
     lines = {"train": [], "validation": []}
     for number in range(12):
@@ -170,8 +180,10 @@ def mini_something_v1(tmp_path_factory) -> Path:
         folder.mkdir(parents=True)
         for index, frame in enumerate(clip(number % 3, seed=number), 1):
             cv2.imwrite(str(folder / f"{index:05d}.jpg"), frame[..., ::-1])
-        lines["validation" if number >= 9 else "train"].append(f"{number};{CLASSES[number % 3]}\n")
-    for part, rows in {**lines, "labels": [f"{name}\n" for name in CLASSES]}.items():
+        part = "validation" if number >= 9 else "train"
+        lines[part].append(f"{number};{CLASSES[number % 3]}\n")
+    lines["labels"] = [f"{name}\n" for name in CLASSES]
+    for part, rows in lines.items():
         (root / f"something-something-v1-{part}.csv").write_text("".join(rows))
     return root
 
@@ -186,9 +198,8 @@ def mini_something_v2(tmp_path_factory, mini_ucf101) -> Path:
     }
     (root / "20bn-something-something-v2").mkdir()
     for number, path in enumerate(sorted(mini_ucf101.glob("UCF-101/*/*.avi"))):
-        lists["validation" if "_g01_" in path.name else "train"].append(
-            {"id": str(number), "template": path.parent.name}
-        )
+        part = "validation" if "_g01_" in path.name else "train"
+        lists[part].append({"id": str(number), "template": path.parent.name})
         shutil.copy(path, root / "20bn-something-something-v2" / f"{number}.webm")
     (root / "labels").mkdir()
     for part, content in lists.items():
@@ -198,7 +209,7 @@ def mini_something_v2(tmp_path_factory, mini_ucf101) -> Path:
 
 @pytest.fixture(scope="session")
 def mini_folder(tmp_path_factory, mini_ucf101) -> Path:
-    """The same clips, one folder per class."""
+    """Write the same clips, one folder per class."""
     root = tmp_path_factory.mktemp("mini_folder")
     for path in sorted(mini_ucf101.glob("UCF-101/*/*.avi")):
         target = root / path.parent.name / path.name
@@ -209,21 +220,30 @@ def mini_folder(tmp_path_factory, mini_ucf101) -> Path:
 
 @pytest.fixture(scope="session")
 def mini_sbu(tmp_path_factory) -> Path:
-    """SBU's layout: 21 pairs, 8 classes, one take of 5 to 9 frames; the class is how high the persons' hands are."""
+    """Write SBU's layout: 21 pairs, 8 classes, one take of 5 to 9 frames each.
+
+    The class is how high the persons' hands are.
+    """
     root = tmp_path_factory.mktemp("mini_sbu")
     generator = np.random.default_rng(0)
-    for pair in (pair for fold in FOLDS for pair in fold):
+    for pair in itertools.chain.from_iterable(FOLDS):
         for label in range(8):
-            frames = generator.uniform(0.4, 0.6, (int(generator.integers(5, 10)), 2, 15, 3))
+            num_frames = int(generator.integers(5, 10))
+            frames = generator.uniform(0.4, 0.6, (num_frames, 2, 15, 3))
             frames[:, :, [5, 8], 1] = label / 8
-            lines = [
-                ",".join([str(number), *(f"{value:.5g}" for value in frame.flatten())])
-                for number, frame in enumerate(frames, 7)
-            ]
             path = root / pair / f"{label + 1:02d}" / "001" / "skeleton_pos.txt"
             path.parent.mkdir(parents=True)
-            path.write_text("\n".join(lines) + "\n")
+            path.write_text(sbu_lines(frames))
     return root
+
+
+def sbu_lines(frames: np.ndarray) -> str:
+    """Return (T, 2, 15, 3) as SBU's files hold it, numbered from 7."""
+    lines = []
+    for number, frame in enumerate(frames, 7):
+        cells = [str(number), *(f"{value:.5g}" for value in frame.flatten())]
+        lines.append(",".join(cells) + "\n")
+    return "".join(lines)
 
 
 @pytest.fixture
@@ -233,7 +253,7 @@ def mini_sbu_copy(mini_sbu, tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, mini_ucf101, worker_id):
-    """One uninterrupted `sta-tsn train` with W&B offline: (experiments, runs, what it printed).
+    """Run one uninterrupted `sta-tsn train`, W&B offline: (experiments, runs, what it printed).
 
     It takes a minute or more, so that one test process makes it and the others take a copy, which
     is as good: stamps say what files hold, not where they lie.

@@ -1,4 +1,7 @@
-"""As much of W&B's server as one run needs: it remembers what arrives. GraphQL, file stream, uploads; on loopback."""
+"""As much of W&B's server as one run needs, on loopback.
+
+It remembers what arrives by GraphQL, file stream and uploads.
+"""
 
 import gzip
 import json
@@ -11,7 +14,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class FakeRun:
-    """What the server knows of one run. starts: UpsertBucket of each process; history: rows by line number; sweep: its id."""
+    """Hold what the server knows of one run.
+
+    Args:
+        starts: UpsertBucket of each process.
+        resumed: how often a process asked for the run to go on with it.
+        config: the run's settings.
+        history: rows by line number.
+        summary: the run's last values.
+        files: names of what was uploaded.
+        artifacts: their names.
+        sweep: its id.
+        state: as W&B names it.
+    """
 
     starts: list[dict] = field(default_factory=list)
     resumed: int = 0
@@ -25,7 +40,11 @@ class FakeRun:
 
 
 class FakeWandb(ThreadingHTTPServer):
-    """`runs` and the files of `sweeps` by id; `unknown` names the operations that were answered with nothing."""
+    """Serve in a thread of this process.
+
+    `runs` and the files of `sweeps` are kept by id; `unknown` names the operations that were
+    answered with nothing.
+    """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -48,52 +67,30 @@ class FakeWandb(ThreadingHTTPServer):
         project = {"id": "p", "name": given.get("project"), "entity": {"id": "e", "name": "me"}}
         match operation:
             case "GetSweep" | "GetSweepLegacy":
-                file = self.sweeps.get(given["name"])
-                return {
-                    "project": {
-                        "sweep": {"id": "s", "name": given["name"], "config": file}
-                        if file
-                        else None
-                    }
-                }
+                sweep = None
+                if given["name"] in self.sweeps:
+                    file = self.sweeps[given["name"]]
+                    sweep = {"id": "s", "name": given["name"], "config": file}
+                return {"project": {"sweep": sweep}}
             case "Runs":
                 (asked,) = json.loads(given["filters"])["$and"]
-                found = [
-                    self._as_listed(name)
-                    for name, run in self.runs.items()
-                    if run.sweep == asked["sweep"]
-                ]
-                edges = [{"node": node, "cursor": node["name"]} for node in found]
-                return {
-                    "project": {
-                        "runCount": len(found),
-                        "runs": {
-                            "edges": edges,
-                            "pageInfo": {"hasNextPage": False, "endCursor": None},
-                        },
-                    }
-                }
+                names = [name for name, run in self.runs.items() if run.sweep == asked["sweep"]]
+                edges = [{"node": self._as_listed(name), "cursor": name} for name in names]
+                page = {"hasNextPage": False, "endCursor": None}
+                runs = {"edges": edges, "pageInfo": page}
+                return {"project": {"runCount": len(names), "runs": runs}}
             case "Run":
                 return {"project": {"run": self._as_listed(given["name"])}}
             case "RunHistoryKeys":
-                return {
-                    "project": {
-                        "run": {
-                            "historyKeys": {
-                                "lastStep": max(self.runs[given["name"]].history, default=-1)
-                            }
-                        }
-                    }
-                }
+                last = max(self.runs[given["name"]].history, default=-1)
+                return {"project": {"run": {"historyKeys": {"lastStep": last}}}}
             case "RunParquetHistory":
                 return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": []}}}}
             case "HistoryPage":
-                lines = self.runs[given["run"]].history.items()
-                rows = [
-                    json.dumps({**row, "_step": line})
-                    for line, row in lines
-                    if given["minStep"] <= line < given["maxStep"]
-                ]
+                rows = []
+                for line, row in self.runs[given["run"]].history.items():
+                    if given["minStep"] <= line < given["maxStep"]:
+                        rows.append(json.dumps({**row, "_step": line}))
                 return {"project": {"run": {"history": rows}}}
             case "Viewer" | "GetDefaultEntity":
                 return {
@@ -111,40 +108,28 @@ class FakeWandb(ThreadingHTTPServer):
             case "UpsertBucket":
                 run = self.runs[given["name"]]
                 run.starts.append(given)
-                run.config |= {
-                    key: value["value"]
-                    for key, value in json.loads(given["config"] or "{}").items()
-                    if key != "_wandb"
-                }
+                for key, value in json.loads(given["config"] or "{}").items():
+                    if key != "_wandb":
+                        run.config[key] = value["value"]
                 bucket = {
                     "id": "b",
                     "name": given["name"],
                     "displayName": given["displayName"],
                     "config": "{}",
                     "project": project,
+                    "historyLineCount": len(run.history),
                 }
-                return {
-                    "upsertBucket": {
-                        "bucket": {**bucket, "historyLineCount": len(run.history)},
-                        "inserted": True,
-                    }
-                }
+                return {"upsertBucket": {"bucket": bucket, "inserted": True}}
             case "CreateRunFiles":
-                files = [
-                    {"name": name, "uploadUrl": f"{self.url}/upload/{given['run']}/{name}"}
-                    for name in given["files"]
-                ]
+                place = f"{self.url}/upload/{given['run']}"
+                files = [{"name": name, "uploadUrl": f"{place}/{name}"} for name in given["files"]]
                 return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
             case "CreateArtifact":  # COMMITTED: the server has these very files already
+                named = given["input"]
+                self.runs[named["runName"]].artifacts.append(named["artifactCollectionName"])
                 sequence = {"latestArtifact": None}
-                self.runs[given["input"]["runName"]].artifacts.append(
-                    given["input"]["artifactCollectionName"]
-                )
-                return {
-                    "createArtifact": {
-                        "artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}
-                    }
-                }
+                artifact = {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}
+                return {"createArtifact": {"artifact": artifact}}
             case "ArtifactType":  # of which type is the artifact of this name?
                 return {"project": {"artifact": None}}
         self.unknown.add(operation)
@@ -196,15 +181,11 @@ class FakeWandb(ThreadingHTTPServer):
     def stream(self, name: str, files: dict) -> None:
         run = self.runs[name]
         for file, part in files.items():
-            rows = (
-                [json.loads(line) for line in part["content"]]
-                if file in ("wandb-history.jsonl", "wandb-summary.json")
-                else []
-            )
             if file == "wandb-history.jsonl":
+                rows = [json.loads(line) for line in part["content"]]
                 run.history |= dict(enumerate(rows, part["offset"]))
             elif file == "wandb-summary.json":
-                run.summary |= rows[-1]
+                run.summary |= json.loads(part["content"][-1])
 
 
 class _Handler(BaseHTTPRequestHandler):

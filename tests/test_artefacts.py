@@ -1,6 +1,7 @@
 """What is read from disk is what was written, or a sentence that says it is not."""
 
 import random
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,18 @@ def test_a_flipped_bit_changes_no_scores(tmp_path):
         ]
 
     assert flip_bits(path, load, load(path)) > 150
+
+
+def test_a_wrong_length_in_the_list_of_arrays_does_not_hide_the_last_of_them(tmp_path):
+    """A zip archive's entry ends with a comment; a long one swallows the entries after it."""
+    path = tmp_path / "scores.npz"
+    score_table().save(path)
+    changed = bytearray(path.read_bytes())
+    entry = zipfile.ZipFile(path).start_dir
+    changed[entry + 33] = 0xFF  # the upper byte of the first comment's length
+    path.write_bytes(changed)
+    with pytest.raises(UserError, match="its list of arrays is damaged"):
+        ScoreTable.load(path)
 
 
 def test_files_without_checksums_are_read_as_before(tmp_path):

@@ -1,4 +1,7 @@
-"""Classes that recipes and received runs name: of the kind that the place takes, or refused before they are called."""
+"""Classes that recipes and received runs name.
+
+They are of the kind that the place takes, or refused before they are called.
+"""
 
 import pytest
 import yaml
@@ -11,7 +14,7 @@ from sta_tsn.training.stage_cli import StageCLI
 
 
 def evil(left) -> dict:
-    """What ran a shell command: a class of Python's own, whose constructor starts one."""
+    """Return what ran a shell command: a class of Python's own, whose constructor starts one."""
     return {"class_path": "imaplib.IMAP4_stream", "init_args": {"command": f"touch {left}"}}
 
 
@@ -129,6 +132,15 @@ def test_yaml_nested_without_end_is_a_sentence(tmp_path, text):
     (tmp_path / "deep.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"nested too deeply|not valid YAML"):
         read_yaml(tmp_path / "deep.yaml")
+
+
+@pytest.mark.parametrize("place", ["model.init_args", "data.init_args.dataset.init_args"])
+@pytest.mark.parametrize("value", [[1], "words"])
+def test_arguments_without_names_are_a_sentence(tmp_path, place, value):
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(placed(place, value)))
+    with pytest.raises(ConfigError, match=r"init_args is .*; write names and values there"):
+        check_arguments([f"--config={file}"])
 
 
 @pytest.mark.parametrize("text", ["- a\n", "words\n"])

@@ -74,19 +74,19 @@ def is_disk_full(error: BaseException) -> bool:
 
 def save_figure(figure, path: str | os.PathLike) -> None:
     """Write a matplotlib figure in the format that the file's name says."""
+    kind = Path(path).suffix[1:] or "png"
     with atomic(path) as temporary:
-        figure.savefig(
-            temporary, bbox_inches="tight", dpi=90, format=Path(path).suffix[1:] or "png"
-        )
+        figure.savefig(temporary, bbox_inches="tight", dpi=90, format=kind)
 
 
 def write_json(path: str | os.PathLike, content: dict) -> None:
+    """Write `content` as JSON; what JSON does not know is written as text."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, default=str) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> dict:
-    """The file's content, or {} where there is no such file.
+    """Return the file's content, or {} where there is no such file.
 
     Raises:
         UserError: it is damaged.
@@ -101,13 +101,13 @@ def read_json(path: str | os.PathLike) -> dict:
 
 
 def fingerprint(content) -> str:
-    """12 hex digits that change when anything in `content` (JSON-like) changes."""
+    """Return 12 hex digits that change when anything in `content` (JSON-like) changes."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
-    """Hex digits of the file's bytes (hashlib.file_digest, for Python 3.10 too)."""
+    """Return the hex digits of the file's bytes (hashlib.file_digest, for Python 3.10 too)."""
     digest = hashlib.new(algorithm)
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -116,23 +116,19 @@ def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
 
 
 def file_fingerprint(path: str | os.PathLike) -> str:
-    """12 hex digits of the file's bytes."""
+    """Return 12 hex digits of the file's bytes."""
     return file_digest(path)[:12]
 
 
 @cache
 def provenance() -> dict[str, str]:
-    """Versions and commit that made an artefact; 'unknown' where the package is not in a checkout."""
+    """Return versions and commit that made an artefact.
+
+    The commit is 'unknown' where the package is not in a checkout.
+    """
     packages = ("sta-tsn", "torch", "timm", "pytorch-lightning", "albumentations", "av")
-    git = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--exclude=*",
-    ]
+    here = str(Path(__file__).parent)
+    git = ["git", "-C", here, "describe", "--always", "--dirty", "--exclude=*"]
     try:
         commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

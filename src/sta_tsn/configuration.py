@@ -1,4 +1,7 @@
-"""Configurations checked before anything is built: jsonargparse's own messages about wrong keys are hard to read."""
+"""Configurations checked before anything is built.
+
+The messages of jsonargparse itself about wrong keys are hard to read.
+"""
 
 import inspect
 import os
@@ -13,16 +16,31 @@ import yaml
 
 from sta_tsn.errors import ConfigError, unknown
 
-SET_BY_THE_SUITE = {  # of the Trainer's arguments: training/stage_cli.py gives these
-    "default_root_dir", "enable_model_summary", "logger", "num_sanity_val_steps", "plugins", "use_distributed_sampler",
-}  # fmt: skip
+# What a configuration may hold at its top level: `training.stage_cli` reads these.
+PARTS = (
+    "model",
+    "data",
+    "trainer",
+    "run_dir",
+    "seed_everything",
+    "keep_features",
+    "select",
+    "test",
+    "videos",
+)
 
-FROM_THE_DATA = {
-    "classes",
-    "frames",
-    "num_joints",
-    "pair_distance",
-}  # of the model's arguments: training/stage_cli.py links these
+# The arguments of the Trainer that training/stage_cli.py gives.
+SET_BY_THE_SUITE = {
+    "default_root_dir",
+    "enable_model_summary",
+    "logger",
+    "num_sanity_val_steps",
+    "plugins",
+    "use_distributed_sampler",
+}
+
+# The arguments of the model that training/stage_cli.py links to the data.
+FROM_THE_DATA = {"classes", "frames", "num_joints", "pair_distance"}
 
 
 def read_yaml(path: str | Path) -> dict:
@@ -49,7 +67,7 @@ def read_yaml(path: str | Path) -> dict:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets a second key of the same name win in silence; here it is an error."""
+    """Refuse a second key of the same name, which YAML lets win in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         names = [key.value for key, _ in node.value if key.value != "<<"]
@@ -64,8 +82,8 @@ class _UniqueKeys(yaml.SafeLoader):
 def resolve_class(name: str, place: str, kinds: type | tuple[type, ...]) -> type:
     """Return the class of a dotted `class_path`, which may have come with a file of somebody else.
 
-    Python's own modules and `__main__` files are refused before they are imported: no class of ours is there, and
-    some of them act when they are. What is found is only looked at, never called.
+    Python's own modules and `__main__` files are refused before they are imported: no class of ours
+    is there, and some of them act when they are. What is found is only looked at, never called.
 
     Args:
         name: such as `sta_tsn.datasets.UCF101`; a package of yours that can be imported will do.
@@ -100,7 +118,9 @@ def resolve_class(name: str, place: str, kinds: type | tuple[type, ...]) -> type
 
 
 def check_class_paths(arguments: list[str]) -> None:
-    """Check every class that files and command line of `sta-tsn fit` name, before any of them is called.
+    """Check every class that files and command line of `sta-tsn fit` name.
+
+    That is done before any of them is called.
 
     Args:
         arguments: each as `--name=value`, `--config=FILE` among them.
@@ -115,21 +135,23 @@ def check_class_paths(arguments: list[str]) -> None:
             sections.append((value, read_yaml(value)))
         else:
             sections.append((f"the command line, {name}", _as_section(name, value)))
-    kinds = _kinds_of_parts()
+    taken = _kinds_of_parts()
+    named = dict(taken)
     for place, content in sections:
         for part, value in content.items():
-            if isinstance(value, dict) and "class_path" in value and part in kinds:
-                kinds[part] = resolve_class(value["class_path"], place, _kinds_of_parts()[part])
+            if isinstance(value, dict) and "class_path" in value and part in taken:
+                named[part] = resolve_class(value["class_path"], place, taken[part])
     for place, content in sections:
         for part, value in content.items():
-            kind = kinds.get(part)
+            kind = named.get(part)
             if part == "trainer" and isinstance(value, dict):
                 _check_inner(value, kind, place)
             else:
-                _check_classes(value, _kinds_of_parts().get(part), kind, f"{place}, {part}")
+                _check_classes(value, taken.get(part), kind, f"{place}, {part}")
 
 
 def _kinds_of_parts() -> dict[str, type]:
+    """Return the kind of class that each part of a configuration takes."""
     from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 
     return {"model": LightningModule, "data": LightningDataModule, "trainer": Trainer}
@@ -147,7 +169,9 @@ def _as_section(name: str, value: str) -> dict:
 
 
 def _check_classes(value: Any, hint: Any, known: type | None, place: str) -> None:
-    """Check the classes in one value of a configuration, those inside it by the hints of the class that takes them.
+    """Check the classes in one value of a configuration.
+
+    Those inside it are checked by the hints of the class that takes them.
 
     Args:
         value: as YAML holds it.
@@ -181,7 +205,10 @@ def _check_inner(arguments: dict, kind: type | None, place: str) -> None:
 
 
 def _check_name(value: str, hint: Any, kinds: tuple[type, ...], place: str) -> None:
-    """Check text where a class or a function is taken: the parser would import what it names, or read it as a file."""
+    """Check text where a class or a function is taken.
+
+    The parser would import what it names, or read it as a file.
+    """
     parts = value.split(".")
     is_dotted = len(parts) > 1 and all(part.isidentifier() for part in parts)
     if str in _leaves(hint) and not (is_dotted and find_spec(parts[0])):
@@ -194,12 +221,12 @@ def _check_name(value: str, hint: Any, kinds: tuple[type, ...], place: str) -> N
 
 def _kinds(hint: Any) -> tuple[type, ...]:
     """Return the classes that a type hint takes, plain values and paths aside."""
-    found = [leaf for leaf in _leaves(hint) if isinstance(leaf, type)]
-    return tuple(
-        kind
-        for kind in found
-        if kind.__module__ != "builtins" and not issubclass(kind, os.PathLike)
-    )
+    found = []
+    for leaf in _leaves(hint):
+        is_class = isinstance(leaf, type) and leaf.__module__ != "builtins"
+        if is_class and not issubclass(leaf, os.PathLike):
+            found.append(leaf)
+    return tuple(found)
 
 
 def _takes_function(hint: Any) -> bool:
@@ -207,17 +234,23 @@ def _takes_function(hint: Any) -> bool:
 
 
 def _leaves(hint: Any) -> list[Any]:
-    """Return the types that unions and containers of a hint are made of; `Callable` for a function."""
+    """Return the types that unions and containers of a hint are made of.
+
+    Of a function that is `Callable`, of choices `Literal`, of a class itself `type`.
+    """
     if get_origin(hint) in (Callable, type, Literal):
         return [get_origin(hint)]
     inner = get_args(hint)
     if not inner:
         return [hint]
-    return [leaf for one in inner for leaf in _leaves(one)]
+    leaves = []
+    for one in inner:
+        leaves.extend(_leaves(one))
+    return leaves
 
 
 def check_keys(names: Iterable[str], valid: Iterable[str], prefix: str, place: str) -> None:
-    """Raise for the first name that is none of the valid ones; `prefix` is `model.`, `data.`, ..."""
+    """Raise for the first name that is not valid; `prefix` is `model.`, `data.`, ..."""
     valid = sorted(set(valid) - {"self", "args", "kwargs"})
     for name in names:
         if name not in valid:
@@ -225,7 +258,7 @@ def check_keys(names: Iterable[str], valid: Iterable[str], prefix: str, place: s
 
 
 def parameters(kind: type) -> list[str]:
-    """Constructor arguments of a class and its parents."""
+    """Return the constructor arguments of a class and its parents."""
     found = [
         parameter
         for parent in kind.__mro__
@@ -294,18 +327,17 @@ def check_arguments(
         name, _, inner = rest.removeprefix("init_args.").partition(".")
         _check_part(part, [name] if rest else [], classes, place)
         if (part, name) == ("data", "dataset") and inner.startswith("init_args.") and dataset:
-            check_keys(
-                [inner.removeprefix("init_args.")],
-                parameters(dataset),
-                "data.dataset.init_args.",
-                place,
-            )
+            argument = inner.removeprefix("init_args.")
+            check_keys([argument], parameters(dataset), "data.dataset.init_args.", place)
         _check_value(key, value, classes, place)
     return classes
 
 
 def _check_value(key: str, value: Any, classes: dict[str, type | None], place: str) -> None:
-    """Raise where a value does not fit the type that the constructor names for `model.x`, `data.x` or `trainer.x`."""
+    """Raise where a value does not fit the type of its key.
+
+    The constructor of `model`, `data` or `trainer` names the type of `model.x` and so on.
+    """
     from jsonargparse import ArgumentError, ArgumentParser
     from pytorch_lightning import Trainer
 
@@ -338,81 +370,82 @@ def _constructor_hints(kind: type) -> dict[str, Any]:
 def _check_file(content: dict, classes: dict[str, type | None], place: str) -> None:
     for part, section in content.items():
         section = section if isinstance(section, dict) else {}
-        _check_part(
-            part,
-            {**section, **(section.get("init_args") or {})}.keys() - {"init_args"},
-            classes,
-            place,
-        )
-        for name, value in (
-            section if part == "trainer" else section.get("init_args") or {}
-        ).items():
-            plain = value if isinstance(value, list) else [value]
-            if all(
-                isinstance(one, int | float | str) for one in plain
-            ):  # classes are left to the parser
+        arguments = _arguments_of(section, f"{place}: {part}")
+        names = [name for name in (*section, *arguments) if name != "init_args"]
+        _check_part(part, names, classes, place)
+        given = section if part == "trainer" else arguments
+        for name, value in given.items():
+            values = value if isinstance(value, list) else [value]
+            # Classes are left to the parser.
+            if all(isinstance(one, int | float | str) for one in values):
                 _check_value(f"{part}.{name}", value, classes, place)
-        dataset = (section.get("init_args") or {}).get("dataset") if part == "data" else None
-        if dataset:
-            check_keys(dataset, ("class_path", "init_args"), "data.dataset.", place)
-            if "class_path" not in dataset:
-                raise ConfigError(f"{place}: data.init_args.dataset names no class_path.")
-            kind = resolve_class(dataset["class_path"], place, object)
-            check_keys(dataset.get("init_args") or {}, parameters(kind), "data.dataset.", place)
+        if part == "data" and arguments.get("dataset"):
+            _check_dataset(arguments["dataset"], place)
+
+
+def _check_dataset(dataset: Any, place: str) -> None:
+    keys = dataset if isinstance(dataset, dict) else {}
+    check_keys(keys, ("class_path", "init_args"), "data.dataset.", place)
+    if "class_path" not in keys:
+        raise ConfigError(f"{place}: data.init_args.dataset names no class_path.")
+    kind = resolve_class(dataset["class_path"], place, object)
+    arguments = _arguments_of(dataset, f"{place}: data.dataset")
+    check_keys(arguments, parameters(kind), "data.dataset.", place)
+
+
+def _arguments_of(section: dict, place: str) -> dict:
+    """Return the `init_args` of a class in a configuration, {} where it has none.
+
+    Raises:
+        ConfigError: they are a list or a plain value.
+    """
+    arguments = section.get("init_args") or {}
+    if not isinstance(arguments, dict):
+        raise ConfigError(f"{place}.init_args is {arguments!r}; write names and values there.")
+    return arguments
 
 
 def _check_part(
     part: str, names: Iterable[str], classes: dict[str, type | None], place: str
 ) -> None:
-    check_keys(
-        [part],
-        (
-            "model",
-            "data",
-            "trainer",
-            "run_dir",
-            "seed_everything",
-            "keep_features",
-            "select",
-            "test",
-            "videos",
-        ),
-        "",
-        place,
-    )
+    check_keys([part], PARTS, "", place)
     if part == "trainer":
         from pytorch_lightning import Trainer
 
-        names = list(names)
-        if fixed := SET_BY_THE_SUITE & set(names):
+        fixed = SET_BY_THE_SUITE & set(names)
+        if fixed:
             raise ConfigError(
-                f"{place}: trainer.{min(fixed)} is set by the suite itself (src/sta_tsn/training/stage_cli.py); leave it out."
+                f"{place}: trainer.{min(fixed)} is set by the suite itself "
+                "(src/sta_tsn/training/stage_cli.py); leave it out."
             )
         check_keys(names, set(parameters(Trainer)) - SET_BY_THE_SUITE, "trainer.", place)
     elif classes.get(part):
-        if part == "model" and (linked := FROM_THE_DATA & set(names)):
+        linked = FROM_THE_DATA & set(names)
+        if part == "model" and linked:
             raise ConfigError(
-                f"{place}: model.{min(linked)} follows from the data (data.{min(linked)}); leave it out."
+                f"{place}: model.{min(linked)} follows from the data (data.{min(linked)}); "
+                "leave it out."
             )
         check_keys(names, ["class_path", *parameters(classes[part])], f"{part}.", place)
 
 
 def _last_dataset(files: dict[str, dict]) -> type | None:
-    """The class that the last configuration file names for `data.init_args.dataset`."""
-    found = [
-        (section["class_path"], place)
-        for place, content in files.items()
-        if "class_path"
-        in (section := ((content.get("data") or {}).get("init_args") or {}).get("dataset") or {})
-    ]
-    return resolve_class(*found[-1], object) if found else None
+    """Return the class that the last configuration file names for `data.init_args.dataset`."""
+    found = None
+    for place, content in files.items():
+        section = content.get("data")
+        arguments = section.get("init_args") if isinstance(section, dict) else None
+        dataset = arguments.get("dataset") if isinstance(arguments, dict) else None
+        if isinstance(dataset, dict) and "class_path" in dataset:
+            found = (dataset["class_path"], place)
+    return resolve_class(*found, object) if found else None
 
 
 def _last_class(part: str, files: dict[str, dict]) -> type | None:
-    """The class that the last configuration file names for `model` or `data`."""
-    found = [
-        (content[part]["class_path"], place)
-        for place, content in files.items()
-        if "class_path" in (content.get(part) or {})
-    ]
-    return resolve_class(*found[-1], object) if found else None
+    """Return the class that the last configuration file names for `model` or `data`."""
+    found = None
+    for place, content in files.items():
+        section = content.get(part)
+        if isinstance(section, dict) and "class_path" in section:
+            found = (section["class_path"], place)
+    return resolve_class(*found, object) if found else None

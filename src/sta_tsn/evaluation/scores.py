@@ -183,6 +183,9 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError("it is a single array")
     try:
         with found as file:
+            # One wrong length in the archive's list makes a comment of all entries behind it.
+            if any(member.comment for member in file.zip.infolist()):
+                raise UserError("its list of arrays is damaged")
             arrays = {name: file[name] for name in file}
     except OSError as error:  # a jump to a place that the file names and does not have
         raise UserError(first_line(error)) from error
