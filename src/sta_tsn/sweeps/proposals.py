@@ -1,7 +1,7 @@
 """Which values a sweep's next trial gets.
 
-They depend on the trial's number and on the results before it, not on a generator's state: a sweep that was killed
-proposes the same ones again.
+They depend on the trial's number and on the results before it, not on a generator's state: a sweep
+that was killed proposes the same ones again.
 """
 
 import itertools
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Trial:
-    """One trial: what it was given, how it went.
+    """Hold one trial: what it was given, how it went.
 
-    Attributes:
-        state: `running` also where a kill left it half-done.
+    Args:
+        number: from 1.
+        parameters: the arguments of `sta-tsn fit` that it was given.
+        state: running, finished, stopped or failed; running also where a kill left it half-done.
         values: the metric after each validation; of a stopped trial up to the judgement.
         seconds: spent on it; a kill loses those since its last value.
         pid: of its process group.
@@ -29,7 +31,7 @@ class Trial:
 
     number: int
     parameters: dict[str, Any]
-    state: str = "running"  # finished, stopped, failed
+    state: str = "running"
     values: list[float] = field(default_factory=list)
     seconds: float = 0
     pid: int | None = None
@@ -37,20 +39,27 @@ class Trial:
 
 
 def num_proposals(method: str, parameters: tuple[Parameter, ...], run_cap: int | None) -> int:
-    size = (
-        math.prod(len(parameter.grid) for parameter in parameters) if method == "grid" else run_cap
-    )
+    """Return how many trials a sweep is to have; `run_cap` is not None but for a grid."""
+    if method != "grid":
+        return run_cap
+    size = math.prod(len(parameter.grid) for parameter in parameters)
     return min(size, run_cap or size)
 
 
 def propose(
     method: str, parameters: tuple[Parameter, ...], sign: int, trials: list[Trial]
 ) -> dict[str, Any]:
-    """Values of the next trial: the grid's in the file's order (the last parameter changes fastest), Optuna's random
-    ones, or those of Optuna's tree-structured Parzen estimator, which learns from the trials so far.
+    """Return the values of the next trial.
+
+    They are the grid's in the file's order (the last parameter changes fastest), Optuna's random
+    ones, or those of Optuna's tree-structured Parzen estimator, which learns from the trials so
+    far.
 
     Args:
+        method: grid, random or bayes.
+        parameters: what is searched.
         sign: 1 to minimise, -1 to maximise.
+        trials: those so far, fewer than `num_proposals`.
     """
     if method == "grid":
         combinations = itertools.product(*(parameter.grid for parameter in parameters))
@@ -60,9 +69,9 @@ def propose(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     samplers = {"random": optuna.samplers.RandomSampler, "bayes": optuna.samplers.TPESampler}
-    study = optuna.create_study(
-        direction="minimize" if sign > 0 else "maximize", sampler=samplers[method](seed=len(trials))
-    )
+    sampler = samplers[method](seed=len(trials))
+    direction = "minimize" if sign > 0 else "maximize"
+    study = optuna.create_study(direction=direction, sampler=sampler)
     for trial in trials:
         study.add_trial(_result(trial, parameters))
     drawn = study.ask({parameter.name: parameter.domain for parameter in parameters}).params
@@ -70,23 +79,32 @@ def propose(
 
 
 def _result(trial: Trial, parameters: tuple[Parameter, ...]) -> "optuna.trial.FrozenTrial":
-    """A trial for Optuna; stopped and diverged ones as pruned, which it ranks behind the others."""
+    """Return a trial as Optuna knows it.
+
+    Stopped and diverged ones are pruned to it, which it ranks behind the others.
+    """
     from optuna.trial import TrialState, create_trial
 
-    finite = {step: value for step, value in enumerate(trial.values, 1) if math.isfinite(value)}
     states = {
         "running": TrialState.RUNNING,
         "stopped": TrialState.PRUNED,
         "failed": TrialState.FAIL,
     }
-    whole = trial.state == "finished" and len(trial.values) in finite
+    state = states.get(trial.state, TrialState.PRUNED)
+    finite = {step: value for step, value in enumerate(trial.values, 1) if math.isfinite(value)}
+    value = None
+    if trial.state == "finished" and len(trial.values) in finite:
+        state = TrialState.COMPLETE
+        value = trial.values[-1]
+    encoded = {}
+    domains = {}
+    for parameter in parameters:
+        encoded[parameter.name] = parameter.encode(trial.parameters[parameter.name])
+        domains[parameter.name] = parameter.domain
     return create_trial(
-        state=TrialState.COMPLETE if whole else states.get(trial.state, TrialState.PRUNED),
-        value=trial.values[-1] if whole else None,
-        params={
-            parameter.name: parameter.encode(trial.parameters[parameter.name])
-            for parameter in parameters
-        },
-        distributions={parameter.name: parameter.domain for parameter in parameters},
+        state=state,
+        value=value,
+        params=encoded,
+        distributions=domains,
         intermediate_values=finite,
     )

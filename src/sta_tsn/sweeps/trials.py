@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sta_tsn.artefacts import read_json
@@ -14,22 +15,19 @@ from sta_tsn.runs.wandb_runs import read_sweep
 from sta_tsn.sweeps.sweep_report import AXES_FILE, trials_table
 
 WANDB_SWEEP = re.compile(r"[\w.-]+/[\w.-]+/[\w.-]+")
-NEITHER = (
-    "trial",
-    "validations",
-    "state",
-    "minutes",
-)  # columns that are neither a parameter nor the metric
+# Columns that are neither a parameter nor the metric.
+NEITHER = ("trial", "validations", "state", "minutes")
 
 
 class Trials(NamedTuple):
     """Hold the trials of one sweep.
 
-    Attributes:
+    Args:
         table: one line a trial, best first.
         parameters: its columns that differ between trials.
         metric: the column they are judged by.
-        log_scaled: parameters that were drawn on a logarithmic scale, where the sweep's folder says so.
+        log_scaled: parameters that were drawn on a logarithmic scale, where the sweep's folder says
+            so.
     """
 
     table: pd.DataFrame
@@ -39,23 +37,19 @@ class Trials(NamedTuple):
 
 
 def sweep_folders(runs: str | Path) -> list[Path]:
-    """Sweeps below `runs/sweeps`, or beside the folder of a dataset's runs."""
-    roots = [sweeps_folder(runs), sweeps_folder(Path(runs).absolute().parent)]
-    return sorted(
-        {
-            file.parent
-            for root in roots
-            for file in root.glob("*/trials.csv")
-            if ".old-" not in file.parent.name
-        }
-    )
+    """Return the sweeps below `runs/sweeps`, or beside the folder of a dataset's runs."""
+    found = set()
+    for root in (sweeps_folder(runs), sweeps_folder(Path(runs).absolute().parent)):
+        found |= {file.parent for file in root.glob("*/trials.csv")}
+    return sorted(folder for folder in found if ".old-" not in folder.name)
 
 
 def read_trials(source: str | Path) -> Trials:
-    """The trials of one sweep.
+    """Read the trials of one sweep.
 
     Args:
-        source: the folder that `make sweep` wrote, or `entity/project/sweep_id` of W&B, where no such folder exists.
+        source: the folder that a sweep wrote, or `entity/project/sweep_id` of W&B, where no such
+            folder exists.
 
     Raises:
         UserError: there is no table of trials, it cannot be read, or W&B cannot.
@@ -71,7 +65,8 @@ def read_trials(source: str | Path) -> Trials:
     file = Path(source, "trials.csv")
     if not file.exists():
         raise UserError(
-            f"No {file}: make sweep SWEEP=experiments/sweeps/<name>.yaml writes it when its trials are done."
+            f"No {file}: make sweep SWEEP=experiments/sweeps/<name>.yaml writes it when its trials "
+            "are done."
         )
     try:
         table = pd.read_csv(file)
@@ -79,7 +74,8 @@ def read_trials(source: str | Path) -> Trials:
         table[metric] = pd.to_numeric(table[metric])
     except ValueError as error:
         raise UserError(
-            f"{file} is not a table of trials ({error}). Delete it; the same make sweep writes it again."
+            f"{file} is not a table of trials ({error}). Delete it; the same make sweep writes it "
+            "again."
         ) from error
     return Trials(table, _searched(table, parameters), metric, _log_scaled(Path(source)))
 
@@ -95,51 +91,61 @@ def _searched(table: pd.DataFrame, parameters: list[str]) -> list[str]:
 
 
 def trials_figure(trials: Trials) -> Figure:
-    """The metric against each parameter that was searched, one point a trial; hollow where it did not finish."""
-    table, parameters, metric, log_scaled = trials
-    figure = Figure(figsize=(3.6 * max(1, len(parameters)), 3.6), layout="constrained")
-    for name, axes in zip(
-        parameters,
-        figure.subplots(1, max(1, len(parameters)), squeeze=False, sharey=True)[0],
-        strict=False,
-    ):
-        numeric = pd.api.types.is_numeric_dtype(table[name]) and table[name].dtype != bool
-        values = table[name] if numeric else table[name].astype(str)
-        finished = table["state"] == "finished"
-        axes.scatter(values[finished], table[metric][finished], color="#4477aa", label="finished")
-        axes.scatter(
-            values[~finished],
-            table[metric][~finished],
-            facecolors="none",
-            edgecolors="#4477aa",
-            label="not finished",
-        )
-        positive = numeric and values.min() > 0
-        if positive and (name in log_scaled or values.max() / values.min() > 20):
-            axes.set_xscale("log")
-        axes.set_xlabel(name)
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel(metric)
+    """Draw the metric against each parameter that was searched.
+
+    There is one point a trial, hollow where it did not finish.
+    """
+    num_columns = max(1, len(trials.parameters))
+    figure = Figure(figsize=(3.6 * num_columns, 3.6), layout="constrained")
+    columns = figure.subplots(1, num_columns, squeeze=False, sharey=True)[0]
+    for name, axes in zip(trials.parameters, columns, strict=False):
+        _draw_against(trials, name, axes)
+    figure.axes[0].set_ylabel(trials.metric)
     return figure
 
 
+def _draw_against(trials: Trials, name: str, axes: Axes) -> None:
+    values = trials.table[name]
+    is_number = pd.api.types.is_numeric_dtype(values) and values.dtype != bool
+    if not is_number:
+        values = values.astype(str)
+    reached = trials.table[trials.metric]
+    finished = trials.table["state"] == "finished"
+    axes.scatter(values[finished], reached[finished], color="#4477aa", label="finished")
+    axes.scatter(
+        values[~finished],
+        reached[~finished],
+        facecolors="none",
+        edgecolors="#4477aa",
+        label="not finished",
+    )
+    if is_number and values.min() > 0:
+        spread = values.max() / values.min()
+        if name in trials.log_scaled or spread > 20:
+            axes.set_xscale("log")
+    axes.set_xlabel(name)
+    axes.grid(alpha=0.3)
+
+
 def progress_figure(trials: Trials) -> Figure:
-    """The metric of every trial in the order they were started, and the best so far."""
+    """Draw the metric of every trial in the order they were started, and the best so far."""
     table = trials.table
     metric = trials.metric
     done = table.dropna(subset=metric).sort_values("trial")
-    best = done[metric].cummin() if _smaller_is_better(table, metric) else done[metric].cummax()
+    reached = done[metric]
+    best = reached.cummin() if _smaller_is_better(table, metric) else reached.cummax()
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(done["trial"], done[metric], "o", color="#4477aa")
+    axes.plot(done["trial"], reached, "o", color="#4477aa")
     axes.step(done["trial"], best, where="post", color="#cc6677", label="best so far")
-    axes.set(xlabel="trial", ylabel=metric)
+    axes.set_xlabel("trial")
+    axes.set_ylabel(metric)
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
 
 
 def _smaller_is_better(table: pd.DataFrame, metric: str) -> bool:
-    """The table has the best of the finished trials first."""
+    """Tell by the order of the table, which has the best of the finished trials first."""
     finished = table[table["state"] == "finished"][metric].dropna()
     return finished.empty or finished.iloc[0] <= finished.iloc[-1]
