@@ -1,4 +1,7 @@
-"""`make data` against a server on this machine that drops connections and serves damaged files; archives that must be refused."""
+"""Downloads from a server on this machine that drops connections and serves damaged files.
+
+There are archives, too, that must be refused.
+"""
 
 import contextlib
 import hashlib
@@ -25,7 +28,10 @@ from sta_tsn.errors import DatasetError
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves `files`; cuts the connection after `cut_after` bytes as long as `cuts` lasts; notes what it was asked for."""
+    """Serve `files`, and note what was asked for.
+
+    The connection is cut after `cut_after` bytes as long as `cuts` lasts.
+    """
 
     protocol_version = "HTTP/1.1"
     files: dict[str, bytes]
@@ -86,7 +92,7 @@ def server():
 
 
 def dataset(server, **files: str) -> type[UCF101]:
-    """A dataset whose archives lie on the server; values are their checksums."""
+    """Return a dataset whose archives lie on the server; values are their checksums."""
     archives = tuple(
         Archive(f"{server.address}/{name.replace('_', '.')}", checksum)
         for name, checksum in files.items()
@@ -135,7 +141,8 @@ def test_a_dropped_connection_is_continued_not_repeated(server, tmp_path):
     checksum = f"md5:{hashlib.md5(server.files['videos.zip']).hexdigest()}"
     download(dataset(server, videos_zip=checksum), tmp_path)
     assert (tmp_path / "UCF-101" / "Run" / "a.avi").read_bytes() == video
-    assert server.cuts == 0 and server.bytes_sent < 1.2 * len(server.files["videos.zip"])
+    assert server.cuts == 0
+    assert server.bytes_sent < 1.2 * len(server.files["videos.zip"])
     assert (
         len(server.starts) > 4 + 1
     )  # some requests began in the middle of one of the four segments
@@ -200,17 +207,16 @@ def test_everything_that_is_to_be_brought_is_named_at_once(server, tmp_path, mon
 
 
 def test_the_demo_is_not_downloaded(tmp_path, capsys):
-    assert (
-        main(["data", "--dataset=demo", f"--data={tmp_path}"]) == 1
-        and "nothing to download" in capsys.readouterr().err
-    )
+    assert main(["data", "--dataset=demo", f"--data={tmp_path}"]) == 1
+    assert "nothing to download" in capsys.readouterr().err
 
 
 def test_nothing_at_the_address(server, tmp_path, monkeypatch):
     monkeypatch.setattr("sta_tsn.datasets.download.RETRIES", 0)
     with pytest.raises(
         DatasetError,
-        match=r"absent.zip could not be fetched(.|\n)*put them into .*\.archives(.|\n)*absent.zip  from http",
+        match=r"absent.zip could not be fetched(.|\n)*put them into .*\.archives(.|\n)*"
+        r"absent.zip  from http",
     ):
         download(dataset(server, absent_zip=""), tmp_path)
 
@@ -218,7 +224,8 @@ def test_nothing_at_the_address(server, tmp_path, monkeypatch):
 def test_what_needs_a_person_is_named_with_its_place(tmp_path, capsys):
     assert main(["data", "--dataset=something_v2", f"--data={tmp_path / 'ssv2'}"]) == 0
     shown = capsys.readouterr().out
-    assert "www.qualcomm.com" in shown and "20bn-something-something-v2/<id>.webm" in shown
+    assert "www.qualcomm.com" in shown
+    assert "20bn-something-something-v2/<id>.webm" in shown
     assert main(["data", "--dataset=folder"]) == 1
     assert "nothing to download" in capsys.readouterr().err
 

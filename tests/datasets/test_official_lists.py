@@ -1,4 +1,7 @@
-"""Every dataset's lists: the real ones with their published counts, made-up ones in the layouts we have no files of, damaged ones."""
+"""Every dataset's lists: the real ones with their published counts, and damaged ones.
+
+Of the layouts that we have no files of there are made-up ones.
+"""
 
 import json
 import shutil
@@ -44,7 +47,8 @@ def test_official_counts_of_the_four_datasets(shared_data):
 
 def test_labels_of_thumos14(shared_data):
     official = THUMOS14(str(shared_data / "thumos14")).records(1)
-    assert len(official.val) == 1010 and all(record.labels for record in official.val)
+    assert len(official.val) == 1010
+    assert all(record.labels for record in official.val)
     assert sum(not record.labels for record in official.test) == 480  # background
     assert sum(len(record.labels) > 1 for record in official.test) == 171
     assert all(len(record.labels) == 1 for record in official.train)
@@ -83,7 +87,9 @@ def test_puppet_masks_fit_the_frames_of_jhmdb(shared_data, tmp_path):
     dataset = JHMDB(str(shared_data / "jhmdb"))
     record = dataset.listed()[0]
     mask = dataset.actor_mask(record)
-    assert mask.dtype == bool and mask.shape[1:] == (240, 320) and 0.01 < mask.mean() < 0.8
+    assert mask.dtype == bool
+    assert mask.shape[1:] == (240, 320)
+    assert 0.01 < mask.mean() < 0.8
     with pytest.raises(DatasetError, match=rf"{len(mask)} masks for 7 frames"):
         dataset.actor_mask(VideoRecord(**{**vars(record), "num_frames": 7}))
 
@@ -92,7 +98,8 @@ def test_ground_truth_of_the_demo(tmp_path, monkeypatch):
     (tmp_path / "ucfTrainTestlist").mkdir()
     (tmp_path / "ucfTrainTestlist" / "classInd.txt").write_text("1 BallBounce\n")
     (tmp_path / "ground_truth.csv").write_text(
-        "id,first_frame,last_frame,x_px,y_px,width_px,height_px\nBallBounce/v_BallBounce_g01_c01,2,4,-3,10,50,60\n"
+        "id,first_frame,last_frame,x_px,y_px,width_px,height_px\n"
+        "BallBounce/v_BallBounce_g01_c01,2,4,-3,10,50,60\n"
     )
     dataset, record = (
         Demo(str(tmp_path)),
@@ -100,7 +107,9 @@ def test_ground_truth_of_the_demo(tmp_path, monkeypatch):
     )
     assert np.flatnonzero(dataset.key_frames(record)).tolist() == [2, 3, 4]
     mask = dataset.actor_mask(record)
-    assert mask.shape == (8, 240, 320) and mask.sum() == 3 * 47 * 60 and mask[3, 10:70, :47].all()
+    assert mask.shape == (8, 240, 320)
+    assert mask.sum() == 3 * 47 * 60
+    assert mask[3, 10:70, :47].all()
 
 
 # --- layouts of which no files are at hand
@@ -219,7 +228,8 @@ def test_folder_with_a_table_of_several_labels_and_splits(tmp_path):
         ("a.mp4", (1, 0), "g1"),
         ("d.mp4", (2,), "g4"),
     ]
-    assert [r.id for r in official.val] == ["b.mp4"] and [r.id for r in official.test] == ["c.mp4"]
+    assert [r.id for r in official.val] == ["b.mp4"]
+    assert [r.id for r in official.test] == ["c.mp4"]
 
 
 def test_folder_with_a_table_and_no_split_keeps_groups_together(tmp_path):
@@ -227,7 +237,9 @@ def test_folder_with_a_table_and_no_split_keeps_groups_together(tmp_path):
         f"{label}{i}.mp4,{label},{label}{i // 3}," for label in ("run", "sit") for i in range(12)
     ]
     official = Folder(write_table(tmp_path, *rows)).records(1)
-    assert official.val is None and len(official.train) + len(official.test) == 24 and official.test
+    assert official.val is None
+    assert len(official.train) + len(official.test) == 24
+    assert official.test
     assert {r.group for r in official.train}.isdisjoint(r.group for r in official.test)
 
 
@@ -375,7 +387,7 @@ PARSERS = {
 
 @pytest.fixture(params=PARSERS)
 def parser(request, tmp_path):
-    """A dataset's class, a copy of its miniature, and one of its lists."""
+    """Return a dataset's class, a copy of its miniature, and one of its lists."""
     kind, name = PARSERS[request.param]
     root = Path(
         shutil.copytree(request.getfixturevalue(f"mini_{request.param}"), tmp_path / "data")

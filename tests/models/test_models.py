@@ -130,14 +130,16 @@ def test_regularization_is_zero_and_differentiable_without_false_frames():
     weights = torch.full((2, 3, 4), 0.25, requires_grad=True)
     loss = temporal_attention_regularization(weights, torch.ones(2, 3, 4, dtype=torch.bool))
     loss.backward()
-    assert loss.item() == 0 and (weights.grad == 0).all()
+    assert loss.item() == 0
+    assert (weights.grad == 0).all()
 
 
 def test_regularization_pushes_attention_off_false_frames():
     logits = torch.zeros(1, 1, 4, requires_grad=True)
     relevant = torch.tensor([[[True, False, False, True]]])
     temporal_attention_regularization(logits.softmax(-1), relevant).backward()
-    assert (logits.grad[~relevant] > 0).all() and (logits.grad[relevant] < 0).all()
+    assert (logits.grad[~relevant] > 0).all()
+    assert (logits.grad[relevant] < 0).all()
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +207,8 @@ def test_tsn_without_attention_is_the_mean_of_frame_scores():
 )
 def test_any_timm_cnn(name):
     output = TSN(3, name).eval()(torch.rand(1, 1, 1, 3, 224, 224))
-    assert output.scores.shape == (1, 3) and output.spatial_weights.shape == (1, 1, 1, 7, 7)
+    assert output.scores.shape == (1, 3)
+    assert output.spatial_weights.shape == (1, 1, 1, 7, 7)
 
 
 def test_wrong_backbones_are_named():
@@ -230,10 +233,8 @@ def test_weights_from_a_file(tmp_path, suffix):
             source.net.state_dict().values(), loaded.net.state_dict().values(), strict=True
         )
     )
-    assert (
-        f"{len(source.net.state_dict())} of" in loaded.loaded
-        and "not used fc.weight" in loaded.loaded
-    )
+    assert f"{len(source.net.state_dict())} of" in loaded.loaded
+    assert "not used fc.weight" in loaded.loaded
 
 
 def test_weights_that_do_not_fit_or_cannot_be_read(tmp_path):
@@ -256,7 +257,8 @@ def test_the_header_of_a_weights_file_says_how_the_network_was_made(shared_data)
     if not path.exists():
         pytest.skip(f"no {path}")
     cnn = CNN("mobilenetv2_100", weights=str(path))
-    assert cnn.settings["options"] == {"pad_type": "same"} and cnn.settings["mean"] == (
+    assert cnn.settings["options"] == {"pad_type": "same"}
+    assert cnn.settings["mean"] == (
         0.5,
         0.5,
         0.5,
@@ -295,7 +297,8 @@ def test_options_of_a_backbone_cannot_load_a_pickle(tmp_path):
 def test_crops_of_another_size_reach_both_stages():
     task = SpatialAttentionBackbone(["a", "b"], "test_resnet", "none", input_px=96)
     maps = task.model.encoder.cnn(torch.zeros(1, 3, 96, 96, dtype=torch.uint8))
-    assert task.model.input_px == 96 and maps.shape[-2:] == (3, 3)
+    assert task.model.input_px == 96
+    assert maps.shape[-2:] == (3, 3)
     assert STATSN(2, hidden_dim=8, backbone=task.hparams["backbone"]).input_px == 96
     for too_small in (16, 0):
         with pytest.raises(ConfigError, match=f"input_px={too_small}: the side of the crops"):

@@ -17,20 +17,26 @@ def test_time_convolution_has_3c_weights_and_starts_as_a_shift():
     torch.testing.assert_close(shifted[:, :2, :-1], maps[:, :2, 1:])
     torch.testing.assert_close(shifted[:, 2:4, 1:], maps[:, 2:4, :-1])
     torch.testing.assert_close(shifted[:, 4:], maps[:, 4:])
-    assert not shifted[:, :2, -1].any() and not shifted[:, 2:4, 0].any()
+    assert not shifted[:, :2, -1].any()
+    assert not shifted[:, 2:4, 0].any()
 
 
 def test_identical_frames_have_no_motion():
     module = MotionExcitation(32).eval()
     frame = torch.rand(1, 32, 5, 5)
     still = module.difference(frame.expand(4, -1, -1, -1), num_frames=4)
-    assert still.shape == (1, 4, 2, 5, 5) and still.abs().max() < 1e-6
+    assert still.shape == (1, 4, 2, 5, 5)
+    assert still.abs().max() < 1e-6
     moving = module.difference(torch.rand(4, 32, 5, 5), num_frames=4)
-    assert moving[:, :-1].abs().max() > 0.01 and not moving[:, -1].any()
+    assert moving[:, :-1].abs().max() > 0.01
+    assert not moving[:, -1].any()
 
 
 def with_live_branches(network: SMNet) -> SMNet:
-    """timm starts the last batch norm of a residual branch at zero, so that an untrained branch adds nothing."""
+    """Start the last batch norms of the residual branches at one.
+
+    Those of timm start at zero, so that an untrained branch adds nothing.
+    """
     for name, parameter in network.named_parameters():
         if name.endswith("bn2.weight"):
             torch.nn.init.ones_(parameter)
@@ -85,6 +91,7 @@ def test_every_parameter_learns_and_blocks_are_counted(all_blocks, count):
 def test_backbones_without_such_blocks_are_refused():
     with pytest.raises(
         ConfigError,
-        match=r"which backbone 'mobilenetv2_100' has not\. These have them: .*resnet18.*seresnext50",
+        match=r"which backbone 'mobilenetv2_100' has not\. "
+        r"These have them: .*resnet18.*seresnext50",
     ):
         SMNet(3, "mobilenetv2_100")

@@ -18,7 +18,8 @@ def test_frames_that_do_not_differ_inject_nothing():
     module = ApparentDifference(8).eval()
     frame = torch.rand(1, 8, 4, 4)
     features, where = module(frame.repeat(2, 1, 1, 1))
-    assert features.shape == (1, 10) and not features[:, 8:].any()
+    assert features.shape == (1, 10)
+    assert not features[:, 8:].any()
     torch.testing.assert_close(features[0, :8], frame.mean((2, 3))[0])
     torch.testing.assert_close(where, torch.full((1, 4, 4), 1 / 16))
 
@@ -34,7 +35,7 @@ def test_where_it_changes_is_where_the_frames_differ():
 
 
 def test_self_attention_by_hand():
-    """Keys and queries that ignore the maps look everywhere alike: O is the mean of v at every position."""
+    """Keys and queries that ignore the maps look everywhere alike: O is the mean of v."""
     module = SelfAttention(8)
     for layer in (module.query, module.key):
         torch.nn.init.zeros_(layer.weight)
@@ -66,7 +67,8 @@ def test_in_a_video_shorter_than_the_distance_the_last_frame_is_the_second(index
     clips = ClipDataset(
         [record], 2, SegmentSampler(1, 1, stack_length=6), "center", 32, pair_distance=5
     )[0, 0]["clips"]
-    assert clips[0, 0, 0, 0].float().mean() == 0 and clips[0, 0, 0, 3].float().mean() == 10
+    assert clips[0, 0, 0, 0].float().mean() == 0
+    assert clips[0, 0, 0, 3].float().mean() == 10
 
 
 def test_the_loss_has_two_terms_and_the_auxiliary_head_no_say_in_the_scores(monkeypatch):
@@ -112,11 +114,9 @@ def test_a_checkpoint_alone_makes_the_network_again(tmp_path):
         ["a", "b"], "test_resnet", "none", pair_distance=5, auxiliary_weight=0.25
     )
     again = InjectionBackbone(**task.hparams)
-    assert (
-        isinstance(again.model, STIN)
-        and again.auxiliary_weight == 0.25
-        and again.model.settings == task.model.settings
-    )
+    assert isinstance(again.model, STIN)
+    assert again.auxiliary_weight == 0.25
+    assert again.model.settings == task.model.settings
 
 
 def test_rgb_without_pairs_is_refused():

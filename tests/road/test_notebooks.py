@@ -163,7 +163,7 @@ def test_curves_of_metrics_that_nobody_logged():
 
 def test_sweeps_tables(tmp_path):
     folder = tmp_path / "sweeps" / "lr"
-    with pytest.raises(UserError, match="make sweep"):
+    with pytest.raises(UserError, match="a sweep writes it"):
         read_trials(folder)
     folder.mkdir(parents=True)
     (folder / "trials.csv").write_text(TRIALS)

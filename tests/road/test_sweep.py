@@ -273,7 +273,7 @@ def test_a_missing_file_and_wrong_devices_are_said_without_a_traceback(here, cap
     )
     assert (
         main(["sweep", write(GRID), "--devices", "two"]) == 1
-        and "DEVICES=two" in capsys.readouterr().err
+        and "devices=two" in capsys.readouterr().err
     )
 
 

@@ -31,11 +31,12 @@ def sbu_line(frame: int = 1, columns: int = 90, value: str = "0.5") -> str:
 
 
 def test_sbu_coordinates_are_metres(tmp_path):
-    """The centre of the picture is the origin; the first joint is a quarter of the picture to its right and above it."""
+    """The picture's centre is the origin; the first joint lies a quarter of it right and above."""
     path = tmp_path / "skeleton_pos.txt"
     path.write_text(",".join(["55", "0.75", "0.25", "2", *["0.5"] * 87]) + "\n")
     sequence = read_sbu_skeleton(path)
-    assert sequence.shape == (1, 2, 15, 3) and sequence.dtype == np.float32
+    assert sequence.shape == (1, 2, 15, 3)
+    assert sequence.dtype == np.float32
     np.testing.assert_allclose(sequence[0, 0, 0], [0.64, 0.48, 2.56], rtol=1e-6)
     np.testing.assert_allclose(sequence[0, 1, 14], [0, 0, 0.64], rtol=1e-6)
 
@@ -96,7 +97,8 @@ def test_ntu_persons_are_told_apart_by_their_tracking_id(tmp_path):
     assert sequence.shape == (3, 2, 25, 3)
     np.testing.assert_allclose(sequence[:2, 0, 7], [[1, 0.2, 3.1], [2, 0.2, 3.1]], rtol=1e-6)
     np.testing.assert_allclose(sequence[1, 1, 24, 0], 5)
-    assert np.isnan(sequence[0, 1]).all() and np.isnan(sequence[2]).all()
+    assert np.isnan(sequence[0, 1]).all()
+    assert np.isnan(sequence[2]).all()
 
 
 @pytest.mark.parametrize(
@@ -164,9 +166,9 @@ def test_damaged_sequences_are_named_and_left_out_of_training_only(mini_sbu_copy
     data = SkeletonDataModule(SBU(str(mini_sbu_copy)), split=1)
     data.setup()
     printed = capsys.readouterr().out
+    assert "46 columns" in printed
     assert (
-        "46 columns" in printed
-        and "SBU split 1: 136 training and 32 test videos are listed, 227 and 55 are published"
+        "SBU split 1: 136 training and 32 test videos are listed, 227 and 55 are published"
         in printed
     )
     assert len(data.videos.train) + len(data.videos.val) + len(data.videos.test) == 167
@@ -181,9 +183,8 @@ def test_validation_is_carved_out_by_pair(mini_sbu):
         {record.group for record in side}
         for side in (data.videos.train, data.videos.val, data.videos.test)
     ]
-    assert data.videos.val and not (
-        sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2]
-    )
+    assert data.videos.val
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
 
 
 def test_the_real_sbu(shared_data):
@@ -191,18 +192,18 @@ def test_the_real_sbu(shared_data):
     records = dataset.listed()
     assert len(records) == 282
     sequences = [dataset.read(record.path) for record in records]
-    spine = np.concatenate(
+    head_to_torso = np.concatenate(
         [np.linalg.norm(one[:, :, 0] - one[:, :, 2], axis=-1).flatten() for one in sequences]
     )
-    assert (
-        np.quantile(spine, 0.01) > 0.3 and np.quantile(spine, 0.99) < 0.55
-    )  # head to torso, in metres
+    # In metres.
+    assert np.quantile(head_to_torso, 0.01) > 0.3
+    assert np.quantile(head_to_torso, 0.99) < 0.55
     nearest = {label: [] for label in range(8)}
     for record, one in zip(records, sequences, strict=True):
-        nearest[record.labels[0]].append(np.linalg.norm(one[:, 0, 2] - one[:, 1, 2], axis=-1).min())
-    assert min(nearest, key=lambda label: np.mean(nearest[label])) == dataset.classes.index(
-        "hugging"
-    )
+        apart = np.linalg.norm(one[:, 0, 2] - one[:, 1, 2], axis=-1)
+        nearest[record.labels[0]].append(apart.min())
+    closest = min(nearest, key=lambda label: np.mean(nearest[label]))
+    assert dataset.classes[closest] == "hugging"
 
 
 # --- JHMDB's joints
@@ -218,7 +219,8 @@ def test_jhmdb_joints_are_upright(tmp_path, mini_jhmdb):
     positions = np.random.default_rng(0).uniform(0, 200, (2, 15, 12))
     path = write_joints(tmp_path / "joint_positions.mat", pos_img=positions)
     sequence = JHMDBJoints(str(mini_jhmdb)).read(path)
-    assert sequence.shape == (12, 1, 15, 3) and not sequence[..., 2].any()
+    assert sequence.shape == (12, 1, 15, 3)
+    assert not sequence[..., 2].any()
     np.testing.assert_allclose(
         sequence[3, 0, 7, :2], positions[:, 7, 3] * [1, -1], rtol=1e-6
     )  # pictures count y from the top
@@ -253,10 +255,8 @@ def test_jhmdb_joints_have_the_videos_classes_and_splits(shared_data):
     for split in (1, 2, 3):
         ours, theirs = joints.records(split), videos.records(split)
         assert [record.id for record in ours.videos] == [record.id for record in theirs.videos]
-    assert (
-        ours.test[0].path.parts[-4:-2] == ("joint_positions", "brush_hair")
-        and ours.test[0].path.name == "joint_positions.mat"
-    )
+    assert ours.test[0].path.parts[-4:-2] == ("joint_positions", "brush_hair")
+    assert ours.test[0].path.name == "joint_positions.mat"
 
 
 # --- augmentation
@@ -293,10 +293,8 @@ def test_smoothing_keeps_parabolas_and_damps_noise(sequence):
         smoothed(time**2 + sequence[:1], 5), time**2 + sequence[:1], atol=1e-3
     )
     assert smoothed(sequence, 5).var() < 0.7 * sequence.var()
-    assert (
-        smoothed(sequence[:4], 5).shape == sequence[:4].shape
-        and smoothed(sequence[:2], 5).shape == sequence[:2].shape
-    )
+    assert smoothed(sequence[:4], 5).shape == sequence[:4].shape
+    assert smoothed(sequence[:2], 5).shape == sequence[:2].shape
 
 
 def test_turning_keeps_heights_and_distances(sequence):
@@ -313,10 +311,8 @@ def test_augmentation_depends_on_the_seed_alone_and_is_off_in_testing(mini_sbu):
     data.setup()
     train, test = data.train_dataloader().dataset, data.test_dataloader().dataset
     views = [train[(0, seed)]["joints"] for seed in range(8)]
-    assert (
-        torch.equal(train[(0, 3)]["joints"], views[3])
-        and len({view.sum().item() for view in views}) == 8
-    )
+    assert torch.equal(train[(0, 3)]["joints"], views[3])
+    assert len({view.sum().item() for view in views}) == 8
     assert torch.equal(test[(0, 1)]["joints"], test[(0, 2)]["joints"])
 
 
@@ -381,7 +377,8 @@ def test_shapes_sums_and_gradients(spatial, temporal):
         assert output.spatial_weights.shape == (4, 9, 30)
         torch.testing.assert_close(output.spatial_weights.sum(-1), torch.ones(4, 9))
     if temporal:
-        assert output.temporal_weights.shape == (4, 9) and (output.temporal_weights >= 0).all()
+        assert output.temporal_weights.shape == (4, 9)
+        assert (output.temporal_weights >= 0).all()
         assert all((output.temporal_weights[b, n:] == 0).all() for b, n in enumerate(lengths))
     assert (output.spatial_weights is None, output.temporal_weights is None) == (
         not spatial,

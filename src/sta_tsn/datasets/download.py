@@ -31,8 +31,7 @@ def download(kind: type[VideoDataset], root: Path) -> None:
     """
     if root.exists() and not root.is_dir():
         raise DatasetError(
-            f"{root.resolve()} is a file; give the folder that the dataset is to lie in: "
-            "DATA=<folder>"
+            f"{root.resolve()} is a file; give the folder that the dataset is to lie in."
         )
     for archive in kind.archives:
         if _is_unpacked(archive, root):

@@ -160,11 +160,11 @@ class VideoDataset(ABC):
     def check_split(self, split: int) -> None:
         if not 1 <= split <= self.num_splits:
             raise DatasetError(
-                f"{self.name} has splits 1 to {self.num_splits}; SPLIT={split} was asked for."
+                f"{self.name} has splits 1 to {self.num_splits}; split {split} was asked for."
             )
 
     def _remedy(self) -> str:
-        return f"Expected layout under DATA=<folder>:\n{self.layout}"
+        return f"Expected layout below the dataset's folder:\n{self.layout}"
 
 
 def hold_out_groups(

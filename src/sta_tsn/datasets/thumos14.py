@@ -78,7 +78,7 @@ class THUMOS14(VideoDataset):
         "  the labels of the test videos (test_set_meta.zip)\n"
         "  the test videos, TH14_Test_set_mp4.zip: its password is sent when the form on the page "
         "is filled in\n"
-        "  UCF101: make data DATASET=ucf101"
+        "  UCF101, which is a dataset of its own (ucf101)"
     )
 
     def __init__(self, root: str, ucf101: str | None = None):

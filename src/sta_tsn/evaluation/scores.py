@@ -127,7 +127,9 @@ class ScoreTable:
         """
         path = Path(path, "scores.npz") if Path(path).is_dir() else Path(path)
         if not path.exists():
-            raise UserError(f"No score table {path}: the run has not been tested (make train).")
+            raise UserError(
+                f"No score table {path}: the run has not been tested; train it to its end."
+            )
         try:
             return cls._of(_read_arrays(path))
         except (UserError, SyntaxError, MemoryError, *DAMAGED) as error:

@@ -25,7 +25,7 @@ FLOW_STD = 0.226
 
 
 class Backbone(nn.Module):
-    """Any timm network as an extractor of maps A: images (M, num_channels, S, S) -> (M, C, H, W).
+    """Extract maps A by any timm network: images (M, num_channels, S, S) -> (M, C, H, W).
 
     A convolutional network gives its last map itself. Of the others (vision and hierarchical
     transformers, hybrids, networks that cannot leave out their pooling) timm's
@@ -105,7 +105,7 @@ class Backbone(nn.Module):
 
     @property
     def settings(self) -> dict:
-        """Arguments that build the same network again, without its weights."""
+        """Return arguments that build the same network again, without its weights."""
         return {
             "name": self.name,
             "options": self.options,
@@ -117,7 +117,7 @@ class Backbone(nn.Module):
 
     @property
     def num_channels(self) -> int:
-        """Of the images it is fed: 3 of RGB, 20 of stacked flow."""
+        """Return that of the images it is fed: 3 of RGB, 20 of stacked flow."""
         return self.mean.shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -340,15 +340,15 @@ def _create(name: str, pretrained: bool, options: dict) -> nn.Module:
             raise
         raise ConfigError(
             f"The ImageNet weights of {name!r} could not be fetched ({type(error).__name__}). "
-            "Without network: WEIGHTS=<file.safetensors or .pth> loads them from disk, "
-            "WEIGHTS=none trains from random weights."
+            "Without network: set weights to a safetensors or pth file on disk, "
+            "or to none, which trains from random weights."
         ) from error
 
 
 def read_weights_header(path: str) -> dict:
     """Return what a safetensors header says of the network: `options`, `mean`, `std`, or {}."""
     if not Path(path).is_file():
-        raise ConfigError(f"WEIGHTS={path}: no such file (nor 'imagenet' or 'none').")
+        raise ConfigError(f"weights={path}: no such file (nor 'imagenet' or 'none').")
     if not path.endswith(".safetensors"):
         return {}
     from safetensors import SafetensorError, safe_open
@@ -357,13 +357,13 @@ def read_weights_header(path: str) -> dict:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ConfigError(f"WEIGHTS={path} is not a safetensors file: {error}") from error
+        raise ConfigError(f"weights={path} is not a safetensors file: {error}") from error
     found: dict = {}
     options = re.findall(r"(\w+)=('[^']*'|[\w.]+)", metadata.get("architecture", ""))
     for key, value in options:
         if key not in HEADER_OPTIONS:
             raise ConfigError(
-                f"WEIGHTS={path}: its header asks for {key}={value}; a header may set "
+                f"weights={path}: its header asks for {key}={value}; a header may set "
                 f"{', '.join(HEADER_OPTIONS)} only. Do not use the file unless you know where it "
                 "comes from."
             )
@@ -371,7 +371,9 @@ def read_weights_header(path: str) -> dict:
         found["options"] = {key: ast.literal_eval(value) for key, value in options}
     statistics = re.search(r"\(x/255\s*-\s*([\d.]+)\)\s*/\s*([\d.]+)", metadata.get("input", ""))
     if statistics:
-        found["mean"], found["std"] = ((float(value),) * 3 for value in statistics.groups())
+        mean, std = statistics.groups()
+        found["mean"] = (float(mean),) * 3
+        found["std"] = (float(std),) * 3
     return found
 
 
@@ -391,14 +393,17 @@ def load_weights(net: nn.Module, path: str) -> str:
     unused = [key for key in state if key not in fitting]
     if len(fitting) < len(own) / 2:
         raise ConfigError(
-            f"WEIGHTS={path} does not fit: {len(fitting)} of {len(own)} tensors match in name and "
+            f"weights={path} does not fit: {len(fitting)} of {len(own)} tensors match in name and "
             f"shape.\n  the network wants: {', '.join(missing[:4])}, ...\n"
             f"  the file holds: {', '.join(list(state)[:4])}, ..."
         )
     net.load_state_dict(fitting, strict=False)
-    line = f"{path}: {len(fitting)} of {len(own)} tensors matched"
-    line += f", missing {', '.join(missing[:6])}" if missing else ""
-    return line + (f", not used {', '.join(unused[:6])}" if unused else "")
+    parts = [f"{path}: {len(fitting)} of {len(own)} tensors matched"]
+    if missing:
+        parts.append(f"missing {', '.join(missing[:6])}")
+    if unused:
+        parts.append(f"not used {', '.join(unused[:6])}")
+    return ", ".join(parts)
 
 
 def _resized(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -419,14 +424,14 @@ def _read_state(path: str) -> dict[str, Tensor]:
         state = load_file(path) if path.endswith(".safetensors") else read_torch_file(path)
     except (SafetensorError, UserError) as error:
         raise ConfigError(
-            f"WEIGHTS={path} cannot be read as tensors alone ({error}): is it a safetensors or pth "
+            f"weights={path} cannot be read as tensors alone ({error}): is it a safetensors or pth "
             "file?"
         ) from error
     for wrapper in ("state_dict", "model"):
         state = state.get(wrapper, state) if isinstance(state, dict) else state
     if not isinstance(state, dict):
         raise ConfigError(
-            f"WEIGHTS={path} holds a {type(state).__name__}, not tensors by name (a state dict)."
+            f"weights={path} holds a {type(state).__name__}, not tensors by name (a state dict)."
         )
     return {
         key.removeprefix("module."): value

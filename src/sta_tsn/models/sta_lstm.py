@@ -1,6 +1,7 @@
-"""STA-LSTM (Song, Lan, Xing, Zeng, Liu, AAAI 2017): which joints count, and in which frames, in a skeleton sequence.
+"""STA-LSTM (Song, Lan, Xing, Zeng, Liu, AAAI 2017): which joints count, and in which frames.
 
-Letters: B sequences, T frames (the longest sequence's), J joints of all persons together, K classes.
+It reads skeleton sequences. Letters: B sequences, T frames (the longest sequence's), J joints of
+all persons together, K classes.
 """
 
 import torch
@@ -12,18 +13,20 @@ from sta_tsn.models.tsn import ActionOutput
 
 
 class JointAttention(nn.Module):
-    """The spatial subnet: how much each joint counts in a frame.
+    """Say how much each joint counts in a frame: the spatial subnet.
 
         s_t = U_s tanh(W_xs x_t + W_hs h_{t-1} + b_s) + b_us ;  alpha_t = softmax(s_t)
 
-    h is the state of the subnet's own LSTM, which sees x as it is (reading: not weighted by alpha), so the whole sequence
-    goes through it at once and h_{t-1} is its output moved by one frame; h_0 = 0.
+    h is the state of the subnet's own LSTM, which sees x as it is (reading: not weighted by alpha),
+    so the whole sequence goes through it at once and h_{t-1} is its output moved by one frame; h_0
+    = 0.
 
     Args:
         num_joints: J.
         hidden_dim: of the LSTM and of the layer before the scores; the paper's 100.
-        rescale: alpha times J, a mean of 1 over the joints in place of a sum of 1. The paper prints the softmax; then
-            the main LSTM sees coordinates J times as small, and the first term of the loss cannot reach 0.
+        rescale: take alpha times J, a mean of 1 over the joints in place of a sum of 1. The paper
+            prints the softmax; then the main LSTM sees coordinates J times as small, and the first
+            term of the loss cannot reach 0.
     """
 
     def __init__(self, num_joints: int, hidden_dim: int = 100, rescale: bool = False):
@@ -35,16 +38,23 @@ class JointAttention(nn.Module):
         self.total = num_joints if rescale else 1
 
     def forward(self, frames: Tensor) -> Tensor:  # (B, T, 3J) -> (B, T, J)
-        hidden = self.from_hidden(one_frame_later(self.lstm(frames)[0]))
-        return self.total * self.score(torch.tanh(self.from_joints(frames) + hidden)).softmax(-1)
+        states, _ = self.lstm(frames)
+        before = self.from_hidden(one_frame_later(states))
+        scores = self.score(torch.tanh(self.from_joints(frames) + before))
+        return self.total * scores.softmax(-1)
 
 
 class FrameAttention(nn.Module):
-    """The temporal subnet: how much each frame's class scores count; its own LSTM as in `JointAttention`.
+    """Say how much each frame's class scores count: the temporal subnet.
 
         beta_t = ReLU(w_x x_t + w_h h_{t-1} + b)
 
-    Reading: b starts at 1 and w_x, w_h near 0, so training starts from equal weights, and every frame's ReLU has a gradient.
+    Its own LSTM is as in `JointAttention`. Reading: b starts at 1 and w_x, w_h near 0, so training
+    starts from equal weights, and every frame's ReLU has a gradient.
+
+    Args:
+        num_joints: J.
+        hidden_dim: of the LSTM; the paper's 100.
     """
 
     def __init__(self, num_joints: int, hidden_dim: int = 100):
@@ -57,12 +67,21 @@ class FrameAttention(nn.Module):
             nn.init.normal_(layer.weight, std=0.001)
 
     def forward(self, frames: Tensor) -> Tensor:  # (B, T, 3J) -> (B, T)
-        hidden = self.from_hidden(one_frame_later(self.lstm(frames)[0]))
-        return F.relu(self.from_joints(frames) + hidden).squeeze(-1)
+        states, _ = self.lstm(frames)
+        before = self.from_hidden(one_frame_later(states))
+        return F.relu(self.from_joints(frames) + before).squeeze(-1)
 
 
 class MainLSTM(nn.Module):
-    """Class scores of every frame: z_t = W_z h_t + b_z. Reading: dropout between the layers and before W_z."""
+    """Score every frame: z_t = W_z h_t + b_z.
+
+    Args:
+        num_joints: J.
+        num_classes: K.
+        hidden_dim: of each layer; the paper's 100.
+        num_layers: the paper's 3.
+        dropout: between the layers and before W_z (reading).
+    """
 
     def __init__(
         self,
@@ -84,21 +103,25 @@ class MainLSTM(nn.Module):
         self.head = nn.Linear(hidden_dim, num_classes)
 
     def forward(self, frames: Tensor) -> Tensor:  # (B, T, 3J) -> (B, T, K)
-        return self.head(self.dropout(self.lstm(frames)[0]))
+        states, _ = self.lstm(frames)
+        return self.head(self.dropout(states))
 
 
 class STALSTM(nn.Module):
-    """The assembled network, or one of its ablations: without either attention (LSTM), SA-LSTM, TA-LSTM.
+    """Score a sequence by the assembled network, or by one of its ablations.
 
         x'_{t,j} = alpha_{t,j} x_{t,j} ;  o = sum over t of beta_t z_t
 
-    Without joint attention alpha is 1, without frame attention beta is 1. Scores are o, before the softmax.
+    Without joint attention alpha is 1 (TA-LSTM), without frame attention beta is 1 (SA-LSTM),
+    without either it is the paper's LSTM. Scores are o, before the softmax.
 
     Args:
         num_classes: K.
         num_joints: J, of all persons together.
-        hidden_dim, num_layers: 100 units in each of the main LSTM's 3 layers; the subnets have one layer.
-        spatial_attention, temporal_attention: which subnets there are.
+        hidden_dim: of each layer of the main LSTM and of the subnets, which have one layer.
+        num_layers: see `MainLSTM`.
+        spatial_attention: have `JointAttention`.
+        temporal_attention: have `FrameAttention`.
         rescale_joints: see `JointAttention`.
         dropout: see `MainLSTM`.
 
@@ -120,15 +143,21 @@ class STALSTM(nn.Module):
         dropout: float = 0.5,
     ):
         super().__init__()
-        self.spatial = (
-            JointAttention(num_joints, hidden_dim, rescale_joints) if spatial_attention else None
-        )
-        self.temporal = FrameAttention(num_joints, hidden_dim) if temporal_attention else None
+        self.spatial = None
+        if spatial_attention:
+            self.spatial = JointAttention(num_joints, hidden_dim, rescale_joints)
+        self.temporal = None
+        if temporal_attention:
+            self.temporal = FrameAttention(num_joints, hidden_dim)
         self.main = MainLSTM(num_joints, num_classes, hidden_dim, num_layers, dropout)
 
     def forward(self, joints: Tensor, lengths: Tensor | None = None) -> ActionOutput:
-        """Joints (B, T, J, 3) and the number of frames of each sequence (B,), T where not given, to scores (B, K),
-        alpha (B, T, J) and beta (B, T), which is 0 after a sequence's end."""
+        """Return scores (B, K), alpha (B, T, J) and beta (B, T), which is 0 after a sequence's end.
+
+        Args:
+            joints: (B, T, J, 3).
+            lengths: (B,) number of frames of each sequence; T where not given.
+        """
         return attend(joints, lengths, self.main, self.spatial, self.temporal)
 
 
@@ -139,19 +168,27 @@ def attend(
     spatial: JointAttention | None,
     temporal: FrameAttention | None,
 ) -> ActionOutput:
-    """`STALSTM.forward` with any of its parts. LSTMs run forward in time, so frames after the end change nothing before it."""
+    """Return what `STALSTM.forward` does, with any of its parts.
+
+    LSTMs run forward in time, so frames after the end change nothing before it.
+    """
     frames = joints.flatten(2)
-    alpha = spatial(frames) if spatial else None
-    scores = main(frames if alpha is None else (alpha[..., None] * joints).flatten(2))
-    there = frame_mask(lengths, joints)
-    beta = there if temporal is None else there * temporal(frames)
-    return ActionOutput(
-        (beta[..., None] * scores).sum(1), alpha, None if temporal is None else beta
-    )
+    alpha = None
+    weighted = frames
+    if spatial is not None:
+        alpha = spatial(frames)
+        weighted = (alpha[..., None] * joints).flatten(2)
+    beta = None
+    counted = frame_mask(lengths, joints)
+    if temporal is not None:
+        beta = counted * temporal(frames)
+        counted = beta
+    scores = (counted[..., None] * main(weighted)).sum(1)
+    return ActionOutput(scores, alpha, beta)
 
 
 def frame_mask(lengths: Tensor | None, joints: Tensor) -> Tensor:
-    """(B, T) of joints' type: 1 in a sequence's frames, 0 in its padding."""
+    """Return (B, T) of joints' type: 1 in a sequence's frames, 0 in its padding."""
     batch, num_frames = joints.shape[:2]
     if lengths is None:
         return joints.new_ones(batch, num_frames)
@@ -159,19 +196,24 @@ def frame_mask(lengths: Tensor | None, joints: Tensor) -> Tensor:
 
 
 def one_frame_later(hidden: Tensor) -> Tensor:
-    """(B, T, H): at each frame what was there one frame before, 0 at the first."""
+    """Return (B, T, H): at each frame what was there one frame before, 0 at the first."""
     return F.pad(hidden[:, :-1], (0, 0, 1, 0))
 
 
 def joint_attention_regularization(alpha: Tensor, lengths: Tensor) -> Tensor:
-    """Sum over joints of (1 - mean over the frames of alpha)^2: no joint is to be passed over. Mean of the sequences.
+    """Return the sum over joints of (1 - mean over the frames of alpha)^2, mean of the sequences.
 
-    With alpha (B, T, J) as printed, summing to 1 over J, it is J - 2 + 1/J at least (see `JointAttention`'s `rescale`).
+    No joint is to be passed over. With alpha (B, T, J) as printed, summing to 1 over J, it is
+    J - 2 + 1/J at least (see `JointAttention`'s `rescale`).
     """
     there = frame_mask(lengths, alpha)[..., None]
-    return (1 - (there * alpha).sum(1) / lengths[:, None]).square().sum(1).mean()
+    mean = (there * alpha).sum(1) / lengths[:, None]
+    return (1 - mean).square().sum(1).mean()
 
 
 def frame_attention_regularization(beta: Tensor, lengths: Tensor) -> Tensor:
-    """Mean over a sequence's frames of |beta| (B, T), which is 0 after the end: beta, unbounded, is to stay small."""
+    """Return the mean over a sequence's frames of |beta| (B, T), which is 0 after the end.
+
+    Beta, unbounded, is to stay small.
+    """
     return (beta.abs().sum(1) / lengths).mean()

@@ -7,13 +7,14 @@ from sta_tsn.models.recurrent import LSTM
 
 
 class KeyFrameAttention(nn.Module):
-    """An LSTM over each segment's frames says how much every frame counts.
+    """Sum up each segment by its key frames; an LSTM over its frames says how much each counts.
 
-        h     = LSTM(F[n, 1..T])            state reset at each segment, weights shared by segments
+        h     = LSTM(F[n, 1..T])
         beta  = softmax over T of Conv1d(h)                         Eq 9, 10
-        F_n   = sum over t of beta_t F_t                            Eq 11 (it prints F_{n,k}; F_{n,t} is meant)
+        F_n   = sum over t of beta_t F_t                            Eq 11
 
-    beta weights the CNN features, not the LSTM's outputs.
+    The LSTM's state is reset at each segment, its weights are shared by the segments. Eq 11 prints
+    F_{n,k}; F_{n,t} is meant. beta weights the CNN features, not the LSTM's outputs.
 
     Args:
         feature_dim: D.
@@ -30,9 +31,8 @@ class KeyFrameAttention(nn.Module):
         self.lstm = LSTM(feature_dim, hidden_dim, batch_first=True)
         self.score = nn.Conv1d(hidden_dim, 1, kernel_size=1)
 
-    def forward(
-        self, features: Tensor
-    ) -> tuple[Tensor, Tensor]:  # (B, N, T, D) -> (B, N, D), (B, N, T)
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return F_n (B, N, D) and beta (B, N, T) of features (B, N, T, D)."""
         batch, segments = features.shape[:2]
         hidden, _ = self.lstm(features.flatten(0, 1))  # (B*N, T, hidden)
         logits = self.score(hidden.transpose(1, 2)).squeeze(1)  # (B*N, T)
@@ -41,9 +41,10 @@ class KeyFrameAttention(nn.Module):
 
 
 def temporal_attention_regularization(weights: Tensor, relevant: Tensor) -> Tensor:
-    """Mean square of the attention spent on frames judged false (Eq 12-13).
+    """Return the mean square of the attention spent on frames judged false (Eq 12-13).
 
-    Per video (1/M) * sum of beta^2 over the frames judged false, M their number; 0 where M = 0 (reading).
+    It is per video (1/M) * sum of beta^2 over the frames judged false, M their number; 0 where
+    M = 0 (reading).
 
     Args:
         weights: beta (B, N, T).
@@ -54,4 +55,5 @@ def temporal_attention_regularization(weights: Tensor, relevant: Tensor) -> Tens
     """
     judged_false = (~relevant).to(weights.dtype)
     squares = (weights.square() * judged_false).sum((1, 2))
-    return (squares / judged_false.sum((1, 2)).clamp(min=1)).mean()
+    number = judged_false.sum((1, 2)).clamp(min=1)
+    return (squares / number).mean()

@@ -28,7 +28,7 @@ def trial_slots(settings: SweepFile, devices: str) -> list[dict[str, str]]:
         ConfigError: `devices` is no number, or there are fewer GPUs.
     """
     if devices != "auto" and not (devices.isdigit() and int(devices)):
-        raise ConfigError(f"DEVICES={devices}: give a number, or auto.")
+        raise ConfigError(f"devices={devices}: give a number, or auto.")
     gpus = visible_gpus()
     if not gpus:
         return [{}] * (1 if devices == "auto" else int(devices))
@@ -36,7 +36,7 @@ def trial_slots(settings: SweepFile, devices: str) -> list[dict[str, str]]:
     per_trial = _gpus_per_trial(settings)
     if not per_trial <= wanted <= len(gpus):
         raise ConfigError(
-            f"DEVICES={devices}: {len(gpus)} GPUs are there, and a trial of {settings.path} takes "
+            f"devices={devices}: {len(gpus)} GPUs are there, and a trial of {settings.path} takes "
             f"{per_trial}."
         )
     slots = []

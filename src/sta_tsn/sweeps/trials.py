@@ -1,4 +1,4 @@
-"""A sweep's trials in pictures: from the `trials.csv` that `make sweep` writes, or from W&B."""
+"""A sweep's trials in pictures: from the `trials.csv` that a sweep writes, or from W&B."""
 
 import re
 from pathlib import Path
@@ -65,8 +65,7 @@ def read_trials(source: str | Path) -> Trials:
     file = Path(source, "trials.csv")
     if not file.exists():
         raise UserError(
-            f"No {file}: make sweep SWEEP=experiments/sweeps/<name>.yaml writes it when its trials "
-            "are done."
+            f"No {file}: a sweep writes it when its trials are done (sta-tsn sweep <file>.yaml)."
         )
     try:
         table = pd.read_csv(file)
@@ -74,8 +73,7 @@ def read_trials(source: str | Path) -> Trials:
         table[metric] = pd.to_numeric(table[metric])
     except ValueError as error:
         raise UserError(
-            f"{file} is not a table of trials ({error}). Delete it; the same make sweep writes it "
-            "again."
+            f"{file} is not a table of trials ({error}). Delete it; the same sweep writes it again."
         ) from error
     return Trials(table, _searched(table, parameters), metric, _log_scaled(Path(source)))
 
