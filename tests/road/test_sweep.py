@@ -267,21 +267,16 @@ def test_wrong_distributions_are_refused(settings, complaint):
 
 
 def test_a_missing_file_and_wrong_devices_are_said_without_a_traceback(here, capsys):
-    assert (
-        main(["sweep", "absent.yaml"]) == 1
-        and "No configuration file absent.yaml" in capsys.readouterr().err
-    )
-    assert (
-        main(["sweep", write(GRID), "--devices", "two"]) == 1
-        and "devices=two" in capsys.readouterr().err
-    )
+    assert main(["sweep", "absent.yaml"]) == 1
+    assert "No configuration file absent.yaml" in capsys.readouterr().err
+    assert main(["sweep", write(GRID), "--devices", "two"]) == 1
+    assert "devices=two" in capsys.readouterr().err
 
 
 def test_bands(here):
     def bands(**settings) -> tuple:
-        return read_sweep(
-            Path(write({**GRID, "early_terminate": {"type": "hyperband", **settings}}))
-        ).bands
+        hyperband = {"type": "hyperband", **settings}
+        return read_sweep(Path(write({**GRID, "early_terminate": hyperband}))).bands
 
     assert bands(min_iter=3)[:3] == (3, 9, 27)  # the examples of W&B's documentation
     assert bands(max_iter=27, s=2) == (3, 9)
@@ -289,12 +284,10 @@ def test_bands(here):
 
 
 def test_a_grid_of_steps_ends_below_max_as_at_wandb():
-    assert read_parameter(
-        "x", {"distribution": "q_uniform", "min": 1, "max": 9, "q": 2}, ""
-    ).grid == (1, 3, 5, 7)
-    assert read_parameter(
-        "x", {"distribution": "q_uniform", "min": 0.1, "max": 0.35, "q": 0.1}, ""
-    ).grid == (0.1, 0.2, 0.3)
+    steps = {"distribution": "q_uniform", "min": 1, "max": 9, "q": 2}
+    assert read_parameter("x", steps, "").grid == (1, 3, 5, 7)
+    steps = {"distribution": "q_uniform", "min": 0.1, "max": 0.35, "q": 0.1}
+    assert read_parameter("x", steps, "").grid == (0.1, 0.2, 0.3)
 
 
 def test_the_grid_has_every_combination_in_the_files_order():
@@ -332,21 +325,15 @@ def test_proposals_stay_within_bounds_and_come_again_after_a_kill(method):
     for number in range(25):
         values = propose(method, parameters, 1, trials)
         assert values == propose(method, parameters, 1, [Trial(**vars(trial)) for trial in trials])
-        assert (
-            1e-4 <= values["log"] <= 3e-3
-            and values["tenths"] in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-            and 1 <= values["real"] <= 5
-        )
-        assert (
-            values["whole"] in range(1, 6)
-            and values["choice"] in SPACE["choice"]["values"]
-            and values["fixed"] is True
-        )
-        assert (
-            values["often"] in ("a", "b")
-            and values["normal"] % 0.5 == 0
-            and math.exp(-3) <= values["exponents"] <= math.exp(2)
-        )
+        assert 1e-4 <= values["log"] <= 3e-3
+        assert values["tenths"] in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+        assert 1 <= values["real"] <= 5
+        assert values["whole"] in range(1, 6)
+        assert values["choice"] in SPACE["choice"]["values"]
+        assert values["fixed"] is True
+        assert values["often"] in ("a", "b")
+        assert values["normal"] % 0.5 == 0
+        assert math.exp(-3) <= values["exponents"] <= math.exp(2)
         loss = float("nan") if number == 7 else values["tenths"]
         trials.append(Trial(number + 1, values, states[number % 5], [loss]))
     assert len({trial.parameters["log"] for trial in trials}) == 25
@@ -371,6 +358,12 @@ QUARTILES = [  # of each distribution, by hand; a normal one's lie 0.6745 sigma 
 ]
 
 
+def draws_of_a_first_trial(settings: dict, method: str) -> list:
+    """Draw 600 values, of which bayes knows nothing yet."""
+    parameters = tuple(read_parameter(f"x{n}", settings, "") for n in range(600))
+    return list(propose(method, parameters, 1, []).values())
+
+
 @pytest.mark.parametrize(
     "settings, quartiles",
     QUARTILES,
@@ -378,12 +371,8 @@ QUARTILES = [  # of each distribution, by hand; a normal one's lie 0.6745 sigma 
 )
 @pytest.mark.parametrize("method", ["random", "bayes"])
 def test_draws_are_distributed_as_the_file_says(settings, quartiles, method):
-    """600 draws of the first trial, for which bayes knows nothing yet: the share below a quartile is within 3.5 standard errors."""
-    drawn = list(
-        propose(
-            method, tuple(read_parameter(f"x{n}", settings, "") for n in range(600)), 1, []
-        ).values()
-    )
+    """The share of draws below a quartile is within 3.5 standard errors."""
+    drawn = draws_of_a_first_trial(settings, method)
     q = settings.get("q", 0)
     for share, quartile in zip((0.25, 0.5, 0.75), quartiles, strict=True):
         below = sum(value < quartile - 1e-9 for value in drawn) / 600
@@ -395,14 +384,9 @@ def test_draws_are_distributed_as_the_file_says(settings, quartiles, method):
 @pytest.mark.parametrize("method", ["random", "bayes"])
 def test_values_come_as_often_as_their_probabilities_say(method):
     settings = {"values": ["a", [1, 2], None], "probabilities": [0.2, 0.7, 0.1]}
-    drawn = list(
-        propose(
-            method, tuple(read_parameter(f"x{n}", settings, "") for n in range(600)), 1, []
-        ).values()
-    )
-    assert [drawn.count(value) / 600 for value in settings["values"]] == pytest.approx(
-        settings["probabilities"], abs=0.06
-    )
+    drawn = draws_of_a_first_trial(settings, method)
+    shares = [drawn.count(value) / 600 for value in settings["values"]]
+    assert shares == pytest.approx(settings["probabilities"], abs=0.06)
 
 
 @pytest.mark.parametrize(
@@ -412,11 +396,8 @@ def test_what_bayes_is_told_of_a_trial_is_what_was_drawn(settings):
     parameter = read_parameter("x", settings, "")
     for place in (0.01, 0.3, 0.5, 0.9):
         value = parameter.decode(place)
-        assert (
-            parameter.decode(parameter.encode(value)) == pytest.approx(value)
-            if value != "a"
-            else value == "a"
-        )
+        again = parameter.decode(parameter.encode(value))
+        assert again == (value if isinstance(value, str) else pytest.approx(value))
 
 
 def test_bayes_learns_from_the_trials_so_far():
@@ -441,7 +422,7 @@ def start_sweep(file: str) -> subprocess.Popen:
 
 
 def test_killed_and_continued_gives_the_same_table(here):
-    """kill -9 hits the runner alone: its half-done trial lives on, and must not be joined by a second one."""
+    """The half-done trial of a killed runner lives on, and must not be joined by a second one."""
     search = {
         **GRID,
         "method": "bayes",
@@ -468,7 +449,8 @@ def test_killed_and_continued_gives_the_same_table(here):
     ]
     with pytest.raises(ProcessLookupError):
         os.kill(orphan, 0)
-    assert table(killed) == table(whole) and len(table(whole)) == 3
+    assert table(killed) == table(whole)
+    assert len(table(whole)) == 3
     assert (killed / "parallel_coordinates.png").stat().st_size > 5000
     before = Path("starts.txt").read_text()
     sweep("killed.yaml", "auto", "runs")
@@ -488,34 +470,33 @@ def test_hyperband_stops_the_bad_trials(here):
         "4": "stopped",
         "5": "stopped",
     }
-    assert (rows["5"]["validations"], rows["5"]["val/loss"]) == ("2", "5.5") and rows["1"][
-        "validations"
-    ] == "8"
+    assert (rows["5"]["validations"], rows["5"]["val/loss"]) == ("2", "5.5")
+    assert rows["1"]["validations"] == "8"
     assert list(rows) == ["1", "3", "4", "5"]  # best first
     written = metric_values(Path("runs/sweeps/sweep/trial-002/metrics.csv"), "val/loss")
     assert 2 <= len(written) < 8  # its process was ended
 
 
 def test_the_sweep_ends_where_a_trial_reaches_the_target(here, capsys):
-    """It says so on the way (epoch 4 of 8), and ends by itself; so does the other one; a farther target lets it go on."""
+    """The trial says so on the way (epoch 4 of 8), and ends by itself; so does the other one.
+
+    A farther target lets the sweep go on.
+    """
     metric = {"name": "val/loss", "target": 1.25}
     settings = {**GRID, "metric": metric, "parameters": {"model.lr": {"values": [3, 1, 4, 2]}}}
     settings |= {"project": "mine", "entity": "team"}
     sweep(write(settings), "2", "runs")
     rows = table(Path("runs/sweeps/sweep"))
     assert (rows[0]["model.lr"], rows[0]["state"], rows[0]["validations"]) == ("1", "finished", "8")
-    assert len(rows) in (2, 3) and {row["state"] for row in rows} == {
-        "finished"
-    }  # 3: the first was done before
+    assert len(rows) in (2, 3)  # 3: the first was done before
+    assert {row["state"] for row in rows} == {"finished"}
     assert "Trial 2 reached the target, val/loss 1.25" in capsys.readouterr().out
     before = Path("starts.txt").read_text()
     sweep("sweep.yaml", "1", "runs")
     assert Path("starts.txt").read_text() == before
     sweep(write({**settings, "metric": {"name": "val/loss", "target": 0.5}}), "2", "runs")
-    assert (
-        len(table(Path("runs/sweeps/sweep"))) == 4
-        and "reached" not in capsys.readouterr().out.splitlines()[-1]
-    )
+    assert len(table(Path("runs/sweeps/sweep"))) == 4
+    assert "reached" not in capsys.readouterr().out.splitlines()[-1]
     # W&B's agent starts its trials in the file's project; so does this one.
     assert set(Path("logged_at.txt").read_text().splitlines()) == {"mine team"}
 
@@ -530,9 +511,9 @@ def test_ctrl_c_ends_the_trial_too(here):
         sweep("sweep.yaml", "auto", "runs")
     process.terminate()
     said = process.communicate()[0]
-    assert (
-        process.returncode == 130 and "The same command goes on" in said and "Traceback" not in said
-    )
+    assert process.returncode == 130
+    assert "The same command goes on" in said
+    assert "Traceback" not in said
     with pytest.raises(ProcessLookupError):
         os.kill(json.loads((folder / "sweep.json").read_text())["trials"][0]["pid"], 0)
 
@@ -560,7 +541,7 @@ def test_failed_trials_are_named_and_tried_again_and_two_run_at_a_time(here):
 
 
 def test_a_changed_file_starts_anew_and_keeps_the_old_sweep(here, capsys):
-    """Killed before, too: the half-done trial that lives on would write into the new sweep's folder."""
+    """The old one was killed, and its half-done trial would write into the new one's folder."""
     one = {**GRID, "parameters": {"model.lr": {"values": [1, 3]}}}
     process = start_sweep(write(one))
     while not metric_values(Path("runs/sweeps/sweep/trial-001/metrics.csv"), "val/loss"):
@@ -573,9 +554,8 @@ def test_a_changed_file_starts_anew_and_keeps_the_old_sweep(here, capsys):
     sweep(write({**one, "parameters": {"model.lr": {"value": 2}}}), "auto", "runs")
     assert "changed. The earlier sweep is kept as" in capsys.readouterr().out
     (old,) = Path("runs/sweeps").glob("sweep.old-*")
-    assert (old / "trial-001").exists() and [
-        row["model.lr"] for row in table(Path("runs/sweeps/sweep"))
-    ] == ["2"]
+    assert (old / "trial-001").exists()
+    assert [row["model.lr"] for row in table(Path("runs/sweeps/sweep"))] == ["2"]
     with pytest.raises(ProcessLookupError):
         os.kill(orphan, 0)
 
@@ -619,7 +599,8 @@ def test_the_picture_has_a_line_for_every_trial_and_an_axis_for_every_kind_of_va
     ]
     trials.append({**trials[0], "number": 6, "state": "failed", "values": [float("nan")]})
     found = trials_table(trials, "val/accuracy", -1)
-    assert list(found.index) == [5, 4, 3, 2, 1, 6] and found.minutes[1] == 1
+    assert list(found.index) == [5, 4, 3, 2, 1, 6]
+    assert found.minutes[1] == 1
     assert axis_positions(found["model.lr"][:5], True)[0].tolist() == pytest.approx(
         [0, 0.25, 0.5, 0.75, 1]
     )
@@ -643,26 +624,24 @@ def test_the_picture_has_a_line_for_every_trial_and_an_axis_for_every_kind_of_va
 
 
 def as_agent(file: Path, run_id: str, *options: str) -> subprocess.CompletedProcess:
-    """Start the file's command as wandb's agent does, with wandb's own expansion of it; every parameter at its first value."""
+    """Start the file's command as wandb's agent does, with wandb's own expansion of it.
+
+    Every parameter has its first value.
+    """
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
     content = yaml.safe_load(file.read_text())
-    values = {
-        name: one.get("value", one.get("values", [one.get("min")])[0])
-        for name, one in content["parameters"].items()
-    }
-    macros = create_sweep_command_args(
-        {"args": {name: {"value": value} for name, value in values.items()}}
-    )
-    macros |= {
-        "env": ["/usr/bin/env"],
-        "interpreter": [sys.executable],
-        "program": [content["program"]],
-    }
-    words = [str(word) for word in create_sweep_command(content["command"])]
-    command = [
-        part for word in words for part in (macros[word[2:-1]] if word.startswith("${") else [word])
-    ]
+    arguments = {}
+    for name, one in content["parameters"].items():
+        first = one.get("values", [one.get("min")])[0]
+        arguments[name] = {"value": one.get("value", first)}
+    macros = create_sweep_command_args({"args": arguments})
+    macros["env"] = ["/usr/bin/env"]
+    macros["interpreter"] = [sys.executable]
+    macros["program"] = [content["program"]]
+    command = []
+    for word in map(str, create_sweep_command(content["command"])):
+        command.extend(macros[word[2:-1]] if word.startswith("${") else [word])
     environment = {
         **os.environ,
         "WANDB_SWEEP_ID": "sweep1",
@@ -672,65 +651,55 @@ def as_agent(file: Path, run_id: str, *options: str) -> subprocess.CompletedProc
     return subprocess.run([*command, *options], capture_output=True, text=True, env=environment)
 
 
-STAGE_ONE = (
-    "--trainer.max_epochs=1",
-    "--data.batch_size=16",
-    "--data.num_workers=0",
-)  # one step of all videos
+# One step of all videos.
+STAGE_ONE = ("--trainer.max_epochs=1", "--data.batch_size=16", "--data.num_workers=0")
 STAGE_TWO = (*STAGE_ONE, "--data.iterations_per_epoch=1")
 
 
 @pytest.fixture
 def prepared(tmp_path, monkeypatch, request):
-    """A working folder where the sweep files find experiments, miniature data, and the features of stage one."""
+    """Make a working folder in which the sweep files find all that they name.
+
+    That is experiments, miniature data, and the features of stage one.
+    """
     monkeypatch.chdir(tmp_path)
     Path("experiments").symlink_to(ROOT / "experiments")
-    demo, jhmdb = request.getfixturevalue("mini_ucf101"), request.getfixturevalue("mini_jhmdb")
+    demo = request.getfixturevalue("mini_ucf101")
+    jhmdb = request.getfixturevalue("mini_jhmdb")
     (demo / "ground_truth.csv").touch()  # rendered already, as far as the dataset can see
     Path("data").mkdir()
     Path("data/demo").symlink_to(demo)
     for name, value in {"DATA": str(jhmdb), "BACKBONE": "test_resnet", "WEIGHTS": "none"}.items():
         monkeypatch.setenv(name, value)
     if "stage_two" in request.node.name:
-        configs = [
-            f"--config=experiments/{name}.yaml"
-            for name in ("models/sta_tsn/sa_cnn_tsn", "datasets/jhmdb/backbone")
-        ]
-        model = [
+        stage_one = [
+            "fit",
+            "--run_dir=runs/jhmdb/split1/sta_tsn/rgb/seed0/backbone",
+            "--config=experiments/models/sta_tsn/sa_cnn_tsn.yaml",
+            "--config=experiments/datasets/jhmdb/backbone.yaml",
             "--model.backbone=test_resnet",
             "--model.weights=none",
             "--data.test_frames_per_segment=2",
             "--data.train_crop=ten",
-        ]
-        data = [
             f"--data.dataset.init_args.root={jhmdb}",
             "--data.manifest=manifest.csv",
             "--data.val_share=0.3",
             *STAGE_ONE,
         ]
-        assert (
-            main(
-                [
-                    "fit",
-                    "--run_dir=runs/jhmdb/split1/sta_tsn/rgb/seed0/backbone",
-                    *configs,
-                    *model,
-                    *data,
-                ]
-            )
-            == 0
-        )
+        assert main(stage_one) == 0
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
 def test_every_sweep_file_under_a_wandb_agent(prepared, file):
-    assert file.read_text().startswith("# ") and read_sweep(file).path == file
+    assert file.read_text().startswith("# ")
+    assert read_sweep(file).path == file
     options = STAGE_TWO if "stage_two" in file.stem else STAGE_ONE
     devices = ["--trainer.devices=2"] if file.stem == "demo_grid" else []
     done = as_agent(file, "run1", *options, *devices)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     run = RunFolder("runs/sweeps/sweep1/run1")  # one folder, on two processes too
-    assert metric_values(run.metrics, read_sweep(file).metric) and not run.scores.exists()
+    assert metric_values(run.metrics, read_sweep(file).metric)
+    assert not run.scores.exists()
     assert {path.name for path in Path("runs/sweeps/sweep1").iterdir()} == {"run1", ".run1.lock"}
     assert len(list(run.path.glob("wandb/offline-run-*-run1"))) == 1
     assert "done already" in as_agent(file, "run1", *options, *devices).stdout
@@ -738,6 +707,5 @@ def test_every_sweep_file_under_a_wandb_agent(prepared, file):
 
 def test_fit_by_hand_needs_a_folder(capsys, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "mine")
-    assert (
-        main(["fit", "--test=false"]) == 1 and "needs --run_dir=FOLDER" in capsys.readouterr().err
-    )
+    assert main(["fit", "--test=false"]) == 1
+    assert "needs --run_dir=FOLDER" in capsys.readouterr().err

@@ -14,9 +14,15 @@ from sta_tsn.models import temporal_attention_regularization
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How every row is fitted: AdamW with a cosine to 0.
+    """Say how every row is fitted: by AdamW, with a cosine to 0.
 
-    hidden_dim: of the LSTM, and of attentive pooling. dropout: before the fully connected layer.
+    Args:
+        iterations: steps.
+        batch_size: videos a step.
+        lr: at the start.
+        weight_decay: AdamW's.
+        dropout: before the fully connected layer.
+        hidden_dim: of the LSTM, and of attentive pooling.
     """
 
     iterations: int = 300
@@ -80,7 +86,8 @@ def fit(
 @torch.no_grad()
 def scores_and_weights(model: SplicedClassifier, videos: SplicedSet) -> tuple[Tensor, Tensor]:
     """Return scores (V, K) and the weights of the frames (V, N, T), which sum to 1 in a video."""
-    scores, weights = [], []
+    scores = []
+    weights = []
     parts = zip(videos.features.split(128), videos.key_frames.split(128), strict=True)
     for features, key_frames in parts:
         output = model(features, key_frames)

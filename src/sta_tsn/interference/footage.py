@@ -15,10 +15,13 @@ _CLIP_NUMBER = re.compile(r"[_\-. ]+(c|clip|part)\d+$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Footage:
-    """One unrelated video.
+    """Name one unrelated video.
 
-    id: `<folder>/<file>`. path: of the file. source: the video that it was cut from; clips whose
-    names differ in `_c01`, `_clip1` or `_part1` at their end alone are of one source.
+    Args:
+        id: `<folder>/<file>`.
+        path: of the file.
+        source: the video that it was cut from; clips whose names differ in `_c01`, `_clip1` or
+            `_part1` at their end alone are of one source.
     """
 
     id: str

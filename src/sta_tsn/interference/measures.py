@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Recall(NamedTuple):
-    """Share of the key frames found in each video of both kinds of frames, and chance's."""
+    """Hold the share of the key frames found in each video with both kinds, and chance's."""
 
     found: Tensor
     chance: Tensor
@@ -32,15 +32,19 @@ def recall_in_segments(weights: Tensor, key_frames: Tensor) -> Recall:
 
 
 def _recall(weights: Tensor, key_frames: Tensor) -> Recall:
+    """Return the recall of frames (M', F) of which some are key frames and some are not."""
     mixed = key_frames.any(1) & ~key_frames.all(1)
     weights = weights[mixed]
     key_frames = key_frames[mixed]
+    # Shuffled first, so that of equal weights any may come first.
     generator = torch.Generator().manual_seed(0)
-    shuffled = torch.rand(weights.shape, generator=generator).argsort(1)  # of equal weights: any
-    order = weights.gather(1, shuffled).argsort(dim=1, descending=True, stable=True)
-    is_key = key_frames.gather(1, shuffled).gather(1, order)
-    counts = key_frames.sum(1, keepdim=True)
-    first_ranks = torch.arange(weights.shape[1]) < counts
-    found = (is_key & first_ranks).sum(1) / counts.squeeze(1)
-    chance = counts.squeeze(1) / weights.shape[1]
-    return Recall(found, chance)
+    shuffled = torch.rand(weights.shape, generator=generator).argsort(1)
+    weights = weights.gather(1, shuffled)
+    key_frames = key_frames.gather(1, shuffled)
+    order = weights.argsort(dim=1, descending=True, stable=True)
+    is_key = key_frames.gather(1, order)
+    num_key = key_frames.sum(1)
+    ranks = torch.arange(weights.shape[1])
+    is_first = ranks < num_key[:, None]
+    num_found = (is_key & is_first).sum(1)
+    return Recall(found=num_found / num_key, chance=num_key / weights.shape[1])

@@ -107,10 +107,13 @@ class PositionedAttention(nn.Module):
 
 @dataclass(frozen=True)
 class InterferenceRow:
-    """One row of the study.
+    """Describe one row of the study.
 
-    title: in the report. name: of its folder. build: the pooling, from D, hidden units and N * T.
-    regularized: whether l_MSE (Eq 12-13) is added to the loss.
+    Args:
+        title: in the report.
+        name: of its folder.
+        build: makes the pooling from D, hidden units and N * T.
+        regularized: whether l_MSE (Eq 12-13) is added to the loss.
     """
 
     title: str

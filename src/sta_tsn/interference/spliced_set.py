@@ -14,10 +14,14 @@ from sta_tsn.video import SegmentSampler, multi_hot
 
 @dataclass(frozen=True)
 class SplicedSet:
-    """V spliced videos.
+    """Hold V spliced videos.
 
-    ids, groups: V names, and the source that each clip was cut from. labels: float (V, K).
-    features: float (V, N, T, D). key_frames: bool (V, N, T), True where a frame is the clip's.
+    Args:
+        ids: V names.
+        groups: the source that each clip was cut from.
+        labels: float (V, K).
+        features: float (V, N, T, D).
+        key_frames: bool (V, N, T), True where a frame is the clip's.
     """
 
     ids: list[str]
@@ -63,7 +67,8 @@ def build_spliced_set(
         num_classes: K.
     """
     sampler = SegmentSampler()
-    features, key_frames = [], []
+    features = []
+    key_frames = []
     for position, record in enumerate(records):
         clip = read(record.id)
         splice = splice_of(len(clip), share, footage, split, position)

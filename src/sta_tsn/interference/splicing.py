@@ -14,11 +14,18 @@ SHARES = (Fraction(0), Fraction(1, 3), Fraction(2, 3), Fraction(5, 6))  # of unr
 
 @dataclass(frozen=True)
 class Splice:
-    """A clip with one unrelated video before it and another one behind it.
+    """Place a clip with one unrelated video before it and another one behind it.
 
-    length: frames of the whole. first, last: of the clip in it (0-based, inclusive). before,
-    behind: positions in the list of footage. before_offset, behind_offset: the frame with which
-    each begins; footage that ends begins anew.
+    Footage that ends begins anew.
+
+    Args:
+        length: frames of the whole.
+        first: frame of the clip in it, 0-based.
+        last: frame of the clip in it, 0-based and inclusive.
+        before: position in the list of footage of what lies before the clip.
+        behind: position of what lies behind it.
+        before_offset: the frame with which the former begins.
+        behind_offset: the frame with which the latter begins.
     """
 
     length: int
