@@ -20,27 +20,27 @@ def check_dataset(dataset: VideoDataset, manifest: Manifest) -> dict:
     """
     records = dataset.listed()
     rows = {record.id: manifest.get(str(record.path.absolute())) for record in records}
-    readable = [row for row in rows.values() if row and not row.reason]
+    present = [row for row in rows.values() if row is not None]
+    readable = [row for row in present if not row.reason]
+    pictured = [row for row in readable if row.width_px]  # skeletons are not
     return {
         "dataset": dataset.name,
         "root": str(dataset.root.resolve()),
         "videos": {
             "listed": len(records),
             "published": dataset.published_videos,
-            "present": sum(row is not None for row in rows.values()),
+            "present": len(present),
             "readable": len(readable),
         },
         "splits": [_split(dataset, split) for split in range(1, dataset.num_splits + 1)],
         "classes": _classes(dataset, records, rows),
         "frames": _frames([row.num_frames for row in readable]),
-        "resolutions": _counted(
-            f"{row.width_px}x{row.height_px}" for row in readable if row.width_px
-        ),
-        "fps": _counted(f"{row.fps:.4g}" for row in readable if row.width_px),
-        "unreadable": {row.path: row.reason for row in rows.values() if row and row.reason},
+        "resolutions": _counted(f"{row.width_px}x{row.height_px}" for row in pictured),
+        "fps": _counted(f"{row.fps:.4g}" for row in pictured),
+        "unreadable": {row.path: row.reason for row in present if row.reason},
         "remarks": {row.path: row.note for row in readable if row.note},
         "missing": [str(record.path) for record in records if rows[record.id] is None],
-        "duplicates": _duplicates([row for row in rows.values() if row]),
+        "duplicates": _duplicates(present),
     }
 
 

@@ -122,7 +122,8 @@ class Folder(VideoDataset):
 
     def _record(self, row: dict[str, str], place: str) -> VideoRecord:
         name, path = self._place_of(row["path"], place)
-        labels = tuple(label_of(name, self.classes, place, TABLE) for name in _names(row, place))
+        classes = _names(row, place)
+        labels = tuple(label_of(one, self.classes, place, TABLE) for one in classes)
         group = row.get("group") or f"{Path(name).parent}/{_group(path)}"
         return VideoRecord(name, path, labels, group)
 
@@ -143,19 +144,29 @@ class Folder(VideoDataset):
 
     def _listed_split(self, rows: list[tuple[str, dict[str, str]]]) -> OfficialSplit:
         sides: dict[str, list[VideoRecord]] = {side: [] for side in SIDES}
+        entries = []
         for place, row in rows:
-            if row["split"] not in SIDES:
-                raise DatasetError(f"{place}: split {row['split']!r} is not train, val or test")
-            sides[row["split"]].append(self._record(row, place))
-        without_repeats((place, self._record(row, place)) for place, row in rows)
-        told = {row["group"]: row["split"] for _, row in reversed(rows) if row.get("group")}
-        for place, row in rows:
-            if row.get("group") and row["split"] != told[row["group"]]:
-                raise DatasetError(
-                    f"{place}: group {row['group']!r} is in {told[row['group']]} "
-                    f"and in {row['split']}"
-                )
+            side = row["split"]
+            if side not in SIDES:
+                raise DatasetError(f"{place}: split {side!r} is not train, val or test")
+            record = self._record(row, place)
+            sides[side].append(record)
+            entries.append((place, record))
+        without_repeats(entries)
+        _check_groups(rows)
         return OfficialSplit(sides["train"], sides["test"], sides["val"] or None)
+
+
+def _check_groups(rows: list[tuple[str, dict[str, str]]]) -> None:
+    """Raise where a group that the table names is on two sides."""
+    told: dict[str, str] = {}
+    for place, row in rows:
+        group = row.get("group")
+        if not group:
+            continue
+        side = told.setdefault(group, row["split"])
+        if row["split"] != side:
+            raise DatasetError(f"{place}: group {group!r} is in {side} and in {row['split']}")
 
 
 def _names(row: dict[str, str], place: str) -> list[str]:

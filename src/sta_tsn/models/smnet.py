@@ -90,12 +90,15 @@ class MotionExcitation(nn.Module):
     def difference(self, maps: Tensor, num_frames: int) -> Tensor:
         """Return D (B, T, C/16, H, W) of maps (B*T, C, H, W)."""
         squeezed = self.squeeze(maps).unflatten(0, (-1, num_frames))
-        aligned = self.align(squeezed[:, 1:].flatten(0, 1))
-        following = aligned.unflatten(0, (len(squeezed), num_frames - 1))
-        return torch.cat([following - squeezed[:, :-1], torch.zeros_like(squeezed[:, :1])], 1)
+        earlier = squeezed[:, :-1]
+        later = squeezed[:, 1:]
+        aligned = self.align(later.flatten(0, 1)).unflatten(0, later.shape[:2])
+        of_the_last = torch.zeros_like(squeezed[:, :1])
+        return torch.cat([aligned - earlier, of_the_last], 1)
 
     def forward(self, maps: Tensor, num_frames: int) -> Tensor:
-        pooled = self.difference(maps, num_frames).flatten(0, 1).mean((2, 3), keepdim=True)
+        difference = self.difference(maps, num_frames).flatten(0, 1)
+        pooled = difference.mean((2, 3), keepdim=True)
         return maps * (1 + self.expand(pooled).sigmoid())
 
 
@@ -151,11 +154,13 @@ class ClipEncoder(nn.Module):
         self.inserted = [block.conv1[0] for block in blocks]
 
     def forward(self, clips: Tensor) -> tuple[Tensor, None]:
-        num_frames = clips.shape[-5] * clips.shape[-4]  # time runs through all segments
+        leading = clips.shape[:-3]
+        num_frames = leading[-2] * leading[-1]  # time runs through all segments
         for module in self.inserted:
             module.num_frames = num_frames
         maps = self.cnn(clips.flatten(0, -4))
-        return maps.mean((2, 3)).unflatten(0, clips.shape[:-3]), None
+        features = maps.mean((2, 3))
+        return features.unflatten(0, leading), None
 
     def in_one_pass(self, clips: Tensor) -> tuple[Tensor, None]:
         """Encode as `forward` does, which sees all frames together in any case."""

@@ -42,11 +42,12 @@ class ApparentDifference(nn.Module):
         appearance = maps[::2].mean((2, 3))
         earlier, later = self.squeeze(maps).unflatten(0, (-1, 2)).unbind(1)
         change = F.relu(self.compare(later - earlier))
+        features = torch.cat([appearance, change.mean((2, 3))], 1)
         energy = change.mean(1)
-        uniform = torch.full_like(energy, 1 / energy[0].numel())
         total = energy.sum((1, 2), keepdim=True)
-        where = torch.where(total > 0, energy / total.clamp(min=1e-12), uniform)
-        return torch.cat([appearance, change.mean((2, 3))], 1), where
+        shares = energy / total.clamp(min=1e-12)
+        uniform = torch.full_like(energy, 1 / energy[0].numel())
+        return features, torch.where(total > 0, shares, uniform)
 
 
 class SelfAttention(nn.Module):
@@ -80,7 +81,9 @@ class SelfAttention(nn.Module):
         weights = (query.transpose(1, 2) @ key).softmax(-1)  # (M, HW queries, HW keys)
         found = (value @ weights.transpose(1, 2)).mean(2)
         enhanced = maps.mean((2, 3)) + self.gamma * found
-        return torch.cat([enhanced, found], 1), weights.mean(1).unflatten(1, maps.shape[-2:])
+        features = torch.cat([enhanced, found], 1)
+        looked_at = weights.mean(1).unflatten(1, maps.shape[-2:])
+        return features, looked_at
 
 
 class STIN(FrameConsensus):

@@ -33,11 +33,11 @@ class KeyFrameAttention(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return F_n (B, N, D) and beta (B, N, T) of features (B, N, T, D)."""
-        batch, segments = features.shape[:2]
         hidden, _ = self.lstm(features.flatten(0, 1))  # (B*N, T, hidden)
         logits = self.score(hidden.transpose(1, 2)).squeeze(1)  # (B*N, T)
-        weights = logits.softmax(-1).unflatten(0, (batch, segments))
-        return torch.einsum("bnt,bntd->bnd", weights, features), weights
+        weights = logits.softmax(-1).unflatten(0, features.shape[:2])
+        segments = torch.einsum("bnt,bntd->bnd", weights, features)
+        return segments, weights
 
 
 def temporal_attention_regularization(weights: Tensor, relevant: Tensor) -> Tensor:

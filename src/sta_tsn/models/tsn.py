@@ -67,12 +67,15 @@ class FrameEncoder(nn.Module):
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor | None]:
         leading = clips.shape[:-3]
         images = clips.flatten(0, -4)
-        at_once = len(images) if images.is_cuda or torch.is_grad_enabled() else FRAMES_PER_CPU_PASS
-        encoded = [self._encode(chunk) for chunk in images.split(at_once)]
-        features = torch.cat([part for part, _ in encoded]).unflatten(0, leading)
+        at_once = FRAMES_PER_CPU_PASS
+        if images.is_cuda or torch.is_grad_enabled():
+            at_once = len(images)
+        parts = [self._encode(chunk) for chunk in images.split(at_once)]
+        features = torch.cat([part for part, _ in parts]).unflatten(0, leading)
         if self.attention is None:
             return features, None
-        return features, torch.cat([weights for _, weights in encoded]).unflatten(0, leading)
+        weights = torch.cat([part for _, part in parts]).unflatten(0, leading)
+        return features, weights
 
     def in_one_pass(self, clips: Tensor) -> tuple[Tensor, Tensor | None]:
         """Encode all frames together, whatever memory that takes; exporters trace no loop."""
@@ -83,8 +86,11 @@ class FrameEncoder(nn.Module):
         return features.unflatten(0, leading), weights
 
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        cnn = self._folded[0] if self._folded and images.device.type == "cpu" else self.cnn
-        maps = cnn(images.unflatten(1, (-1, self.cnn.num_channels)).flatten(0, 1))
+        cnn = self.cnn
+        if self._folded and images.device.type == "cpu":
+            cnn = self._folded[0]
+        frames = images.unflatten(1, (-1, self.cnn.num_channels)).flatten(0, 1)
+        maps = cnn(frames)
         if self.attention is None:
             return maps.mean((2, 3)), None
         return self.attention(maps)
