@@ -5,6 +5,7 @@ They are for training, selection and testing.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from sta_tsn.artefacts import fingerprint
@@ -100,7 +101,7 @@ def moving_only(
         DatasetError: as `prepare_split`, of what is left.
     """
     sides = (videos.train, videos.val, videos.test)
-    still = [record.id for side in sides for record in side if record.num_frames < 2]
+    still = [record.id for record in chain(*sides) if record.num_frames < 2]
     if not still:
         return videos
     say(
