@@ -23,6 +23,7 @@ from sta_tsn.runs.folder import (
     stage_fingerprint,
 )
 from sta_tsn.runs.layout import sweeps_folder
+from sta_tsn.training.estimate import say_minutes
 from sta_tsn.training.metrics_file import mean_of_last_epoch
 from sta_tsn.training.stage_cli import MID_EPOCH, StageCLI
 from sta_tsn.training.stage_clock import timed
@@ -75,6 +76,8 @@ def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
                 data.prepare_data()
                 stamp = stage_fingerprint(arguments)
                 folder.note(fingerprint=stamp)
+    if isinstance(data, VideoDataModule) and trainer.is_global_zero and not folder.last.exists():
+        say_minutes(trainer, task, data, all_parts=cli.config.keep_features)
     with dead_workers_named(data):
         _fit(trainer, task, data, folder)
     if not cli.config.test:
