@@ -2,9 +2,16 @@
 
 import os
 import shutil
-import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TextIO
+
+import pytest
+
+from sta_tsn.cli import main
 
 # Set before anything loads torch, whose threads read them once; the tests' processes inherit them.
 # Of tiny networks two processes with two threads each take ten times as long, and waiting threads
@@ -55,13 +62,46 @@ def command(experiments: Path, runs: Path, *options: str) -> list[str]:
 
 
 def train(experiments: Path, runs: Path, *options: str, **environment: str) -> str:
-    """Train `mini` in a process of its own, to its end; return what it printed."""
-    done = subprocess.run(
-        command(experiments, runs, *options),
-        capture_output=True,
-        text=True,
-        cwd=experiments.parent,
-        env={**os.environ, **environment},
+    """Run `sta-tsn train` and return what it and its stages printed.
+
+    The stages are processes, forked from a server that imports once for all tests of this process.
+    """
+    return run_here(
+        command(experiments, runs, *options)[3:], folder=experiments.parent, **environment
     )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+
+
+def run_here(arguments: list[str], folder: Path, **environment: str) -> str:
+    """Run `sta-tsn` in this process, which need not import anew; return its output.
+
+    Args:
+        arguments: of `sta-tsn`.
+        folder: to run in.
+        environment: variables to set meanwhile.
+    """
+    with TemporaryFile("w+") as output, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        with all_output_to(output):
+            status = main(arguments)
+        output.seek(0)
+        said = output.read()
+    assert status == 0, said[-6000:]
+    return said
+
+
+@contextmanager
+def all_output_to(file: TextIO) -> Iterator[None]:
+    """Send what this process and those that it starts write to a file, in the order of writing."""
+    kept = [os.dup(stream) for stream in (1, 2)]
+    for stream in (1, 2):
+        os.dup2(file.fileno(), stream)
+    with open(os.dup(file.fileno()), "w", buffering=1) as lines:
+        try:
+            with redirect_stdout(lines), redirect_stderr(lines):
+                yield
+        finally:
+            for stream, copy in enumerate(kept, 1):
+                os.dup2(copy, stream)
+                os.close(copy)

@@ -1,9 +1,6 @@
 """`make reproduce` on miniature videos, `make report` from score tables alone, and the tables against known cases."""
 
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
-from tests_support import write_mini_experiments
+from tests_support import run_here, write_mini_experiments
 
 from sta_tsn.artefacts import read_json
 from sta_tsn.attention.measurement import frames_to_keep
@@ -342,28 +339,19 @@ def test_covered_cells_are_the_first_in_order():
     assert order[0, 1, 2][(where == 2).all(2)].max() < order[0, 1, 2][(where == 7).all(2)].min()
 
 
-def call(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory, mini_ucf101) -> tuple[list[str], Path, str]:
     """The command, the runs' folder after it has run once (one split, two seeds), and what it printed."""
     tmp_path = tmp_path_factory.mktemp("reproduced")
     experiments, runs = write_mini_experiments(tmp_path, mini_ucf101), tmp_path / "runs"
     command = [
-        sys.executable,
-        "-m",
-        "sta_tsn",
         "reproduce",
         "--dataset=mini",
         f"--experiments={experiments}",
         f"--runs={runs}",
     ]
     command += ["--seeds", "0", "1"]
-    return command, runs, call(command)
+    return command, runs, run_here(command, tmp_path)
 
 
 def test_reproduce_makes_every_run_and_the_report(reproduced):
@@ -396,7 +384,7 @@ def test_reproduce_makes_every_run_and_the_report(reproduced):
         assert (folder / f"{name}.png").stat().st_size > 1000 and (
             folder / f"{name}.svg"
         ).read_text().rstrip().endswith("</svg>")
-    assert call(command).count("done already") == 8
+    assert run_here(command, runs).count("done already") == 8
 
 
 def test_report_needs_nothing_but_score_tables(reproduced, tmp_path):
@@ -488,8 +476,7 @@ def test_splits_that_nobody_named(dataset, expected, mini_sbu, tmp_path, monkeyp
     assert seen == expected
 
 
-def test_a_split_that_does_not_exist(reproduced):
+def test_a_split_that_does_not_exist(reproduced, capsys):
     command, _, _ = reproduced
-    done = subprocess.run([*command, "--splits", "7"], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "split 7 was asked for" in done.stderr
+    assert main([*command, "--splits", "7"]) == 1
+    assert "split 7 was asked for" in capsys.readouterr().err

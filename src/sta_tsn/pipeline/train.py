@@ -1,14 +1,12 @@
 """Training: the rows of a study for one split and seed, in one modality or both; the report.
 
 Each stage is its own process (`sta-tsn fit`, which anyone can repeat by hand: the command is
-printed), so that memory is given back, DDP can launch its ranks and a kill hurts one stage only. A
-stage whose folder carries the stamp of the same settings and inputs is not repeated.
+printed), forked from one that has imported everything (`stage_process`): memory is given back, DDP
+can launch its ranks and a kill hurts one stage only. A stage whose folder carries the stamp of the
+same settings and inputs is not repeated.
 """
 
 import shlex
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from sta_tsn.pipeline.data import check_names, open_dataset, prepare_videos
 from sta_tsn.pipeline.drawing import Tested
 from sta_tsn.pipeline.model_check import check_model
 from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.pipeline.stage_process import run_command
 from sta_tsn.pipeline.stages import Stage, flow_arguments, plan_stages
 from sta_tsn.pipeline.studies import SKELETON, find_study
 from sta_tsn.runs.folder import RunFolder, stage_fingerprint
@@ -125,32 +124,11 @@ def _finish(what: str, arguments: list[str]) -> None:
     Raises:
         UserError: the command failed or was killed.
     """
-    status = _run(arguments)
+    status = run_command(arguments)
     if status in (1, 2):
         raise UserError(f"{what} failed; the lines above say why.")
     if status:
         raise UserError(f"{what} did not finish. The same command goes on where it stopped.")
-
-
-def _run(arguments: list[str]) -> int:
-    """Run `sta-tsn` in a process of its own and return its exit status.
-
-    On Ctrl-C, which it gets too, and on SIGTERM, which is passed on, wait until it has ended.
-    """
-    process = subprocess.Popen([sys.executable, "-m", "sta_tsn", *arguments])
-
-    def pass_on(number: int, frame) -> None:
-        process.send_signal(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.wait()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _report(options: TrainOptions, dataset: VideoDataset, videos: VideoSplit) -> None:
