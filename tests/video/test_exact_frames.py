@@ -19,6 +19,7 @@ CODECS = {
     "h264_refresh": ("libx264", {"g": "12", "x264-params": "intra-refresh=1:scenecut=0"}),
     "h264_intra": ("libx264", {"g": "1"}),
     "hevc_open": ("libx265", {"g": "12", "bf": "3", "x265-params": "open-gop=1:log-level=none"}),
+    "mpeg4": ("mpeg4", {"g": "12", "bf": "0"}),
     "mpeg4_b": ("mpeg4", {"g": "12", "bf": "2"}),
     "mpeg2_b": ("mpeg2video", {"g": "12", "bf": "2"}),
     "mpeg1_b": ("mpeg1video", {"g": "12", "bf": "2"}),
@@ -29,7 +30,7 @@ CONTAINERS = {
     "mp4": set(CODECS) - {"mjpeg"},
     "mov": {"h264_closed", "h264_open", "mpeg4_b", "mjpeg"},
     "mkv": set(CODECS),
-    "avi": {"h264_closed", "mpeg4_b", "mpeg2_b", "mjpeg"},
+    "avi": {"h264_closed", "mpeg4", "mpeg4_b", "mpeg2_b", "mjpeg"},
     "ts": {"h264_closed", "h264_open", "hevc_open", "mpeg2_b"},
     "mpg": {"mpeg1_b", "mpeg2_b"},
     "flv": {"h264_closed", "h264_open"},
@@ -140,13 +141,27 @@ def test_turned_files(tmp_path):
     assert_every_index_is_right(path, np.rot90(upright, -1, axes=(1, 2)))
 
 
-def test_few_frames_of_a_long_file_are_jumped_to(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "h264_open"), ("avi", "mpeg4")])
+def test_few_frames_of_a_long_file_are_jumped_to(tmp_path, monkeypatch, suffix, codec):
     """Else the matrix above would prove reading in order alone."""
-    path = tmp_path / "clip.mp4"
-    write(path, "h264_open")
+    path = tmp_path / f"clip.{suffix}"
+    write(path, codec)
     truth = in_order(path)
     monkeypatch.setattr(reader_module.VideoReader, "_read_in_order", None)
     assert (VideoReader(path, len(truth)).read([40, 14]) == truth[[40, 14]]).all()
+
+
+def test_an_index_that_calls_every_frame_a_key_frame(tmp_path):
+    """Of AVI: a jump to where it points would show grey and what moved since."""
+    path = tmp_path / "clip.avi"
+    write(path, "mpeg4")
+    truth = in_order(path)
+    content = bytearray(path.read_bytes())
+    index = content.rindex(b"idx1") + 8
+    for entry in range(index, len(content) - 15, 16):
+        content[entry + 4] |= 0x10
+    path.write_bytes(content)
+    assert_every_index_is_right(path, truth)
 
 
 def test_a_size_that_changes_is_scaled_to_the_first(tmp_path):

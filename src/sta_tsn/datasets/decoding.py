@@ -5,7 +5,9 @@ is taken, whatever their sizes. Frame i is the i-th one that a player shows: edi
 """
 
 import stat
+import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +110,24 @@ class DecodingInOrder:
         yield None
 
 
+class _Conversion(threading.local):
+    """From a decoder's colours to RGB, one for each thread.
+
+    FFmpeg keeps what it has set up for the frame before; to set that up anew for each frame costs
+    three times the conversion itself.
+    """
+
+    def __init__(self):
+        from av.video.reformatter import VideoReformatter
+
+        self.reformat = VideoReformatter().reformat
+
+
+@cache
+def _conversion() -> _Conversion:
+    return _Conversion()  # not before it is needed: PyAV takes its time to import
+
+
 def as_picture(frame, size: tuple[int, int]) -> np.ndarray:
     """Return a frame as a player shows it, uint8 RGB.
 
@@ -118,5 +138,6 @@ def as_picture(frame, size: tuple[int, int]) -> np.ndarray:
         frame: of PyAV.
         size: (width, height) of the first frame, as it is stored.
     """
-    picture = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
-    return np.rot90(picture, round(frame.rotation / 90))
+    width, height = size
+    picture = _conversion().reformat(frame, width, height, "rgb24").to_ndarray()
+    return np.rot90(picture, round(frame.rotation / 90)) if frame.rotation else picture

@@ -18,6 +18,10 @@ from sta_tsn.errors import VideoReadError
 
 # Containers that store a presentation time for every frame and mark the key frames.
 TIMED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+# AVI numbers its packets instead. That is a time where frames are shown in the order in which they
+# are stored, and a start where nothing after a key frame refers to what is before it.
+NUMBERED_FORMAT = "avi"
+RESTARTED_BY_KEY_FRAMES = ("mpeg4", "mjpeg")
 DENSE = 4  # one of so many frames is wanted: looking for key frames saves nothing
 SAVED_BY_JUMPS = 0.6  # of the frames that decoding in order costs; else jumping does not pay
 
@@ -28,8 +32,9 @@ class VideoReader:
     Frame i is the i-th one that a player shows when the track (the first that is no cover picture)
     is decoded in order. Where few frames of a long file are wanted, the reader jumps to the key
     frame before each and decodes on until the presentation time is the wanted one. It does so
-    only where each counted frame has a packet with a time of its own; whatever does not fit sends
-    it back to decoding in order.
+    only where each counted frame has a packet with a time of its own (in AVI, which numbers
+    packets instead: where they are stored in the order of showing); whatever does not fit sends it
+    back to decoding in order.
 
     Args:
         path: a video file in any container and codec that FFmpeg knows, or a folder of numbered
@@ -135,14 +140,22 @@ class VideoReader:
             self._check_path()
             with open_video(self.path) as container:
                 track = moving_track(container)
-                if track is None or container.format.name not in TIMED_FORMATS:
+                if track is None or not _tells_times(container, track):
                     return None
                 times = _PresentationTimes(container, track)
                 if not times.are_of(self.num_frames) or not times.jumps_pay(ascending):
                     return None
+                if container.format.name == NUMBERED_FORMAT and not times.in_order:
+                    return None
                 return _jump(container, track, times, ascending)
         except (av.FFmpegError, OSError, ValueError, _InDoubtError):
             return None  # reading in order names the fault, if there is one
+
+
+def _tells_times(container, track) -> bool:
+    if container.format.name == NUMBERED_FORMAT:
+        return track.codec_context.name in RESTARTED_BY_KEY_FRAMES
+    return container.format.name in TIMED_FORMATS
 
 
 class _InDoubtError(Exception):
@@ -161,6 +174,7 @@ class _PresentationTimes:
         shown = []
         keys = []
         self.complete = True
+        self.in_order = True  # frames are shown as they are stored, at one distance
         for packet in container.demux(track):
             if not packet.size:
                 continue
@@ -169,6 +183,8 @@ class _PresentationTimes:
                 return
             if packet.is_keyframe:
                 keys.append(packet.pts)
+            if packet.pts != packet.dts or (shown and packet.pts != shown[-1] + 1):
+                self.in_order = False
             if not packet.is_discard:
                 shown.append(packet.pts)
         self.shown = np.unique(np.array(shown, np.int64))
@@ -218,6 +234,7 @@ def _jump(container, track, times: _PresentationTimes, ascending: list[int]) -> 
 
 def _from_key_frame(container, track, key: int) -> Iterator:
     container.seek(key, stream=track)
+    numbered = container.format.name == NUMBERED_FORMAT
     landed = False
     for packet in container.demux(track):
         if packet.size and not landed:
@@ -225,7 +242,11 @@ def _from_key_frame(container, track, key: int) -> Iterator:
             if not packet.is_keyframe or packet.pts is None or packet.pts > key:
                 raise _InDoubtError
             landed = True
-        yield from packet.decode()
+        for frame in packet.decode():
+            # AVI's index says which packets are key frames, and may be wrong.
+            if frame.pts == key and numbered and not frame.key_frame:
+                raise _InDoubtError
+            yield frame
 
 
 def _at_time(frames: Iterator, time: int):
