@@ -155,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(verbs)
 
     _add_explain(verbs)
+    _add_demo(verbs)
 
     _add_export(verbs)
 
@@ -336,6 +337,22 @@ def _add_export(verbs: argparse._SubParsersAction) -> None:
     benchmark.add_argument("file", type=expanduser, help="what export wrote, .onnx or .pt2")
     benchmark.add_argument("--batch", type=int, default=1, help="videos in a pass")
     benchmark.set_defaults(run=_benchmark)
+
+
+def _add_demo(verbs: argparse._SubParsersAction) -> None:
+    demo = verbs.add_parser(
+        "demo", help="a page on this machine alone that takes videos and explains each"
+    )
+    demo.add_argument("checkpoint", type=expanduser, help="of either stage, .../last.ckpt")
+    demo.add_argument(
+        "--and",
+        type=expanduser,
+        dest="second",
+        metavar="CHECKPOINT",
+        help="a second one, flow beside RGB say: shown side by side",
+    )
+    demo.add_argument("--port", type=int, default=7860, help="of 127.0.0.1; 0 takes a free one")
+    demo.set_defaults(run=_demo)
 
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -526,6 +543,13 @@ def _recipes(options: argparse.Namespace) -> None:
     from sta_tsn.pipeline.recipes import copy_recipes
 
     copy_recipes(options.folder)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from sta_tsn.explanation.demo_server import serve_demo
+
+    checkpoints = [options.checkpoint, *([options.second] if options.second else [])]
+    serve_demo(checkpoints, options.port)
 
 
 def _sweep(options: argparse.Namespace) -> None:

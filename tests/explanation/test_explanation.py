@@ -19,9 +19,9 @@ from sta_tsn.explanation.explained_video import ExplainedStream
 from sta_tsn.explanation.explanation_page import ticks
 from sta_tsn.explanation.heat import Heat
 from sta_tsn.explanation.sentences import effective_share, when_sentence, where_sentence
-from sta_tsn.explanation.timed_frames import duration_sec, frame_times
 from sta_tsn.models import ActionOutput
 from sta_tsn.tasks import MotionBackbone, SpatialAttentionBackbone, TemporalAttentionTSN
+from sta_tsn.video.timed_frames import duration_sec, frame_times
 
 SMALL = {"name": "test_resnet", "options": {"output_stride": 16}}
 
@@ -57,21 +57,27 @@ def video(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def explained_video(checkpoints, video, tmp_path_factory):
+    """Return the folder of what is written of the video by STA-TSN."""
+    folder = tmp_path_factory.mktemp("explained")
+    return explained(folder / "out", video, "--checkpoint", checkpoints / "sta_tsn.ckpt")
+
+
 def explained(folder, *arguments):
     assert main(["explain", *map(str, arguments), f"--out={folder}"]) == 0
     return folder
 
 
-def test_a_page_holds_everything_it_shows_and_names_are_text(checkpoints, video, tmp_path):
-    out = explained(tmp_path / "out", video, "--checkpoint", checkpoints / "sta_tsn.ckpt")
-    (page,) = out.glob("*.html")
+def test_a_page_holds_everything_it_shows_and_names_are_text(explained_video):
+    (page,) = explained_video.glob("*.html")
     text = page.read_text()
     assert "data:video/mp4;base64," in text
     assert "http://" not in text
     assert "https://" not in text
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
-    assert sorted(path.suffix for path in out.iterdir()) == [
+    assert sorted(path.suffix for path in explained_video.iterdir()) == [
         ".html",
         ".json",
         ".mp4",
@@ -80,9 +86,8 @@ def test_a_page_holds_everything_it_shows_and_names_are_text(checkpoints, video,
     ]
 
 
-def test_the_numbers_are_the_networks(checkpoints, video, tmp_path):
-    out = explained(tmp_path / "out", video, "--checkpoint", checkpoints / "sta_tsn.ckpt")
-    (path,) = out.glob("*.json")
+def test_the_numbers_are_the_networks(checkpoints, video, explained_video):
+    (path,) = explained_video.glob("*.json")
     numbers = json.loads(path.read_text())
     said = sta_tsn.load(checkpoints / "sta_tsn.ckpt").predict(video, crops=1)
     assert numbers["answer"][0]["label"] == said.label
@@ -97,9 +102,8 @@ def test_the_numbers_are_the_networks(checkpoints, video, tmp_path):
     )
 
 
-def test_the_annotated_video_lasts_as_long_as_the_original(checkpoints, video, tmp_path):
-    out = explained(tmp_path / "out", video, "--checkpoint", checkpoints / "sta_tsn.ckpt")
-    (path,) = out.glob("*.mp4")
+def test_the_annotated_video_lasts_as_long_as_the_original(video, explained_video):
+    (path,) = explained_video.glob("*.mp4")
     assert frame_times(str(path)) == pytest.approx(frame_times(str(video)), abs=0.002)
     with av.open(str(path)) as container:
         assert container.streams.video[0].codec_context.name == "h264"

@@ -9,12 +9,13 @@ import torch
 from sta_tsn.artefacts import save_figure
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.evaluation.charts import confusion_figure
-from sta_tsn.report.attention_pictures import describe_answer
+from sta_tsn.report.clip_pictures import describe_answer
 from sta_tsn.report.findings import (
     accuracy_sentence,
     backbone_of,
     confused_pairs,
     curves_chart,
+    least_recognised,
     wrong_clips,
 )
 from sta_tsn.report.page import build_report
@@ -29,7 +30,6 @@ PROTOCOL = {
     "crops": 10,
     "missing": 0,
     "commit": "abc",
-    "arguments": ["--model.backbone=test_resnet"],
 }
 
 
@@ -73,6 +73,7 @@ def test_received_class_and_video_names_are_text_on_the_page_of_a_training(tmp_p
 
 
 def test_the_best_row_is_marked_once(tmp_path):
+    (tmp_path / "config.yaml").write_text("model: {init_args: {backbone: test_resnet}}")
     answers([0, 1, 0], [0, 0, 0], ["a", "b"]).save(tmp_path / "low.npz")
     answers([0, 0, 0], [0, 0, 0], ["a", "b"]).save(tmp_path / "high.npz")
     scores = {"rgb": {"CNN": tmp_path / "high.npz", "STA-TSN": tmp_path / "low.npz"}}
@@ -92,10 +93,36 @@ def test_the_sentence_says_the_interval():
 
 
 def test_the_surest_wrong_answer_comes_first():
-    found = wrong_clips(answers([1, 0, 1], [0, 0, 0], ["a", "b"])).table
-    assert list(found["video"]) == ["v2", "v0"]
-    assert list(found["taken for"]) == ["b", "b"]
-    assert wrong_clips(answers([0], [0], ["a", "b"])) is None
+    (found,) = wrong_clips(answers([1, 0, 1], [0, 0, 0], ["a", "b"]))
+    assert list(found.table["video"]) == ["v2", "v0"]
+    assert list(found.table["taken for"]) == ["b", "b"]
+    assert wrong_clips(answers([0], [0], ["a", "b"])) == []
+
+
+def test_the_answers_farthest_from_the_truth_are_others():
+    table = answers([1] * 20, [0] * 20, ["a", "b", "c"])
+    table.scores[3] = torch.tensor([-40.0, 1.0, 1.1])  # unsure, and far from the truth
+    surest, farthest = wrong_clips(table)
+    assert "v3" not in list(surest.table["video"])
+    assert farthest.table["video"][0] == "v3"
+    assert not set(surest.table["video"]) & set(farthest.table["video"])
+
+
+def test_wrong_answers_have_their_pictures(tmp_path):
+    asked = []
+
+    def draw(ids, folder):
+        asked.extend(ids)
+        save_figure(plt.figure(), folder / "wrong_1.jpg")
+        return {ids[0]: Picture(folder / "wrong_1.jpg", "It looks left.", "tile")}
+
+    answers([1, 0], [0, 0], ["a", "b"]).save(tmp_path / "scores.npz")
+    scores = {"rgb": {"CNN": tmp_path / "scores.npz"}}
+    build_report("TSN", scores, lambda folder: [], tmp_path / "report", "", draw)
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert asked == ["v0"]
+    assert 'src="data:image/jpeg;base64,' in text
+    assert "v0: a, taken for b (0.88). It looks left." in text
 
 
 def test_four_hundred_classes_are_listed_as_pairs():
@@ -128,7 +155,24 @@ def test_a_right_answer_is_not_said_to_be_taken_for_itself():
     assert describe_answer(["golf"], "run") == "golf, taken for run"
 
 
-def test_a_backbone_with_options_is_named():
-    argument = "--model.backbone={name: resnet18, options: {}}"
-    assert backbone_of({"arguments": [argument]}) == "resnet18"
-    assert backbone_of({}) == ""
+def test_a_backbone_is_named_as_the_run_or_its_stage_one_tells(tmp_path):
+    one = tmp_path / "backbone"
+    two = tmp_path / "temporal"
+    one.mkdir()
+    two.mkdir()
+    (one / "config.yaml").write_text("model: {init_args: {backbone: {name: resnet18}}}")
+    checkpoint = one / "checkpoints" / "last.ckpt"
+    text = f"model: {{init_args: {{backbone_checkpoint: {checkpoint}}}}}"
+    (two / "config.yaml").write_text(text)
+    assert backbone_of(one) == "resnet18"
+    assert backbone_of(two) == "resnet18"
+    assert backbone_of(tmp_path) == ""
+
+
+def test_many_classes_are_listed_from_the_least_recognised():
+    classes = [f"class {k}" for k in range(60)]
+    said = [*range(60)]
+    said[7] = 8
+    found = least_recognised(answers(said, [*range(60)], classes))
+    assert found.table.iloc[0].to_dict() == {"class": "class 7", "accuracy %": "0", "videos": 1}
+    assert least_recognised(answers([0], [0], ["a", "b"])) is None

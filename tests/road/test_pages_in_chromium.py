@@ -1,14 +1,21 @@
 """Our pages in a real browser: the page of a video plays, jumps, and shows where was looked."""
 
 import shutil
+import threading
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, clip
 
+import sta_tsn
 from sta_tsn.cli import main
 from sta_tsn.datasets.demo import write_video
+from sta_tsn.evaluation import ScoreTable
+from sta_tsn.explanation import demo_server
+from sta_tsn.report.page import build_report
+from sta_tsn.report.renderer import Picture
 from sta_tsn.tasks import TemporalAttentionTSN
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser")
@@ -18,20 +25,28 @@ CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 if not CHROMIUM:
     pytest.skip(f"no browser: none of {', '.join(NAMES)} in PATH", allow_module_level=True)
 
+# The camera is a moving test picture, allowed without a question.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+
 # The sum of all colours and opacities of what lies over the video.
 OVERLAY = """() => {
   const canvas = document.querySelector(".overlay");
   const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   return pixels.reduce((sum, value) => sum + value, 0);
 }"""
+READY = "() => document.getElementById('video').readyState >= 2"
 TIME = "() => document.getElementById('video').currentTime"
 WIDEST = "() => document.documentElement.scrollWidth"
 CURRENT = "() => document.querySelectorAll('.bars [aria-current]').length"
 
 
 @pytest.fixture(scope="module")
-def page_file(tmp_path_factory):
-    """Explain a clip by two networks whose attention differs, side by side."""
+def folder(tmp_path_factory):
+    """Return where two checkpoints, whose attention differs, and a clip lie."""
     folder = tmp_path_factory.mktemp("page")
     network = {
         "num_classes": 3,
@@ -49,6 +64,12 @@ def page_file(tmp_path_factory):
         torch.save(state, folder / f"{name}.ckpt")
     frames = np.concatenate([clip(label, seed=label, num_frames=20) for label in range(3)])
     write_video(folder / "three colours.mp4", frames, codec="libx264")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page_file(folder):
+    """Explain the clip by both networks, side by side."""
     given = ["--checkpoint", str(folder / "one.ckpt"), "--and", str(folder / "two.ckpt")]
     command = ["explain", str(folder / "three colours.mp4"), *given, f"--out={folder / 'out'}"]
     assert main(command) == 0
@@ -58,25 +79,31 @@ def page_file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield found
         found.close()
 
 
 @pytest.fixture
-def page(browser, page_file):
-    """Open the page; whatever the browser complains about fails the test."""
+def tab(browser):
+    """Open an empty tab; whatever the browser complains about fails the test."""
     complaints = []
     opened = browser.new_page(viewport={"width": 1440, "height": 900})
     opened.on("console", lambda said: said.type == "error" and complaints.append(said.text))
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on("request", lambda request: complaints.append(request.url[:60]))
-    opened.goto(page_file.as_uri())
-    opened.wait_for_function("() => document.getElementById('video').readyState >= 2")
     yield opened
     opened.close()
-    asked = [text for text in complaints if not text.startswith(("file:", "data:"))]
-    assert asked == []
+    ours = ("file:", "data:", "blob:", "http://127.0.0.1:")
+    assert [text for text in complaints if not text.startswith(ours)] == []
+
+
+@pytest.fixture
+def page(tab, page_file):
+    """Open the page of the clip."""
+    tab.goto(page_file.as_uri())
+    tab.wait_for_function(READY)
+    return tab
 
 
 def test_the_player_plays_and_stops(page):
@@ -133,8 +160,66 @@ def test_the_second_stream_shows_the_same_picture(page):
     assert seen[0][3] == 255
 
 
+@pytest.fixture(scope="module")
+def report_file(folder):
+    """Build the report of a run with wrong answers, whose pictures are of another run."""
+    labels = torch.eye(3, dtype=torch.bool).repeat(4, 1)
+    scores = 3 * labels.float().roll(1, 0) + labels
+    protocol = {"dataset": "UCF101", "split": 1, "crops": 10, "segments": 3}
+    protocol |= {"frames_per_segment": 10, "seed": 0, "missing": 0}
+    ids = [f"v_Jump_g01_c{number:02d}" for number in range(12)]
+    table = ScoreTable(ids, scores, labels, list(CLASSES), protocol)
+    table.save(folder / "scores.npz")
+
+    def draw(place):
+        path = place / "attention_rgb_1.jpg"
+        cv2.imwrite(str(path), np.full((300, 1400, 3), 99, np.uint8))
+        return [Picture(path, "v_Jump_g01_c01: Jump, recognised.", "wide")]
+
+    tables = {"rgb": {"STA-TSN": folder / "scores.npz"}}
+    build_report("Table 2", tables, draw, folder / "report", "sta-tsn train --dataset=ucf101")
+    return folder / "report" / "index.html"
+
+
+@pytest.fixture
+def server(folder, monkeypatch):
+    monkeypatch.setattr(demo_server, "CAMERA_SEC", 2)
+    serving = demo_server.DemoServer(sta_tsn.load(folder / "one.ckpt"), port=0)
+    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{serving.server_port}"
+    serving.shutdown()
+    serving.server_close()
+    thread.join()
+
+
+def test_the_demo_takes_a_file_and_then_the_camera(tab, server, folder):
+    tab.goto(server)
+    assert hindrances(tab) == []
+    tab.set_input_files("#file", folder / "three colours.mp4")
+    tab.wait_for_url("**/shown/**")
+    tab.wait_for_function(READY)
+    assert "three colours.mp4" in tab.inner_text("header")
+    tab.click("text=Another video")
+    tab.click("#camera")
+    tab.wait_for_url("**/shown/**")
+    tab.wait_for_function(READY)
+    assert "camera" in tab.inner_text("header")
+
+
+def test_the_demo_says_why_a_file_is_refused(browser, server, folder):
+    tab = browser.new_page()
+    tab.goto(server)
+    tab.set_input_files("#file", folder / "one.ckpt")
+    tab.wait_for_selector("#error:not([hidden])")
+    assert "one.ckpt is no video" in tab.inner_text("#error")
+    tab.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_telephones_and_wide_screens_and_hinders_nobody(browser, page_file, scheme):
+@pytest.mark.parametrize("name", ["page_file", "report_file"])
+def test_pages_fit_telephones_and_wide_screens_and_hinder_nobody(browser, scheme, name, request):
+    page_file = request.getfixturevalue(name)
     opened = browser.new_page(viewport={"width": 1440, "height": 800}, color_scheme=scheme)
     opened.goto(page_file.as_uri())
     assert opened.evaluate(WIDEST) <= 1440

@@ -57,7 +57,7 @@ def test_four_rows_are_tested_and_reported(trained):
     assert f"Report: {report / 'index.html'}" in printed
     expected = {"index.html", "table2.csv", "report.json", "per_class.png", "confusion.png"}
     assert expected <= {path.name for path in report.iterdir()}
-    assert len(list(report.glob("attention_*.png"))) == 4
+    assert len(list(report.glob("attention_*.jpg"))) == 4
     for table in tables(runs):
         assert (
             len(table.ids) == 5

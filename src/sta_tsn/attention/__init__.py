@@ -1,1 +1,1 @@
-"""The project's subject: where and when a model looks, drawn, explained and held against the truth."""
+"""The project's subject: where and when a model looks, explained, drawn and measured."""

@@ -16,7 +16,7 @@ MAX_FRAMES = 150
 
 
 def frames_figure(rows: dict[str, np.ndarray], titles: list[str] | None = None) -> Figure:
-    """One row of pictures a name.
+    """Draw one row of pictures a name.
 
     Args:
         rows: uint8 (n, H, W, 3) RGB each.
@@ -24,9 +24,8 @@ def frames_figure(rows: dict[str, np.ndarray], titles: list[str] | None = None) 
     """
     num_columns = max(len(frames) for frames in rows.values())
     height, width = next(iter(rows.values())).shape[1:3]
-    figure = Figure(
-        figsize=(1.4 * num_columns, 1.4 * len(rows) * height / width + 0.4), layout="constrained"
-    )
+    size = (1.4 * num_columns, 1.4 * len(rows) * height / width + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(rows), num_columns, squeeze=False)
     for (name, frames), line in zip(rows.items(), panels, strict=True):
         for axes in line:
@@ -40,23 +39,25 @@ def frames_figure(rows: dict[str, np.ndarray], titles: list[str] | None = None) 
 
 
 def player(frames: np.ndarray, title: str) -> str:
-    """HTML of a small H.264 video that plays in the page, again and again; of long ones every k-th frame.
+    """Return HTML of a small H.264 video that plays in the page, again and again.
+
+    Of long videos every k-th frame is shown.
 
     Args:
         frames: uint8 (T, H, W, 3) RGB.
         title: shown below.
     """
-    frames = frames[:: -(-len(frames) // MAX_FRAMES)]
+    every = -(-len(frames) // MAX_FRAMES)
+    frames = frames[::every]
     width = 2 * round(frames.shape[2] * HEIGHT_PX / frames.shape[1] / 2)  # H.264 wants even numbers
-    small = np.stack(
-        [cv2.resize(frame, (width, HEIGHT_PX), interpolation=cv2.INTER_AREA) for frame in frames]
-    )
+    size = (width, HEIGHT_PX)
+    small = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
     with TemporaryDirectory() as folder:
         path = Path(folder, "clip.mp4")
         write_video(path, small, codec="libx264")
         content = base64.b64encode(path.read_bytes()).decode()
     return (
-        # names of videos have no spaces: without a break anywhere they run over their neighbour's
+        # Names of videos have no spaces: without a break anywhere they run over their neighbour's.
         f'<figure style="display:inline-block;vertical-align:top;margin:4px;width:{width}px">'
         f'<video width="{width}" height="{HEIGHT_PX}" autoplay loop muted controls '
         f'src="data:video/mp4;base64,{content}"></video>'

@@ -1,6 +1,6 @@
 """The paper's Figure 6: what a network looks at, and when."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -150,17 +150,26 @@ def stored_flow(
         yield store
 
 
-def attention_figure(explained: Explained, title: str, path: Path) -> None:
+def attention_figure(
+    explained: Explained, title: str, path: Path, times_sec: Sequence[float] | None = None
+) -> None:
     """Write `plot_attention` as a file, in the format that its name says."""
-    save_figure(plot_attention(explained, title), path)
+    save_figure(plot_attention(explained, title, times_sec), path)
 
 
-def plot_attention(explained: Explained, title: str) -> plt.Figure:
+def plot_attention(
+    explained: Explained, title: str, times_sec: Sequence[float] | None = None
+) -> plt.Figure:
     """Draw each segment's crops, alpha laid over them, and beta (of STA-TSN) as bars.
 
     Alpha is colour over the grey crop, on one scale for the whole video that reaches twice uniform
     attention at least: attention that is close to uniform looks so. Flow is shown as colour, with
     its wheel.
+
+    Args:
+        explained: what the network saw and said.
+        title: above everything.
+        times_sec: of all frames of the video; where None, frames are named by their numbers.
     """
     num_segments, num_frames = explained.indices.shape
     beta = explained.output.temporal_weights
@@ -169,7 +178,7 @@ def plot_attention(explained: Explained, title: str) -> plt.Figure:
     overlays = explained.pictures
     if alpha is not None:
         colours = _scale(alpha)
-        overlays = _overlays(explained.pictures, alpha, colours)
+        overlays = crops_under_attention(explained)
     num_rows = 2 if beta is None else 3
     size = (1.2 * num_frames, (0.1 + 1.2 * num_rows) * num_segments)
     figure = plt.figure(figsize=size, layout="constrained")
@@ -180,14 +189,16 @@ def plot_attention(explained: Explained, title: str) -> plt.Figure:
         for t in range(num_frames):
             number = n * num_frames + t
             frame = int(explained.indices[n, t])
+            name = f"frame {frame}" if times_sec is None else f"{times_sec[frame]:.2f} s"
             grid[0, t].imshow(explained.pictures[number])
             grid[1, t].imshow(overlays[number])
             grid[0, t].axis("off")
             grid[1, t].axis("off")
             if beta is None:
-                grid[1, t].set_title(f"frame {frame}", fontsize=8)
+                grid[1, t].set_title(name, fontsize=8)
             else:
-                _draw_beta(grid[2, t], beta[0], n, t, frame)
+                _draw_beta(grid[2, t], beta[0], n, t)
+                grid[2, t].set_xlabel(name, fontsize=8)
         if colours is not None:
             panel.colorbar(
                 colours, ax=panel.axes, label="α over uniform", aspect=30, pad=0.01, extend="max"
@@ -219,25 +230,27 @@ def top_of_scale(alpha: Tensor) -> float:
     return max(SMALLEST_TOP, float(over_uniform(alpha).quantile(0.99)))
 
 
-def _draw_beta(bar: plt.Axes, beta: Tensor, n: int, t: int, frame: int) -> None:
+def _draw_beta(bar: plt.Axes, beta: Tensor, n: int, t: int) -> None:
     """Draw one bar of beta (N, T), all of a video to the same scale."""
     weight = float(beta[n, t])
     num_frames = beta.shape[1]
     bar.bar([0], [weight], width=0.6, color="#cc6677")
     bar.axhline(1 / num_frames, color="grey", linewidth=0.8, linestyle="--")
     ceiling = 1.25 * max(float(beta.max()), 1.5 / num_frames)
-    bar.set(ylim=(0, ceiling), xlim=(-0.6, 0.6), yticks=[], xticks=[0], xticklabels=[f"{frame}"])
+    bar.set(ylim=(0, ceiling), xlim=(-0.6, 0.6), yticks=[], xticks=[])
     bar.text(0, weight, f"{weight:.2f}", ha="center", va="bottom", fontsize=7)
     bar.set_ylabel("β" if t == 0 else "")
-    bar.set_xlabel("frame" if t == 0 else "", fontsize=8)
 
 
 def _scale(alpha: Tensor) -> plt.cm.ScalarMappable:
     return plt.cm.ScalarMappable(plt.Normalize(0, top_of_scale(alpha)), COLOUR_MAP)
 
 
-def _overlays(frames: np.ndarray, alpha: Tensor, colours: plt.cm.ScalarMappable) -> np.ndarray:
-    """Lay alpha in colour over the grey frames, uint8 (N * T, H, W, 3)."""
+def crops_under_attention(explained: Explained) -> np.ndarray:
+    """Return the grey crops with alpha as colour over them, uint8 (N * T, S, S, 3)."""
+    frames = explained.pictures
+    alpha = explained.output.spatial_weights
+    colours = _scale(alpha)
     maps = F.interpolate(over_uniform(alpha)[:, None], size=frames.shape[1:3], mode="bicubic")
     coloured = colours.cmap(colours.norm(maps[:, 0].numpy()))[..., :3]
     grey = frames.mean(-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Attention measured against ground truth: does it lie on the actor, and on the frames of the action?
+"""Attention held against ground truth: is it on the actor, and on the frames of the action?
 
 F frames, (h, w) attention cells, S x S pixels of a crop, N segments of T frames.
 """
@@ -12,45 +12,50 @@ CENTRE_SIGMA = 0.25  # of the crop's side: the centre-biased baseline is a Gauss
 
 
 def centre_bias(height: int, width: int) -> Tensor:
-    """The baseline that knows only that people film what matters in the middle: (h, w), sums to 1."""
-    rows, columns = ((torch.arange(size) + 0.5) / size - 0.5 for size in (height, width))
-    bias = torch.exp(-(rows[:, None] ** 2 + columns[None] ** 2) / (2 * CENTRE_SIGMA**2))
+    """Return the baseline that knows only that people film what matters in the middle.
+
+    A Gaussian of shape (h, w) that sums to 1.
+    """
+    rows = (torch.arange(height) + 0.5) / height - 0.5
+    columns = (torch.arange(width) + 0.5) / width - 0.5
+    squares = rows[:, None] ** 2 + columns[None] ** 2
+    bias = torch.exp(-squares / (2 * CENTRE_SIGMA**2))
     return bias / bias.sum()
 
 
 def spatial_scores(weights: Tensor, masks: Tensor) -> dict[str, np.ndarray]:
-    """Pointing game and mass ratio of every frame that shows the actor; NaN for frames that do not.
+    """Return pointing game and mass ratio of every frame; NaN where the actor is not shown.
 
-    The pointing game asks whether the middle of the most attended cell is on the actor; the mass ratio is the share of attention
-    on the actor over the actor's share of the area (1 = no better than uniform). Of equally attended cells each counts its part.
+    The pointing game asks whether the middle of the most attended cell is on the actor. The mass
+    ratio is the share of attention on the actor over the actor's share of the area (1 = no better
+    than uniform). Of equally attended cells each counts its part.
 
     Args:
         weights: alpha (F, h, w), each sums to 1.
         masks: (F, S, S), each pixel's share on the actor.
 
     Returns:
-        (F,) arrays: `pointing`, `pointing_centre` (points at the crop's middle), `pointing_uniform` (expected of a random cell),
-        `peak_at_border` (the most attended cell is one of the outermost, which alone see the convolutions' padding),
-        `mass_ratio`, `mass_ratio_centre` (a Gaussian in the middle).
+        (F,) arrays: `pointing`, `pointing_centre` (points at the crop's middle), `pointing_uniform`
+        (expected of a random cell), `peak_at_border` (the most attended cell is one of the
+        outermost, which alone see the convolutions' padding), `mass_ratio`, `mass_ratio_centre` (a
+        Gaussian in the middle).
     """
     height, width = weights.shape[1:]
-    cells = F.adaptive_avg_pool2d(masks[:, None].float(), (height, width)).flatten(
-        1
-    )  # (F, h*w) share on the actor
-    middles = (
-        F.interpolate(masks[:, None].float(), (height, width), mode="nearest-exact").flatten(1)
-        > 0.5
-    )
+    size = (height, width)
+    shown = masks[:, None].float()
+    cells = F.adaptive_avg_pool2d(shown, size).flatten(1)  # (F, h * w) share on the actor
+    middles = F.interpolate(shown, size, mode="nearest-exact").flatten(1) > 0.5
     area = cells.mean(1)
-    alpha, bias = weights.flatten(1), centre_bias(height, width).flatten()
+    alpha = weights.flatten(1)
+    bias = centre_bias(height, width).flatten()
     top = _chance_in_top(alpha, torch.ones(len(alpha), 1))
     border = torch.ones(height, width)
     border[1:-1, 1:-1] = 0
+    # Not a cell's middle: where h is even none lies there.
+    centre = masks[:, masks.shape[1] // 2, masks.shape[2] // 2] > 0.5
     found = {
         "pointing": (top * middles).sum(1),
-        "pointing_centre": (
-            masks[:, masks.shape[1] // 2, masks.shape[2] // 2] > 0.5
-        ).float(),  # no cell's middle where h is even
+        "pointing_centre": centre.float(),
         "pointing_uniform": middles.float().mean(1),
         "peak_at_border": top @ border.flatten(),
         "mass_ratio": (alpha * cells).sum(1) / area,
@@ -60,13 +65,14 @@ def spatial_scores(weights: Tensor, masks: Tensor) -> dict[str, np.ndarray]:
 
 
 def key_frame_scores(weights: Tensor, key_frames: Tensor) -> dict[str, np.ndarray]:
-    """Key-frame recall of every segment that holds both key frames and others; NaN for the rest.
+    """Return the key-frame recall of every segment; NaN unless it holds key frames and others.
 
-    Of a segment's k key frames, the share that is among its k most attended frames; the expectation for a random order is
-    k / T.
+    Of a segment's k key frames, the share that is among its k most attended frames; the expectation
+    for a random order is k / T.
 
     Args:
-        weights: beta (N, T). key_frames: bool (N, T).
+        weights: beta (N, T).
+        key_frames: bool (N, T).
 
     Returns:
         (N,) arrays `recall` and `recall_uniform`.
@@ -75,15 +81,20 @@ def key_frame_scores(weights: Tensor, key_frames: Tensor) -> dict[str, np.ndarra
     mixed = (num_key > 0) & (num_key < weights.shape[1])
     hits = (key_frames * _chance_in_top(weights, num_key[:, None])).sum(1)
     found = {"recall": hits / num_key.clamp(min=1), "recall_uniform": num_key / weights.shape[1]}
-    return {
-        name: value.float().masked_fill(~mixed, torch.nan).numpy() for name, value in found.items()
-    }
+    for name, value in found.items():
+        found[name] = value.float().masked_fill(~mixed, torch.nan).numpy()
+    return found
 
 
 def _chance_in_top(weights: Tensor, number: Tensor) -> Tensor:
-    """Probability of each of (R, n) weights to be among the row's `number` (R, 1) largest, where equal ones are drawn at random.
+    """Return each weight's probability to be among its row's largest, equal ones drawn at random.
 
-    Attention that knows nothing is uniform and is stored in halves: the first of equals would make it look at a corner.
+    Attention that knows nothing is uniform and is stored in halves: the first of equals would make
+    it look at a corner.
+
+    Args:
+        weights: (R, n).
+        number: (R, 1), how many are the largest.
     """
     larger = (weights[:, None] > weights[:, :, None]).sum(2)
     equal = (weights[:, None] == weights[:, :, None]).sum(2)

@@ -22,38 +22,44 @@ def covered_scores(
     flow: FlowStore | None,
     generator: np.random.Generator,
 ) -> dict[str, Tensor]:
-    """Scores (K,) of one video's centre crops with nothing covered, and with the most, the least attended, random and middle cells covered.
+    """Return the scores (K,) of one video's centre crops by which cells are covered.
 
+    `none`; a quarter of them: the `most` and the `least` attended, `random` and `middle` ones.
     Empty where the model has no spatial attention.
     """
-    model, clips = task.model, center_clips(task, record, flow).clips
-    chosen = (
-        torch.linspace(0, clips.shape[2] - 1, min(FRAMES_COVERED, clips.shape[2])).round().long()
-    )
+    model = task.model
+    clips = center_clips(task, record, flow).clips
+    num_frames = clips.shape[2]
+    chosen = torch.linspace(0, num_frames - 1, min(FRAMES_COVERED, num_frames)).round().long()
     clips = clips[:, :, chosen]  # (1, N, T, C, S, S)
     output = model(clips)
-    if output.spatial_weights is None:
+    alpha = output.spatial_weights
+    if alpha is None:
         return {}
-    random = torch.from_numpy(generator.random(output.spatial_weights.shape))
-    middle = -centre_bias(*output.spatial_weights.shape[-2:]).expand_as(output.spatial_weights)
-    order = {
-        "most": -output.spatial_weights,
-        "least": output.spatial_weights,
-        "random": random,
-        "middle": middle,
+    first_covered = {
+        "most": -alpha,
+        "least": alpha,
+        "random": torch.from_numpy(generator.random(alpha.shape)),
+        "middle": -centre_bias(*alpha.shape[-2:]).expand_as(alpha),
     }
     grey = (model.encoder.cnn.mean.flatten() * 255).round().to(clips.dtype)
-    return {"none": output.scores[0]} | {
-        name: model(cover(clips, first, grey)).scores[0] for name, first in order.items()
-    }
+    scores = {"none": output.scores[0]}
+    for name, order in first_covered.items():
+        scores[name] = model(cover(clips, order, grey)).scores[0]
+    return scores
 
 
 def cover(clips: Tensor, order: Tensor, grey: Tensor) -> Tensor:
-    """Clips (..., C, S, S) whose first quarter of cells by `order` (..., h, w), smallest first, have the colour `grey` (C,)."""
+    """Return clips of which the first quarter of the cells is painted over.
+
+    Args:
+        clips: (..., C, S, S).
+        order: (..., h, w); cells with the smallest values are the first.
+        grey: the colour (C,).
+    """
     cells = order.flatten(-2)
     covered = cells.argsort(-1).argsort(-1) < round(SHARE_COVERED * cells.shape[-1])
     mask = covered.view(-1, 1, *order.shape[-2:]).float()
-    mask = F.interpolate(mask, clips.shape[-2:], mode="nearest-exact").view(
-        *clips.shape[:-3], 1, *clips.shape[-2:]
-    )
+    mask = F.interpolate(mask, clips.shape[-2:], mode="nearest-exact")
+    mask = mask.view(*clips.shape[:-3], 1, *clips.shape[-2:])
     return torch.where(mask > 0, grey[:, None, None], clips)

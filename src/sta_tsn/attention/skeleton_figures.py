@@ -1,4 +1,4 @@
-"""STA-LSTM's attention: which joints count, drawn on the skeletons, and which frames, as a curve."""
+"""STA-LSTM's attention: which joints count, on the skeletons, and which frames, as a curve."""
 
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from sta_tsn.models import ActionOutput
 from sta_tsn.skeletons import normalised
 from sta_tsn.tasks import SkeletonAttention
 
-NUM_EXPLAINED, NUM_SHOWN = 4, 8
+NUM_EXPLAINED = 4
+NUM_SHOWN = 8
 
 
 def draw_skeleton_attention(
@@ -24,16 +25,28 @@ def draw_skeleton_attention(
     test_videos: list[VideoRecord],
     folder: Path,
 ) -> list[tuple[str, str]]:
-    """Pictures of a few test sequences drawn at random, of different classes; returns (file name, caption) of each.
+    """Draw a few test sequences of different classes, drawn at random.
 
-    Attention is that of the sequence as it is; what it was taken for is what the score table at `scores` says, of all views.
+    Attention is that of the sequence as it is; what it was taken for is what the score table says,
+    of all views.
+
+    Args:
+        checkpoint: of the network.
+        scores: its score table.
+        dataset: reads the sequences.
+        test_videos: all that were tested.
+        folder: to write to.
+
+    Returns:
+        File name and caption of each picture.
     """
     table = ScoreTable.load(scores)
     preparation = load_checkpoint(checkpoint, mmap=True)["datamodule_hyper_parameters"]
     task = SkeletonAttention.load_from_checkpoint(
         checkpoint, map_location="cpu", weights_only=True
     ).eval()
-    figures, shown = [], set()
+    figures = []
+    shown = set()
     for index in np.random.default_rng(0).permutation(len(test_videos)):
         record = test_videos[index]
         if record.labels in shown or len(shown) == NUM_EXPLAINED:
@@ -42,33 +55,31 @@ def draw_skeleton_attention(
         sequence = normalised(dataset.read(record.path), dataset.skeleton, **preparation)
         with torch.no_grad():
             output = task(torch.from_numpy(sequence.copy()).flatten(1, 2)[None])
-        true, said = (
-            task.classes[record.labels[0]],
-            table.classes[int(table.scores[table.ids.index(record.id)].argmax())],
-        )
+        true = task.classes[record.labels[0]]
+        said = table.classes[int(table.scores[table.ids.index(record.id)].argmax())]
+        answer = f"{true}, recognised" if said == true else f"{true}, taken for {said}"
         name = f"attention_skeleton_{len(shown)}.png"
-        skeleton_figure(
-            sequence,
-            dataset.skeleton.bones,
-            output,
-            f"{record.id}: {true}, taken for {said}",
-            folder / name,
-        )
-        figures.append(
-            (
-                name,
-                f"Attention over {record.id}: joints by α (size and colour), frames by β (curve)",
-            )
-        )
+        title = f"{record.id}: {answer}"
+        skeleton_figure(sequence, dataset.skeleton.bones, output, title, folder / name)
+        caption = f"{title}. Joints by α (size and colour), frames by β (curve)."
+        figures.append((name, caption))
     return figures
 
 
 def skeleton_figure(
     sequence: np.ndarray, bones: tuple, output: ActionOutput, title: str, path: Path
 ) -> None:
-    """Eight frames of a sequence (T, P, J, 3) as the camera saw them, and below them beta over all frames.
+    """Draw eight frames of a sequence as the camera saw them, and beta over all frames.
 
-    Joints are as large and dark as their alpha is, relative to a uniform 1/J; the text gives the range.
+    Joints are as large and dark as their alpha is, relative to a uniform 1/J; the text gives the
+    range.
+
+    Args:
+        sequence: (T, P, J, 3), P persons of J joints.
+        bones: pairs of joints.
+        output: alpha and beta.
+        title: above the figure.
+        path: of the file.
     """
     num_frames, num_persons, num_joints, _ = sequence.shape
     alpha = output.spatial_weights[0].unflatten(-1, (num_persons, num_joints)).numpy()
@@ -77,42 +88,36 @@ def skeleton_figure(
     chosen = np.unique(np.linspace(0, num_frames - 1, NUM_SHOWN).round().astype(int))
     figure = plt.figure(figsize=(1.9 * len(chosen), 4.8), layout="constrained")
     grid = figure.add_gridspec(2, len(chosen), height_ratios=(2.2, 1))
-    low, high = sequence[..., :2].min((0, 1, 2)) - 0.5, sequence[..., :2].max((0, 1, 2)) + 0.5
+    low = sequence[..., :2].min((0, 1, 2)) - 0.5
+    high = sequence[..., :2].max((0, 1, 2)) + 0.5
     for column, frame in enumerate(chosen):
         axes = figure.add_subplot(grid[0, column])
-        for person in range(num_persons):
-            points = sequence[frame, person, :, :2]
-            axes.add_collection(
-                LineCollection(points[list(bones)], colors="0.6", linewidths=1.2, zorder=1)
-            )
-            weights = relative[frame, person]
-            dots = axes.scatter(
-                *points.T,
-                s=6 + 28 * weights,
-                c=weights,
-                cmap="YlOrRd",
-                vmin=0,
-                vmax=relative.max(),
-                zorder=2,
-            )
-            dots.set_edgecolor("0.3")
-            dots.set_linewidth(0.4)
-        axes.set(
-            xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", title=f"frame {frame}"
-        )
+        dots = _draw_skeletons(axes, sequence[frame], relative[frame], bones, relative.max())
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+        axes.set_title(f"frame {frame}")
         axes.axis("off")
     figure.colorbar(dots, ax=axes, label="α · joints", shrink=0.8)
     curve = figure.add_subplot(grid[1, :])
     curve.plot(beta, color="#cc6677", marker="o", markersize=3)
     curve.vlines(chosen, 0, beta[chosen], color="0.8", linewidth=0.8, zorder=0)
-    curve.set(
-        xlabel="frame",
-        ylabel="β",
-        xlim=(-0.5, num_frames - 0.5),
-        ylim=(0, 1.1 * max(float(beta.max()), 1e-6)),
-    )
-    figure.suptitle(
-        f"{title}\nα · joints from {relative.min():.2f} to {relative.max():.2f} (uniform 1)",
-        fontsize=12,
-    )
+    ceiling = 1.1 * max(float(beta.max()), 1e-6)
+    curve.set(xlabel="frame", ylabel="β", xlim=(-0.5, num_frames - 0.5), ylim=(0, ceiling))
+    scale = f"α · joints from {relative.min():.2f} to {relative.max():.2f} (uniform 1)"
+    figure.suptitle(f"{title}\n{scale}", fontsize=12)
     save_figure(figure, path)
+    plt.close(figure)
+
+
+def _draw_skeletons(
+    axes: plt.Axes, joints: np.ndarray, weights: np.ndarray, bones: tuple, most: float
+):
+    """Draw the persons (P, J, 3) of one frame by their weights (P, J); return the dots."""
+    for person, own in zip(joints[..., :2], weights, strict=True):
+        lines = LineCollection(person[list(bones)], colors="0.6", linewidths=1.2, zorder=1)
+        axes.add_collection(lines)
+        sizes = 6 + 28 * own
+        x, y = person.T
+        dots = axes.scatter(x, y, s=sizes, c=own, cmap="YlOrRd", vmin=0, vmax=most, zorder=2)
+        dots.set_edgecolor("0.3")
+        dots.set_linewidth(0.4)
+    return dots

@@ -54,3 +54,13 @@ def bars_of(
             segment = position // num_frames
             bars.append(Bar(segment, frame, times[number], start, start + width, value))
     return bars
+
+
+def strongest_of_segments(bars: list[Bar], most: int = 3) -> list[int]:
+    """Return the numbers of each segment's strongest bar; of many segments the strongest ones."""
+    strongest = {}
+    for number, bar in enumerate(bars):
+        if bar.segment not in strongest or bar.value > bars[strongest[bar.segment]].value:
+            strongest[bar.segment] = number
+    chosen = sorted(strongest.values(), key=lambda number: -bars[number].value)[:most]
+    return sorted(chosen)

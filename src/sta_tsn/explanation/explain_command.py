@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,9 +20,9 @@ from sta_tsn.explanation.encoding import ClipWriter, resized, shown_size
 from sta_tsn.explanation.explained_video import ExplainedStream, ExplainedVideo, explained_video
 from sta_tsn.explanation.explanation_page import Listed, Shown, write_explanation, write_index
 from sta_tsn.explanation.sentences import effective_share, when_sentence, where_sentence
-from sta_tsn.explanation.timed_frames import duration_sec, frame_times, timed_frames
 from sta_tsn.prediction.command import listed_videos
 from sta_tsn.prediction.predictor import Model, load
+from sta_tsn.video.timed_frames import duration_sec, frame_times, timed_frames
 
 INDEX = "index"
 THUMBNAIL_PX = 320
@@ -60,7 +61,8 @@ def explain_picture(video: str, checkpoint: str, picture: Path) -> None:
     for label, probability in explained.best():
         print(f"{probability:7.1%}  {label}")
     title = f"{explained.name}: {explained.best(1)[0][0]}"
-    attention_figure(explained.streams[0].explained, title, picture)
+    times_sec = frame_times(explained.path)
+    attention_figure(explained.streams[0].explained, title, picture, times_sec)
     print(f"Attention: {picture.resolve()}")
 
 
@@ -105,42 +107,60 @@ def explain(videos: Sequence[str], checkpoints: Sequence[str], folder: Path) -> 
 def _explain_one(model: Model, path: str, made: _Made) -> Listed:
     video = explained_video(model, path)
     name = made.name_of(video.path)
+    shown = shown_video(video, made.folder / f"{name}.mp4")
+    figures = _write_figures(video, shown.times_sec, made.folder, name)
+    shown = replace(shown, beside=[f"{name}.mp4", f"{name}.json", *figures])
+    write_json(made.folder / f"{name}.json", _numbers(video, shown, made.checkpoints))
+    write_explanation(video, shown, made.folder / f"{name}.html")
+    (label, probability), *_ = video.best(1)
+    size = shown_size(*shown.poster.shape[:2], THUMBNAIL_PX)
+    return Listed(path, f"{name}.html", label, probability, resized(shown.poster, size))
+
+
+def shown_video(video: ExplainedVideo, annotated: Path | None = None) -> Shown:
+    """Return what a page shows of a video beside what the networks said.
+
+    Args:
+        video: what they said.
+        annotated: MP4 file to write with all that is said burnt in; None: it is not made.
+    """
     times_sec = frame_times(video.path)
     lasts_sec = duration_sec(times_sec)
     answer = int(video.probabilities.argmax())
     bars = [bars_of(stream, times_sec, lasts_sec, answer) for stream in video.streams]
-    clip, poster = _write_clips(video, bars, lasts_sec, made.folder / f"{name}.mp4")
-    beside = [f"{name}.mp4", f"{name}.json", *_write_figures(video, made.folder, name)]
-    shown = Shown(clip, poster, times_sec, lasts_sec, bars, beside)
-    write_json(made.folder / f"{name}.json", _numbers(video, shown, made.checkpoints))
-    write_explanation(video, shown, made.folder / f"{name}.html")
-    (label, probability), *_ = video.best(1)
-    size = shown_size(*poster.shape[:2], THUMBNAIL_PX)
-    return Listed(path, f"{name}.html", label, probability, resized(poster, size))
+    clip, poster = _write_clips(video, bars, lasts_sec, annotated)
+    return Shown(clip, poster, times_sec, lasts_sec, bars, [])
 
 
 def _write_clips(
-    video: ExplainedVideo, bars: list[list[Bar]], lasts_sec: float, annotated: Path
+    video: ExplainedVideo, bars: list[list[Bar]], lasts_sec: float, annotated: Path | None
 ) -> tuple[bytes, np.ndarray]:
     """Write the annotated video; return the plain one (MP4), and its most attended picture."""
     strongest = max(bars[0], key=lambda bar: bar.value).frame
-    drawing = None
-    with TemporaryDirectory() as place, atomic(annotated) as temporary:
+    size = None
+    with TemporaryDirectory() as place:
         plain = Path(place, "clip.mp4")
-        with ClipWriter(plain, lasts_sec) as player, ClipWriter(temporary, lasts_sec) as burnt_in:
+        with ExitStack() as files:
+            player = files.enter_context(ClipWriter(plain, lasts_sec))
+            if annotated:
+                temporary = files.enter_context(atomic(annotated))
+                burnt_in = files.enter_context(ClipWriter(temporary, lasts_sec))
             for number, frame in enumerate(timed_frames(video.path)):
-                if drawing is None:
+                if size is None:
                     size = shown_size(*frame.picture.shape[:2])
                     drawing = AnnotatedFrames(video, bars, lasts_sec, size)
                 picture = resized(frame.picture, size)
                 if number == strongest:
                     poster = picture
                 player.write(frame.time_sec, picture)
-                burnt_in.write(frame.time_sec, drawing.at(number, frame.time_sec, picture))
+                if annotated:
+                    burnt_in.write(frame.time_sec, drawing.at(number, frame.time_sec, picture))
         return plain.read_bytes(), poster
 
 
-def _write_figures(video: ExplainedVideo, folder: Path, name: str) -> list[str]:
+def _write_figures(
+    video: ExplainedVideo, times_sec: list[float], folder: Path, name: str
+) -> list[str]:
     """Draw the paper's Figure 6 of each stream, and return the files' names."""
     title = f"{video.name}: {video.best(1)[0][0]}"
     written = []
@@ -148,7 +168,7 @@ def _write_figures(video: ExplainedVideo, folder: Path, name: str) -> list[str]:
         stem = name if len(video.streams) == 1 else f"{name}_{stream.modality.lower()}"
         if f"{stem}.png" in written:  # two streams of one modality
             stem += "-2"
-        figure = plot_attention(stream.explained, title)
+        figure = plot_attention(stream.explained, title, times_sec)
         for ending in ("png", "svg"):
             save_figure(figure, folder / f"{stem}.{ending}")
             written.append(f"{stem}.{ending}")

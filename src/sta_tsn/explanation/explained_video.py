@@ -14,7 +14,7 @@ from sta_tsn.models import ActionOutput
 from sta_tsn.prediction.checkpoints import Stream
 from sta_tsn.prediction.predictor import Model, TestedFrames, local_path
 from sta_tsn.tasks import InjectionBackbone, MotionBackbone, TemporalAttentionTSN
-from sta_tsn.video import VideoReader
+from sta_tsn.video import FlowStore, VideoReader
 
 
 @dataclass(frozen=True)
@@ -86,34 +86,49 @@ def explained_video(model: Model, path: str) -> ExplainedVideo:
     reader = VideoReader(local_path(path))
     video = Path(reader.path)
     record = VideoRecord(video.stem, video, (), video.stem, len(reader))
-    streams = []
-    scores = []
-    for stream in model.streams:
-        explained, frame_scores = _looked_at(model, stream, record)
-        own = explained.output.scores[0]
-        if not own.isfinite().all():
-            raise UserError(
-                f"{path}: the network's scores are no numbers; its training diverged. Train again "
-                "with a lower model.lr."
-            )
-        by_frame = None if frame_scores is None else frame_scores.softmax(-1).numpy()
-        modality = "flow" if stream.sees_flow else "RGB"
-        streams.append(
-            ExplainedStream(_network(stream), modality, explained, own.softmax(0).numpy(), by_frame)
-        )
-        scores.append(own)
-    shares = torch.stack(scores).mean(0).softmax(0).numpy()
+    streams = [explained_stream(stream, record, model.device) for stream in model.streams]
+    scores = torch.stack([stream.explained.output.scores[0] for stream in streams])
+    shares = scores.mean(0).softmax(0).numpy()
     return ExplainedVideo(reader.path, reader.fault, len(reader), model.classes, shares, streams)
+
+
+def explained_stream(
+    stream: Stream, record: VideoRecord, device: torch.device, flow: FlowStore | None = None
+) -> ExplainedStream:
+    """Let one network look at the centre crop of a video's test frames.
+
+    Args:
+        stream: the network, on the device.
+        record: of the video, with its number of frames.
+        device: to compute on.
+        flow: where the video's flow is stored; None: it is computed where the network sees flow.
+
+    Raises:
+        UserError: the video cannot be read, or has one frame where the network sees flow; the
+            network gives no finite scores.
+    """
+    explained, frame_scores = _looked_at(stream, record, device, flow)
+    own = explained.output.scores[0]
+    if not own.isfinite().all():
+        raise UserError(
+            f"{record.path}: the network's scores are no numbers; its training diverged. Train "
+            "again with a lower model.lr."
+        )
+    by_frame = None if frame_scores is None else frame_scores.softmax(-1).numpy()
+    modality = "flow" if stream.sees_flow else "RGB"
+    return ExplainedStream(
+        network_name(stream), modality, explained, own.softmax(0).numpy(), by_frame
+    )
 
 
 @torch.no_grad()
 def _looked_at(
-    model: Model, stream: Stream, record: VideoRecord
+    stream: Stream, record: VideoRecord, device: torch.device, flow: FlowStore | None
 ) -> tuple[Explained, Tensor | None]:
     """Return what a network saw and said, and the class scores (N, T, K) of its frames alone."""
     network = stream.task.model
-    seen = center_clips(stream.task, record, sampler=TestedFrames(stream))
-    features, alpha = network.encoder(seen.clips.to(model.device))
+    seen = center_clips(stream.task, record, flow, TestedFrames(stream))
+    features, alpha = network.encoder(seen.clips.to(device))
     output = network.classify(features)._replace(spatial_weights=alpha)
     parts = [None if part is None else part.float().cpu() for part in output]
     output_on_cpu = ActionOutput(*parts)
@@ -126,7 +141,8 @@ def _looked_at(
     return explained, alone.unflatten(0, tuple(seen.indices.shape)).float().cpu()
 
 
-def _network(stream: Stream) -> str:
+def network_name(stream: Stream) -> str:
+    """Return the system and its backbone, for people."""
     task = stream.task
     if isinstance(task, TemporalAttentionTSN):
         system = "STA-TSN"

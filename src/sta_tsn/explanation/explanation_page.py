@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.attention.explain import over_uniform, top_of_scale
-from sta_tsn.explanation.bars import Bar
+from sta_tsn.explanation.bars import Bar, strongest_of_segments
 from sta_tsn.explanation.explained_video import ExplainedStream, ExplainedVideo
 from sta_tsn.explanation.heat import STRENGTH, centre_box, colours
 from sta_tsn.explanation.sentences import when_sentence, where_sentence
@@ -57,6 +57,18 @@ class Listed:
 
 def write_explanation(video: ExplainedVideo, shown: Shown, path: Path) -> None:
     """Write the page of one video."""
+    with atomic(path) as temporary:
+        temporary.write_text(explanation_html(video, shown), encoding="utf-8")
+
+
+def explanation_html(video: ExplainedVideo, shown: Shown, back: str = "") -> str:
+    """Return the page of one video.
+
+    Args:
+        video: what the networks said.
+        shown: what else is on the page.
+        back: address of the page that takes another video; none where empty.
+    """
     best = video.best()
     answer = int(video.probabilities.argmax())
     streams = [
@@ -77,13 +89,14 @@ def write_explanation(video: ExplainedVideo, shown: Shown, path: Path) -> None:
         "height_px": height,
         "strength": round(100 * STRENGTH),
         "beside": shown.beside,
+        "back": back,
         "data": {
             "duration": shown.duration_sec,
             "colours": colours().tolist(),
             "streams": [stream["data"] for stream in streams],
         },
     }
-    _render("explanation.html.j2", content, path)
+    return render("explanation.html.j2", content)
 
 
 def write_index(lines: list[Listed], path: Path) -> None:
@@ -92,7 +105,8 @@ def write_index(lines: list[Listed], path: Path) -> None:
         "lines": lines,
         "num_read": sum(not line.reason for line in lines),
     }
-    _render("explanations.html.j2", content, path)
+    with atomic(path) as temporary:
+        temporary.write_text(render("explanations.html.j2", content), encoding="utf-8")
 
 
 def ticks(duration_sec: float) -> list[float]:
@@ -144,13 +158,9 @@ def _segments(bars: list[Bar]) -> list[tuple[float, float]]:
 
 def _moments(stream: ExplainedStream, bars: list[Bar]) -> list[tuple[Bar, str]]:
     """Return each segment's strongest frame, of many segments the strongest three, as seen."""
-    strongest = {}
-    for number, bar in enumerate(bars):
-        if bar.segment not in strongest or bar.value > bars[strongest[bar.segment]].value:
-            strongest[bar.segment] = number
-    chosen = sorted(strongest.values(), key=lambda number: -bars[number].value)[:3]
     pictures = stream.explained.pictures
-    return [(bars[number], _picture(pictures[number])) for number in sorted(chosen)]
+    chosen = strongest_of_segments(bars)
+    return [(bars[number], _picture(pictures[number])) for number in chosen]
 
 
 def _data(stream: ExplainedStream, bars: list[Bar], shown: Shown) -> dict:
@@ -166,7 +176,8 @@ def _data(stream: ExplainedStream, bars: list[Bar], shown: Shown) -> dict:
     return data
 
 
-def _render(template: str, content: dict, path: Path) -> None:
+def render(template: str, content: dict) -> str:
+    """Return a page as text: style and script inside, all that is received escaped."""
     environment = Environment(
         loader=PackageLoader("sta_tsn.explanation"),
         autoescape=select_autoescape(["html.j2"]),
@@ -175,12 +186,10 @@ def _render(template: str, content: dict, path: Path) -> None:
     environment.filters["picture"] = _picture
     environment.filters["link"] = quote
     environment.filters["short"] = _short
-    for name in ("css", "js"):
-        source, _, _ = environment.loader.get_source(environment, f"explanation.{name}")
-        environment.globals[name] = Markup(source)
-    page = environment.get_template(template).render(content)
-    with atomic(path) as temporary:
-        temporary.write_text(page + "\n", encoding="utf-8")
+    for name in ("explanation.css", "explanation.js", "demo.js"):
+        source, _, _ = environment.loader.get_source(environment, name)
+        environment.globals[name.replace(".", "_")] = Markup(source)
+    return environment.get_template(template).render(content) + "\n"
 
 
 def _short(path: str) -> str:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sta_tsn.datasets import VideoDataset, VideoRecord
-
-Pictures = list[tuple[str, str]]
+    from sta_tsn.report.clip_pictures import ClipPictures
+    from sta_tsn.report.renderer import Picture
 
 
 @dataclass(frozen=True)
@@ -29,48 +30,37 @@ class Tested:
     scores: dict[str, Path]
     flow: Path
 
+    @cached_property
+    def clips(self) -> "ClipPictures":
+        """Return what draws test videos as the last row's networks see them."""
+        from sta_tsn.report.clip_pictures import ClipPictures
+        from sta_tsn.video import FlowStore
 
-Draw = Callable[[Tested, Path], Pictures]
+        return ClipPictures(self.checkpoints, FlowStore(self.flow), self.test_videos)
 
 
-def draw_nothing(tested: Tested, folder: Path) -> Pictures:
+Draw = Callable[[Tested, Path], list["Picture"]]
+
+
+def draw_nothing(tested: Tested, folder: Path) -> list["Picture"]:
     """Return no pictures: the model has no attention over positions."""
     return []
 
 
-def draw_sta_tsn(tested: Tested, folder: Path) -> Pictures:
-    """Draw STA-TSN's attention on a few test videos; return (file name, caption) of each."""
-    from sta_tsn.tasks import TemporalAttentionTSN
-
-    return _draw_on_frames(TemporalAttentionTSN, tested, folder)
+def draw_on_frames(tested: Tested, folder: Path) -> list["Picture"]:
+    """Draw attention on crops of a few test videos."""
+    return tested.clips.of_chosen(folder)
 
 
-def draw_stin(tested: Tested, folder: Path) -> Pictures:
-    """Draw STIN's attention on a few test videos; return (file name, caption) of each."""
-    from sta_tsn.tasks import InjectionBackbone
-
-    return _draw_on_frames(InjectionBackbone, tested, folder)
-
-
-def draw_on_skeletons(tested: Tested, folder: Path) -> Pictures:
-    """Draw STA-LSTM's attention on a few test sequences; return (file name, caption) of each."""
+def draw_on_skeletons(tested: Tested, folder: Path) -> list["Picture"]:
+    """Draw STA-LSTM's attention on a few test sequences."""
     from sta_tsn.attention.skeleton_figures import draw_skeleton_attention
+    from sta_tsn.report.renderer import Picture
 
-    pictures: Pictures = []
+    pictures = []
     for modality, checkpoint in tested.checkpoints.items():
-        pictures += draw_skeleton_attention(
+        drawn = draw_skeleton_attention(
             checkpoint, tested.scores[modality], tested.dataset, tested.test_videos, folder
         )
+        pictures += [Picture(folder / name, caption, "wide") for name, caption in drawn]
     return pictures
-
-
-def _draw_on_frames(task_class: type, tested: Tested, folder: Path) -> Pictures:
-    from sta_tsn.report import draw_attention
-    from sta_tsn.video import FlowStore
-
-    tasks = {}
-    for modality, checkpoint in tested.checkpoints.items():
-        tasks[modality] = task_class.load_from_checkpoint(
-            checkpoint, map_location="cpu", weights_only=True
-        )
-    return draw_attention(tasks, FlowStore(tested.flow), tested.test_videos, folder)

@@ -88,7 +88,7 @@ def report(options: TrainOptions) -> None:
             f"--dataset={options.dataset} makes them."
         )
     command = f"sta-tsn report --model={options.model} --dataset={options.dataset}"
-    drawn = sorted(folder.glob("*/*/attention_*.png"))
+    drawn = sorted(folder.glob("*/*/attention_*.[jp][pn]g"))
     pictures = [path for path in drawn if path.parent == drawn[0].parent]
     beside = {row.title: row.beside for row in study.rows if row.beside}
     changed = {row.title for row in study.rows if row.change}

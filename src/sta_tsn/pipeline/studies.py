@@ -10,13 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sta_tsn.errors import unknown
-from sta_tsn.pipeline.drawing import (
-    Draw,
-    draw_nothing,
-    draw_on_skeletons,
-    draw_sta_tsn,
-    draw_stin,
-)
+from sta_tsn.pipeline.drawing import Draw, draw_nothing, draw_on_frames, draw_on_skeletons
 from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.runs.folder import RunFolder
 
@@ -151,7 +145,7 @@ STA_TSN_STUDY = Study(
         SA_CNN_TSN,
         STA_TSN,
     ),
-    draw=draw_sta_tsn,
+    draw=draw_on_frames,
     measures_attention=True,
 )
 STA_LSTM_STUDY = Study(
@@ -179,7 +173,7 @@ STIN_STUDY = Study(
     "stin",
     "STIN",
     (TSN, Row("STIN", "stin", "backbone", "models/stin/stin.yaml")),
-    draw=draw_stin,
+    draw=draw_on_frames,
 )
 TSN_STUDY = Study("tsn", "TSN", (TSN,))
 ABLATIONS = Study(

@@ -156,6 +156,7 @@ def _report(options: TrainOptions, dataset: VideoDataset, videos: VideoSplit) ->
         partial(study.draw, tested),
         options.place.report_of_one(options.model, options.split, options.seed),
         _command(options),
+        tested.clips.of_ids if study.sees == "videos" else None,
     )
 
 

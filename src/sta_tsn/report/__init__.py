@@ -7,7 +7,6 @@ from importlib import import_module
 
 _HOMES = {
     "build_report": "sta_tsn.report.page",
-    "draw_attention": "sta_tsn.report.attention_pictures",
 }
 __all__ = list(_HOMES)
 

@@ -12,21 +12,22 @@ from sta_tsn.runs.run_tables import Runs
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Each name without the folders that all of them begin with.
+    """Return each name without the folders that all of them begin with.
 
     Example:
         >>> short_names(["demo/split1/cnn/rgb", "demo/split1/sa_cnn/rgb"])
         {'demo/split1/cnn/rgb': 'cnn/rgb', 'demo/split1/sa_cnn/rgb': 'sa_cnn/rgb'}
     """
     parts = [name.split("/") for name in dict.fromkeys(names)]
+    most = min((len(one) for one in parts), default=1) - 1  # of each the last part stays
     shared = 0
-    while all(len(one) > shared + 1 for one in parts) and len({one[shared] for one in parts}) == 1:
+    while shared < most and len({one[shared] for one in parts}) == 1:
         shared += 1
     return {"/".join(one): "/".join(one[shared:]) for one in parts}
 
 
 def curves_figure(history: pd.DataFrame, metrics: Sequence[str]) -> Figure:
-    """One panel a metric, over the share of training done: stages differ in what a step is.
+    """Draw one panel a metric, over the share of training done: stages differ in what a step is.
 
     Args:
         history: of `load_runs`.
@@ -39,7 +40,8 @@ def curves_figure(history: pd.DataFrame, metrics: Sequence[str]) -> Figure:
     if not metrics:
         logged = ", ".join(sorted(set(history.columns) - {"step", "epoch"})) or "nothing"
         raise UserError(f"None of the runs logged any of these metrics. Logged: {logged}.")
-    num_columns, num_rows = min(2, len(metrics)), -(-len(metrics) // 2)
+    num_columns = min(2, len(metrics))
+    num_rows = -(-len(metrics) // 2)
     figure = Figure(figsize=(5.5 * num_columns, 3.3 * num_rows + 0.6), layout="constrained")
     panels = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
     for axes in panels[len(metrics) :]:
@@ -49,23 +51,20 @@ def curves_figure(history: pd.DataFrame, metrics: Sequence[str]) -> Figure:
         for number, (name, rows) in enumerate(history.groupby(level="run", sort=False)):
             logged = rows[["step", metric]].dropna()
             share = 100 * (logged["step"] + 1) / (rows["step"].max() + 1)
-            axes.plot(
-                share,
-                logged[metric],
-                label=names[name],
-                color=f"C{number}",
-                marker="." if len(logged) < 3 else None,
-            )
+            marker = "." if len(logged) < 3 else None
+            colour = f"C{number}"
+            axes.plot(share, logged[metric], label=names[name], color=colour, marker=marker)
         axes.set(title=metric, xlabel="% of training")
         axes.grid(alpha=0.3)
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9
-    )
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 
 def accuracy_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Micro accuracy of every tested run in % with Wilson's 95 % interval for its sources, best first.
+    """Return every tested run's micro accuracy in % with its interval, best first.
+
+    The interval is Wilson's of 95 %, for as many videos as their sources are worth.
 
     Args:
         scores: of `load_runs`.
@@ -73,67 +72,64 @@ def accuracy_table(scores: pd.DataFrame) -> pd.DataFrame:
     lines = {}
     for name, answers in scores.dropna(subset="correct").groupby(level="run", sort=False):
         low, high = accuracy_interval(answers["correct"].to_numpy(), answers["group"])
-        counts = {"videos": len(answers), "sources": answers["group"].nunique()}
         lines[name] = {
             "accuracy %": 100 * answers["correct"].mean(),
             "low": 100 * low,
             "high": 100 * high,
-            **counts,
+            "videos": len(answers),
+            "sources": answers["group"].nunique(),
         }
-    table = pd.DataFrame.from_dict(
-        lines, orient="index", columns=["accuracy %", "low", "high", "videos", "sources"]
-    ).rename_axis("run")
+    columns = ["accuracy %", "low", "high", "videos", "sources"]
+    table = pd.DataFrame.from_dict(lines, orient="index", columns=columns).rename_axis("run")
     return table.sort_values("accuracy %", ascending=False)
 
 
 def differences_table(runs: Runs) -> pd.DataFrame:
-    """Every two runs of one dataset on the videos that both were tested on: see `paired_difference`; points of accuracy."""
+    """Return how two runs of one dataset differ on the videos that both were tested on.
+
+    Points of accuracy, for every two runs; see `paired_difference`.
+    """
     labelled = runs.scores.dropna(subset="correct")
-    answers = {
-        name: part.droplevel("run") for name, part in labelled.groupby(level="run", sort=False)
-    }
-    names, dataset, lines = (
-        short_names(list(answers)),
-        runs.config.get("dataset", pd.Series(dtype=str)),
-        [],
-    )
+    answers = {}
+    for name, part in labelled.groupby(level="run", sort=False):
+        answers[name] = part.droplevel("run")
+    names = short_names(list(answers))
+    dataset = runs.config.get("dataset", pd.Series(dtype=str))
+    lines = []
     for first, second in combinations(answers, 2):
         both = answers[first].join(answers[second]["correct"].rename("second"), how="inner")
         if both.empty or dataset.get(first) != dataset.get(second):
             continue
-        found = paired_difference(
-            both["correct"].to_numpy(), both["second"].to_numpy(), both["group"]
-        )
-        points = {"difference": 100 * found.mean, "low": 100 * found.low, "high": 100 * found.high}
-        verdict = "yes" if found.significant else "no"
+        before = both["correct"].to_numpy()
+        after = both["second"].to_numpy()
+        found = paired_difference(before, after, both["group"])
         lines.append(
             {
                 "from": names[first],
                 "to": names[second],
-                **points,
+                "difference": 100 * found.mean,
+                "low": 100 * found.low,
+                "high": 100 * found.high,
                 "p": found.p,
-                "significant": verdict,
+                "significant": "yes" if found.significant else "no",
                 "videos": len(both),
             }
         )
-    return pd.DataFrame(
-        lines, columns=["from", "to", "difference", "low", "high", "p", "significant", "videos"]
-    )
+    columns = ["from", "to", "difference", "low", "high", "p", "significant", "videos"]
+    return pd.DataFrame(lines, columns=columns)
 
 
 def confused_pairs(answers: pd.DataFrame) -> pd.DataFrame:
-    """Which class is taken for which, most frequent first: `videos`, and their share of the true class in %.
+    """Return which class is taken for which, most frequent first.
+
+    `videos`, and their share of the true class in %.
 
     Args:
         answers: one run's part of `load_runs(...).scores`.
     """
     labelled = answers.dropna(subset="correct")
-    wrong = (
-        labelled[labelled["correct"] == 0]
-        .groupby(["true", "predicted"])
-        .size()
-        .rename("videos")
-        .reset_index()
-    )
-    wrong["% of class"] = 100 * wrong["videos"] / wrong["true"].map(labelled["true"].value_counts())
-    return wrong.sort_values(["videos", "true"], ascending=[False, True], ignore_index=True)
+    wrong = labelled[labelled["correct"] == 0]
+    pairs = wrong.groupby(["true", "predicted"]).size().rename("videos").reset_index()
+    of_class = pairs["true"].map(labelled["true"].value_counts())
+    pairs["% of class"] = 100 * pairs["videos"] / of_class
+    return pairs.sort_values(["videos", "true"], ascending=[False, True], ignore_index=True)

@@ -1,5 +1,7 @@
-"""Accuracies in % that the authors print (STA-TSN's unless said: Yang et al., PLoS ONE 2022), to stand beside ours. Facts, not results
-of this code."""
+"""Accuracies in % that the authors print, to stand beside ours. Facts, not results of this code.
+
+STA-TSN's (Yang et al., PLoS ONE 2022) unless said.
+"""
 
 from collections.abc import Sequence
 
@@ -27,56 +29,80 @@ TABLE_3 = {
     "jhmdb": ((58.6, 55.2, 54.3), (69.8, 66.3, 67.6), (81.0, 77.1, 77.0)),
 }
 
+# As printed.
 TABLE_3_MEAN = {
     "ucf101": (82.1, 88.7, 93.3),
     "hmdb51": (51.0, 58.2, 67.9),
     "jhmdb": (56.0, 67.9, 78.4),
-}  # as printed
-SBU_MEAN = 91.51  # Song et al., AAAI 2017 (STA-LSTM): the mean of all five folds; nothing of the ablation's rows or single folds
+}
+# Song et al., AAAI 2017 (STA-LSTM): the mean of all five folds; of the ablation's rows and of
+# single folds they print nothing.
+SBU_MEAN = 91.51
 
-# Tables 4 to 6, mean of three splits: the systems that the paper compares with, RGB, flow, two-stream.
+# Tables 4 to 6, mean of three splits: the systems that the paper compares with, by modality.
 COMPETITORS = {
     "ucf101": {
-        "Two-Stream": (None, None, 88.0), "C3D+iDT": (None, None, 90.4), "Siamese network": (80.8, 87.8, 92.4),
-        "Composite LSTM": (75.8, 77.7, 84.3), "LRCN": (77.1, 77.0, 82.9), "VideoLSTM": (79.6, 82.1, 88.9),
-        "LTC Network": (82.4, 85.2, 91.7), "AdaScan": (78.6, 83.4, 89.4), "Two-Stream Fusion": (None, None, 92.5),
-        "ActionVLAD": (None, None, 92.7), "Key Volume Mining": (None, None, 93.1),
-        "Hierarchical Attention Networks": (75.1, 85.4, 92.7), "RSTAN": (None, None, 92.5), "STAN": (82.8, 88.2, 92.8),
+        "Two-Stream": (None, None, 88.0),
+        "C3D+iDT": (None, None, 90.4),
+        "Siamese network": (80.8, 87.8, 92.4),
+        "Composite LSTM": (75.8, 77.7, 84.3),
+        "LRCN": (77.1, 77.0, 82.9),
+        "VideoLSTM": (79.6, 82.1, 88.9),
+        "LTC Network": (82.4, 85.2, 91.7),
+        "AdaScan": (78.6, 83.4, 89.4),
+        "Two-Stream Fusion": (None, None, 92.5),
+        "ActionVLAD": (None, None, 92.7),
+        "Key Volume Mining": (None, None, 93.1),
+        "Hierarchical Attention Networks": (75.1, 85.4, 92.7),
+        "RSTAN": (None, None, 92.5),
+        "STAN": (82.8, 88.2, 92.8),
     },
     "hmdb51": {
-        "Two-Stream": (None, None, 59.4), "Siamese network": (44.1, 57.1, 62.0), "VideoLSTM": (43.3, 52.6, 56.4),
-        "LTC Network": (49.7, 59.0, 64.8), "AdaScan": (41.4, 49.2, 54.9), "Two-Stream Fusion": (None, None, 65.4),
-        "ActionVLAD": (51.2, 58.4, 66.9), "Key Volume Mining": (None, None, 63.3),
-        "Hierarchical Attention Networks": (47.7, 58.3, 64.3), "Temporal-Inception": (None, None, 67.5),
+        "Two-Stream": (None, None, 59.4),
+        "Siamese network": (44.1, 57.1, 62.0),
+        "VideoLSTM": (43.3, 52.6, 56.4),
+        "LTC Network": (49.7, 59.0, 64.8),
+        "AdaScan": (41.4, 49.2, 54.9),
+        "Two-Stream Fusion": (None, None, 65.4),
+        "ActionVLAD": (51.2, 58.4, 66.9),
+        "Key Volume Mining": (None, None, 63.3),
+        "Hierarchical Attention Networks": (47.7, 58.3, 64.3),
+        "Temporal-Inception": (None, None, 67.5),
     },
     "jhmdb": {
-        "Two-Stream LSTM": (None, None, 69.0), "GRP+iDT+FV": (None, None, 70.6), "RSTAN": (None, None, 72.0),
-        "Second-order Temporal Pooling": (None, None, 72.4), "HOK + second-order + iDT-FV": (None, None, 73.3),
+        "Two-Stream LSTM": (None, None, 69.0),
+        "GRP+iDT+FV": (None, None, 70.6),
+        "RSTAN": (None, None, 72.0),
+        "Second-order Temporal Pooling": (None, None, 72.4),
+        "HOK + second-order + iDT-FV": (None, None, 73.3),
         "Chained multi-stream networks": (None, None, 76.1),
     },
-}  # fmt: skip
+}
 COMPETITORS_TABLE = {"ucf101": "Table 4", "hmdb51": "Table 5", "jhmdb": "Table 6"}
 
 
 def mean_of(dataset: str, row: str, modality: str, splits: Sequence[int]) -> float | None:
-    """What the authors print as the mean of these splits, or the mean of what they print for each; None where they do not."""
+    """Return the printed mean of these splits, or the mean of what is printed of each.
+
+    None where the authors print neither.
+    """
     if (dataset, row, len(splits)) == ("sbu", "STA-LSTM", 5):
         return SBU_MEAN
-    said = [accuracy_of(dataset, row, modality, split) for split in splits]
-    if None in said:
+    printed = [accuracy_of(dataset, row, modality, split) for split in splits]
+    if None in printed:
         return None
-    return (
-        TABLE_3_MEAN[dataset][MODALITIES.index(modality)]
-        if len(splits) == 3
-        else float(np.mean(said))
-    )
+    if len(splits) == 3:
+        return TABLE_3_MEAN[dataset][MODALITIES.index(modality)]
+    return float(np.mean(printed))
 
 
 def accuracy_of(dataset: str, row: str, modality: str, split: int) -> float | None:
-    """What the paper prints for a row on one split; None where it prints nothing."""
+    """Return what the paper prints for a row on one split; None where it prints nothing."""
     if modality not in MODALITIES or row not in ROWS:
         return None
     column = MODALITIES.index(modality)
     if row == "STA-TSN" and dataset in TABLE_3 and split <= 3:
         return TABLE_3[dataset][column][split - 1]
-    return TABLE_2[dataset][ROWS.index(row)][column] if split == 1 and dataset in TABLE_2 else None
+    if split == 1 and dataset in TABLE_2:
+        return TABLE_2[dataset][ROWS.index(row)][column]
+    return None

@@ -4,6 +4,7 @@ import base64
 import mimetypes
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -20,12 +21,14 @@ class Picture:
     Args:
         path: where it lies, in the report's folder.
         caption: what it shows; also what a screen reader says.
-        wide: whether it keeps a readable width on a narrow screen, where it is scrolled.
+        layout: "whole" fits the page; "wide" keeps a readable width on a narrow screen, where it
+            is scrolled; "native" is scrolled wherever it is wider than the page; a "tile" stands
+            beside others.
     """
 
     path: Path
     caption: str
-    wide: bool = False
+    layout: Literal["whole", "wide", "native", "tile"] = "whole"
 
 
 @dataclass(frozen=True)

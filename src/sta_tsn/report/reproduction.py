@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
-from sta_tsn.artefacts import atomic
+from sta_tsn.artefacts import atomic, read_json
 from sta_tsn.evaluation import ScoreTable, confusion_matrix, pooled
 from sta_tsn.evaluation.charts import confusion_chart, per_class_chart
 from sta_tsn.report import paper
@@ -20,7 +19,13 @@ from sta_tsn.report.attention_tables import (
     attention_over_baseline,
     attention_table,
 )
-from sta_tsn.report.findings import confused_pairs, curves_chart, wrong_clips
+from sta_tsn.report.findings import (
+    backbone_of,
+    confused_pairs,
+    curves_chart,
+    least_recognised,
+    wrong_clips,
+)
 from sta_tsn.report.renderer import Picture, Report, Section, write_markdown, write_page
 from sta_tsn.report.rows_chart import rows_chart
 from sta_tsn.report.tables import (
@@ -151,9 +156,9 @@ def _table_2_text(runs: list[TestedRun]) -> str:
 
 
 def _facts(runs: list[TestedRun], dataset: str, last: str, command: str) -> dict[str, str]:
-    backbone = _backbones(runs).strip().strip("*").removeprefix("Backbone: ").removesuffix(".")
+    backbone = _backbones(runs)
     if last in paper.ROWS:
-        backbone = f"{backbone or 'as the recipes say'} (the paper: ResNet-152 throughout)"
+        backbone = f"{backbone or 'not told'} (the paper: ResNet-152 throughout)"
     seeds = sorted({run.seed for run in runs})
     return {
         "dataset": f"{dataset}, {_splits(runs)}",
@@ -180,34 +185,23 @@ def _missing(is_unscored: bool, is_undrawn: bool) -> Section:
 
 
 def _backbones(runs: list[TestedRun]) -> str:
-    """What BACKBONE= said; nothing where it said nothing."""
-    arguments = [argument for run in runs for argument in run.table.protocol.get("arguments", [])]
-    values = [
-        yaml.safe_load(argument.partition("=")[2])
-        for argument in arguments
-        if argument.startswith("--model.backbone=")
-    ]
-    given = sorted(
-        {value["name"] if isinstance(value, dict) else value for value in values}
-    )  # {name: ..., options: ...}
-    if len(given) > 1:
-        return f" **The runs' backbones differ: {', '.join(given)}.**"
-    return f" Backbone: {given[0]}." if given else ""
+    """Return the backbone of the runs; "" where no configuration names one."""
+    found = {backbone_of(run.folder) for run in runs if run.folder} - {""}
+    if len(found) > 1:
+        return f"they differ: {', '.join(sorted(found))}"
+    return next(iter(found), "")
 
 
 def _tested_on(runs: list[TestedRun]) -> str:
-    """Of split 1: "268 videos from 119 sources", and which runs were tested on fewer."""
+    """Return "268 videos from 119 sources" of split 1, and which runs were tested on fewer."""
     first = [run for run in runs if run.split == 1]
     table = max((run.table for run in first), key=lambda table: len(table.ids))
-    fewer = [
-        f"{run.row}, {run.modality}, seed {run.seed} on {len(run.table.ids)}"
-        for run in first
-        if len(run.table.ids) < len(table.ids)
-    ]
-    return (
-        f"{len(table.ids)} videos from {len(set(table.groups))} sources"
-        + f" (**fewer: {'; '.join(fewer)}**)" * bool(fewer)
-    )
+    told = f"{len(table.ids)} videos from {len(set(table.groups))} sources"
+    fewer = []
+    for run in first:
+        if len(run.table.ids) < len(table.ids):
+            fewer.append(f"{run.row}, {run.modality}, seed {run.seed} on {len(run.table.ids)}")
+    return f"{told} (**fewer: {'; '.join(fewer)}**)" if fewer else told
 
 
 def _figures(
@@ -229,7 +223,8 @@ def _figures(
         per_class_chart(shown, title, folder / f"per_class.{suffix}")
         confusion_chart(shown, title, folder / f"confusion.{suffix}")
     _write_confusion(shown, folder / "confusion.csv")
-    sections = [section for section in (wrong_clips(shown), confused_pairs(shown)) if section]
+    sections = wrong_clips(shown)
+    sections += [found for found in (confused_pairs(shown), least_recognised(shown)) if found]
     drawn = [_copied(picture, folder) for picture in pictures]
     if drawn:
         sections.append(Section("Where and when the network looked", pictures=drawn))
@@ -265,29 +260,35 @@ def _copied(picture: Path, folder: Path) -> Picture:
     """Copy a picture of attention into the report's folder."""
     with atomic(folder / picture.name) as path:
         shutil.copyfile(picture, path)
+    captions = read_json(picture.parent / "report.json").get("captions", {})
     drawn = picture.stem.removeprefix("attention_").replace("_", " ")
-    caption = f"Fig 6: attention on a test video drawn at random, one view of it ({drawn})"
-    return Picture(folder / picture.name, caption, wide=True)
+    caption = captions.get(picture.name, f"Attention on a test video drawn at random ({drawn})")
+    return Picture(folder / picture.name, caption, "wide")
 
 
 def _rows_figure(runs: list[TestedRun], path: Path) -> str:
-    """Every row on the splits that all of them have, on the first one where there is none; returns the caption."""
+    """Draw every row on the splits that all of them have, and return the caption.
+
+    Where they share none, on the first one.
+    """
     tables: dict[tuple, list[TestedRun]] = {}
     for run in runs:
         tables.setdefault((run.row, run.modality, run.seed), []).append(run)
     shared = set.intersection(*({run.split for run in group} for group in tables.values()))
     shared = shared or {min(run.split for run in runs)}
-    chosen = {key: [run for run in group if run.split in shared] for key, group in tables.items()}
-    bars = [
-        (row, modality, pooled([run.table for run in group]))
-        for (row, modality, _), group in chosen.items()
-        if group
-    ]
-    title = _splits([run for group in chosen.values() for run in group])
+    bars = []
+    shown = []
+    for (row, modality, _), group in tables.items():
+        chosen = [run for run in group if run.split in shared]
+        if chosen:
+            bars.append((row, modality, pooled([run.table for run in chosen])))
+            shown += chosen
+    title = _splits(shown)
     rows_chart(bars, title, path)
     return f"Every row, {title}"
 
 
 def _splits(runs: list[TestedRun]) -> str:
     numbers = sorted({run.split for run in runs})
-    return f"split{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+    name = "split" if len(numbers) == 1 else "splits"
+    return f"{name} {', '.join(map(str, numbers))}"

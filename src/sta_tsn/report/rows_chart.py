@@ -10,50 +10,52 @@ from sta_tsn.evaluation.charts import plt
 from sta_tsn.evaluation.metrics import is_right
 from sta_tsn.evaluation.statistics import accuracy_interval
 
+GROUP_WIDTH = 0.8  # of the distance from one row to the next
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44")
+
 
 def rows_chart(tables: list[tuple[str, str, ScoreTable]], title: str, path: Path) -> None:
-    """Accuracy of every row with its 95 % interval, one group of bars a modality; seeds beside one another.
+    """Draw the accuracy of every row with its 95 % interval.
+
+    One group of bars a row, a colour a modality; seeds beside one another.
 
     Args:
         tables: (row, modality, score table) of the same splits.
+        title: names the splits.
+        path: of the picture.
     """
-    rows, modalities = (
-        list(dict.fromkeys(values)) for values in list(zip(*tables, strict=True))[:2]
-    )
+    rows = list(dict.fromkeys(row for row, _, _ in tables))
+    modalities = list(dict.fromkeys(modality for _, modality, _ in tables))
+    seeds: dict[tuple[str, str], list[ScoreTable]] = {}
+    for row, modality, table in tables:
+        seeds.setdefault((row, modality), []).append(table)
     figure, axes = plt.subplots(figsize=(1.6 + 1.5 * len(rows), 4))
-    for row, modality in {(row, modality): None for row, modality, _ in tables}:
-        same = [table for one, other, table in tables if (one, other) == (row, modality)]
+    for (row, modality), same in seeds.items():
+        colour = COLOURS[modalities.index(modality)]
+        width = GROUP_WIDTH / len(modalities) / len(same)
+        left = rows.index(row) - GROUP_WIDTH / 2
         for number, table in enumerate(same):
-            right = is_right(table.scores, table.labels).numpy()
-            judged = ~np.isnan(right)
-            right = right[judged]
-            low, high = accuracy_interval(right, np.array(table.groups)[judged])
-            width = 0.8 / len(modalities) / len(same)
-            x = (
-                rows.index(row)
-                - 0.4
-                + width * (modalities.index(modality) * len(same) + number + 0.5)
-            )
-            colour = ("#4477aa", "#ee6677", "#228833", "#ccbb44")[modalities.index(modality)]
-            axes.bar(x, 100 * right.mean(), width * 0.92, color=colour, label=modality)
-            axes.vlines(x, 100 * low, 100 * high, color="black", linewidth=1)
+            place = modalities.index(modality) * len(same) + number
+            x = left + width * (place + 0.5)
+            mean, low, high = _accuracy(table)
+            axes.bar(x, mean, width * 0.92, color=colour)
+            axes.vlines(x, low, high, color="black", linewidth=1)
     axes.set_xticks(range(len(rows)), rows)
-    several = len(tables) > len({(row, modality) for row, modality, _ in tables})
-    axes.set(
-        ylabel="accuracy %",
-        ylim=(0, 100),
-        title=f"Micro accuracy, {title}, 95 % interval" + "; a bar a seed" * several,
-    )
+    heading = f"Micro accuracy, {title}, 95 % interval"
+    if len(tables) > len(seeds):
+        heading += "; a bar a seed"
+    axes.set(ylabel="accuracy %", ylim=(0, 100), title=heading)
     axes.grid(axis="y", alpha=0.3)
-    named = dict(
-        zip(*reversed(axes.get_legend_handles_labels()), strict=True)
-    )  # each modality once
-    axes.legend(
-        named.values(),
-        named.keys(),
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.08),
-        ncols=len(modalities),
-        frameon=False,
-    )
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS]
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.08), "frameon": False}
+    axes.legend(handles[: len(modalities)], modalities, ncols=len(modalities), **below)
     save_figure(figure, path)
+    plt.close(figure)
+
+
+def _accuracy(table: ScoreTable) -> tuple[float, float, float]:
+    """Return the accuracy and the ends of its interval, in %."""
+    right = is_right(table.scores, table.labels).numpy()
+    judged = ~np.isnan(right)
+    low, high = accuracy_interval(right[judged], np.array(table.groups)[judged])
+    return 100 * right[judged].mean(), 100 * low, 100 * high

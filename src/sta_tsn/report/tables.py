@@ -1,5 +1,9 @@
-"""The tables of a reproduction, from score tables alone: ours beside the paper's, with intervals and significance."""
+"""The tables of a reproduction, from score tables alone.
 
+Ours beside the paper's, with intervals and significance.
+"""
+
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +19,10 @@ from sta_tsn.report import paper
 
 
 class TestedRun(NamedTuple):
-    """One run's answers: which row of the paper's tables, on what, and where it lies (None for a fusion)."""
+    """One run's answers.
+
+    row: of the paper's tables. table: the answers. folder: where the run lies; None for a fusion.
+    """
 
     row: str
     modality: str
@@ -26,17 +33,18 @@ class TestedRun(NamedTuple):
 
 
 def with_fusions(runs: list[TestedRun]) -> list[TestedRun]:
-    """Also the fusion, 1:1 and with learned weights, of every pair of RGB and flow that are equal in the rest."""
+    """Return the runs and the fusions of every pair of RGB and flow that are equal in the rest.
+
+    1:1, and with learned weights.
+    """
     flows = {(run.row, run.split, run.seed): run for run in runs if run.modality == "flow"}
     fused = []
     for run in runs:
         other = flows.get((run.row, run.split, run.seed))
-        if run.modality == "rgb" and other:
-            joined = two_streams([run.table, other.table])
-            fused += [
-                run._replace(modality=name, table=table, folder=None)
-                for name, table in joined.items()
-            ]
+        if run.modality != "rgb" or not other:
+            continue
+        for name, table in two_streams([run.table, other.table]).items():
+            fused.append(run._replace(modality=name, table=table, folder=None))
     return [*runs, *fused]
 
 
@@ -97,21 +105,20 @@ def _counted(number: int, name: str) -> str:
 
 
 def minutes(protocol: dict) -> float:
-    """How long a run's training and testing took; a fusion's is its streams'."""
-    return round(
-        sum(sum(run.get("seconds", {}).values()) for run in protocol.get("fused", [protocol])) / 60,
-        1,
-    )
+    """Return how long a run's training and testing took; a fusion's is its streams'."""
+    seconds = 0.0
+    for run in protocol.get("fused", [protocol]):
+        seconds += sum(run.get("seconds", {}).values())
+    return round(seconds / 60, 1)
 
 
 def _commits(protocol: dict) -> str:
-    return " + ".join(
-        dict.fromkeys(str(run["commit"]) for run in protocol.get("fused", [protocol]))
-    )
+    commits = [str(run["commit"]) for run in protocol.get("fused", [protocol])]
+    return " + ".join(dict.fromkeys(commits))
 
 
 def _sampling(protocol: dict) -> dict[str, int]:
-    """Of skeletons nothing is sampled."""
+    """Return how videos were sampled; of skeletons nothing is."""
     if "crops" not in protocol:
         return {"views": protocol.get("views", 1)}
     return {
@@ -121,101 +128,105 @@ def _sampling(protocol: dict) -> dict[str, int]:
 
 
 def table_2(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
-    """Split 1, rows by modality: mean over seeds, its spread, the 95 % interval for N videos, and the paper's where it has any."""
-    cells = {}
-    for (row, modality), group in grouped(
-        [run for run in runs if run.split == 1], "row", "modality"
-    ).items():
-        cells.setdefault(row, {})[modality] = _cell(group)
-        cells[row][f"{modality}, paper"] = _plain(paper.accuracy_of(dataset, row, modality, 1))
+    """Return the rows on split 1 by modality.
+
+    Mean over seeds, its spread, the 95 % interval for N videos, and the paper's where it has any.
+    """
+    first = [run for run in runs if run.split == 1]
+    cells: dict[str, dict[str, str]] = {}
+    for (row, modality), group in grouped(first, "row", "modality").items():
+        line = cells.setdefault(row, {})
+        line[modality] = _cell(group)
+        line[f"{modality}, paper"] = _plain(paper.accuracy_of(dataset, row, modality, 1))
         published = dataset in paper.PUBLISHED_WITH_TOP_5
         if published and TOP_K_NAME in group[0].table.summary:
-            cells[row][f"{modality}, top-5"] = _mean_and_spread(
-                [run.table.summary[TOP_K_NAME] for run in group]
-            )
+            ours = [run.table.summary[TOP_K_NAME] for run in group]
+            line[f"{modality}, top-5"] = _mean_and_spread(ours)
         if _is_multi_label(group[0].table):
-            cells[row][f"{modality}, mAP"] = _mean_and_spread(
-                [run.table.summary["mAP %"] for run in group]
-            )
-            cells[row][f"{modality}, mAP, paper"] = _plain(
-                paper.TABLE_2_MAP.get(dataset, {}).get((row, modality))
-            )
+            ours = [run.table.summary["mAP %"] for run in group]
+            theirs = paper.TABLE_2_MAP.get(dataset, {}).get((row, modality))
+            line[f"{modality}, mAP"] = _mean_and_spread(ours)
+            line[f"{modality}, mAP, paper"] = _plain(theirs)
     table = pd.DataFrame(cells).T.fillna("–")
-    return table.drop(
-        columns=[name for name in table if name.endswith("paper") and (table[name] == "–").all()]
-    )
+    unprinted = [name for name in table if name.endswith("paper") and (table[name] == "–").all()]
+    return table.drop(columns=unprinted)
 
 
 def table_3(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
-    """Each row and modality on each split, mean over seeds, and the mean of the splits that are there with its 95 % interval."""
+    """Return each row and modality on each split, and the mean of the splits that are there.
+
+    Mean over seeds; behind the mean of the splits its 95 % interval.
+    """
     lines = {}
     for (row, modality), group in grouped(runs, "row", "modality").items():
-        splits = {
-            split: np.mean([_accuracy(run) for run in part])
-            for (split,), part in grouped(group, "split").items()
-        }
-        line = {
-            f"split {k}": _beside(f"{value:.1f}", paper.accuracy_of(dataset, row, modality, k))
-            for k, value in sorted(splits.items())
-        }
-        mean = (
-            f"{np.mean(list(splits.values())):.1f}{_spread_over_seeds(group)} ({_interval(group)})"
-        )
-        line[f"mean of {len(splits)}"] = _beside(
-            mean, paper.mean_of(dataset, row, modality, list(splits))
-        )
+        splits = {}
+        for (split,), part in sorted(grouped(group, "split").items()):
+            splits[split] = np.mean([_accuracy(run) for run in part])
+        line = {}
+        for split, value in splits.items():
+            theirs = paper.accuracy_of(dataset, row, modality, split)
+            line[f"split {split}"] = _beside(f"{value:.1f}", theirs)
+        mean = np.mean(list(splits.values()))
+        ours = f"{mean:.1f}{_spread_over_seeds(group)} ({_interval(group)})"
+        theirs = paper.mean_of(dataset, row, modality, list(splits))
+        line[f"mean of {len(splits)}"] = _beside(ours, theirs)
         lines[f"{row}, {modality}"] = line
     table = pd.DataFrame(lines).T.fillna("–")
-    return table[
-        sorted(table, key=lambda name: (name.startswith("mean"), name))
-    ]  # the rows may have different splits
+    # The rows may have different splits.
+    return table[sorted(table, key=lambda name: (name.startswith("mean"), name))]
 
 
 def competitors(runs: list[TestedRun], dataset: str) -> pd.DataFrame:
-    """The paper's Tables 4 to 6 for this dataset, the last line ours; empty where it has none."""
-    ours, splits = {}, {}
+    """Return the paper's Tables 4 to 6 for this dataset, the last line ours.
+
+    Raises:
+        KeyError: the paper has none for the dataset.
+    """
+    ours = {}
+    num_splits = {}
     for (modality,), part in grouped(runs, "modality").items():
-        of_splits = [
-            np.mean([_accuracy(run) for run in one]) for one in grouped(part, "split").values()
-        ]
-        ours[modality], splits[modality] = np.mean(of_splits), len(of_splits)
-    lines = {
-        name: dict(zip(paper.MODALITIES, map(_plain, numbers), strict=True))
-        for name, numbers in paper.COMPETITORS[dataset].items()
-    }
-    lines["STA-TSN, the paper's (mean of 3 splits)"] = dict(
-        zip(paper.MODALITIES, map(_plain, paper.TABLE_3_MEAN[dataset]), strict=True)
-    )
-    count = " / ".join(dict.fromkeys(str(number) for number in splits.values()))
-    lines[f"STA-TSN, ours (mean of {count} split{'s' * (count != '1')})"] = {
-        modality: _plain(ours.get(modality)) for modality in paper.MODALITIES
-    }
+        of_splits = []
+        for group in grouped(part, "split").values():
+            of_splits.append(np.mean([_accuracy(run) for run in group]))
+        ours[modality] = np.mean(of_splits)
+        num_splits[modality] = len(of_splits)
+    lines = {}
+    for name, numbers in paper.COMPETITORS[dataset].items():
+        lines[name] = _by_modality(numbers)
+    lines["STA-TSN, the paper's (mean of 3 splits)"] = _by_modality(paper.TABLE_3_MEAN[dataset])
+    count = " / ".join(dict.fromkeys(str(number) for number in num_splits.values()))
+    splits = "split" if count == "1" else "splits"
+    own = [ours.get(modality) for modality in paper.MODALITIES]
+    lines[f"STA-TSN, ours (mean of {count} {splits})"] = _by_modality(own)
     return pd.DataFrame(lines).T
 
 
-def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> pd.DataFrame:
-    """Each row and the one above it that this modality has, or the one that `beside` names, on the same videos.
+def _by_modality(numbers: Sequence[float | None]) -> dict[str, str]:
+    return dict(zip(paper.MODALITIES, map(_plain, numbers), strict=True))
 
-    Each video of each split that both rows have counts once, as in the mean of the splits, with its mean over their seeds. Points,
-    with the 95 % interval from low to high.
+
+def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> pd.DataFrame:
+    """Return each row beside another on the same videos, in points.
+
+    Each video of each split that both rows have counts once, as in the mean of the splits, with its
+    mean over their seeds. The 95 % interval goes from low to high.
+
+    Args:
+        runs: rows in the table's order.
+        beside: the row that a row is compared with; else the one above it that this modality has.
     """
+    beside = beside or {}
     lines = []
-    for modality in dict.fromkeys(run.modality for run in runs):
-        answers = {
-            row: _answers(group)
-            for (row,), group in grouped(
-                [run for run in runs if run.modality == modality], "row"
-            ).items()
-        }
+    for (modality,), of_modality in grouped(runs, "modality").items():
+        answers = {}
+        for (row,), group in grouped(of_modality, "row").items():
+            answers[row] = _answers(group)
         for above, second in pairwise(answers):
-            first = (beside or {}).get(second, above)
+            first = beside.get(second, above)
             if first not in answers:
                 continue
-            both = (
-                answers[first]
-                .join(answers[second]["right"].rename("second"), how="inner")
-                .groupby(["split", "video"])
-            )
+            after = answers[second]["right"].rename("second")
+            both = answers[first].join(after, how="inner").groupby(["split", "video"])
             both = both.agg({"group": "first", "right": "mean", "second": "mean"}).dropna()
             if both.empty:
                 continue
@@ -225,52 +236,49 @@ def differences(runs: list[TestedRun], beside: dict[str, str] | None = None) -> 
 
 
 def compared(first: pd.Series, second: pd.Series, groups: pd.Series) -> dict:
-    """Columns of a table that say how much better the second is in the same tests of videos, in points.
+    """Return columns that say how much better the second is in the same tests of videos, in points.
 
     Args:
-        first, second: (V,) shares of 1; groups: (V,) the videos' sources; see `paired_difference`.
+        first: (V,) shares of 1.
+        second: (V,) shares of 1.
+        groups: (V,) the videos' sources; see `paired_difference`.
     """
     found = paired_difference(first.to_numpy(), second.to_numpy(), groups)
-    points, low, high = (round(100 * value, 2) for value in (found.mean, found.low, found.high))
-    verdict = "significant" if found.significant else "not significant"
-    counts = {"tests": len(first), "sources": groups.nunique()}
     return {
-        "points": points,
-        "low": low,
-        "high": high,
+        "points": round(100 * found.mean, 2),
+        "low": round(100 * found.low, 2),
+        "high": round(100 * found.high, 2),
         "p": round(found.p, 4),
-        "at 5 %": verdict,
-        **counts,
+        "at 5 %": "significant" if found.significant else "not significant",
+        "tests": len(first),
+        "sources": groups.nunique(),
     }
 
 
 def _answers(runs: list[TestedRun]) -> pd.DataFrame:
-    """Index split, seed, video; `group`, its source, and `right`: 1, 0, NaN for a video without a class."""
-    lines = [
-        pd.DataFrame(
-            {
-                "split": run.split,
-                "seed": run.seed,
-                "video": run.table.ids,
-                "group": run.table.groups,
-                "right": _right(run),
-            }
-        )
-        for run in runs
-    ]
+    """Return what each run said of each video, by split, seed and video.
+
+    `group`, its source, and `right`: 1, 0, NaN for a video without a class.
+    """
+    lines = []
+    for run in runs:
+        columns = {
+            "split": run.split,
+            "seed": run.seed,
+            "video": run.table.ids,
+            "group": run.table.groups,
+            "right": is_right(run.table.scores, run.table.labels).numpy(),
+        }
+        lines.append(pd.DataFrame(columns))
     return pd.concat(lines).set_index(["split", "seed", "video"])
 
 
 def grouped(runs: list[TestedRun], *names: str) -> dict[tuple, list[TestedRun]]:
-    """Runs that have the same values of these fields, by those, in the order of the first of each."""
+    """Return runs that have the same values of these fields, by those, first come first."""
     groups: dict[tuple, list] = {}
     for run in runs:
         groups.setdefault(tuple(getattr(run, name) for name in names), []).append(run)
     return groups
-
-
-def _right(run: TestedRun) -> np.ndarray:
-    return is_right(run.table.scores, run.table.labels).numpy()
 
 
 def _accuracy(run: TestedRun) -> float:
@@ -286,21 +294,20 @@ def _cell(group: list[TestedRun]) -> str:
 
 
 def _interval(group: list[TestedRun]) -> str:
-    """95 % of one row and modality; each video of each split counts once, with its mean over seeds."""
-    tests = (
-        _answers(group)
-        .dropna()
-        .groupby(["split", "video"])
-        .agg({"group": "first", "right": "mean"})
-    )
+    """Return the 95 % interval of one row and modality.
+
+    Each video of each split counts once, with its mean over seeds.
+    """
+    tests = _answers(group).dropna().groupby(["split", "video"])
+    tests = tests.agg({"group": "first", "right": "mean"})
     low, high = accuracy_interval(tests["right"].to_numpy(), tests["group"])
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def _mean_and_spread(values: list[float]) -> str:
-    return f"{np.mean(values):.1f}" + (
-        f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    )
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}"
 
 
 def _plain(value: float | None) -> str:
@@ -312,8 +319,10 @@ def _beside(ours: str, theirs: float | None) -> str:
 
 
 def _spread_over_seeds(runs: list[TestedRun]) -> str:
-    """Standard deviation of the seeds' means over the splits, where every seed has every split."""
+    """Return the standard deviation of the seeds' means, where every seed has every split."""
     seeds = list(grouped(runs, "seed").values())
-    if len(seeds) < 2 or len({frozenset(run.split for run in one) for one in seeds}) > 1:
+    splits = {frozenset(run.split for run in one) for one in seeds}
+    if len(seeds) < 2 or len(splits) > 1:
         return ""
-    return f" ± {np.std([np.mean([_accuracy(run) for run in one]) for one in seeds], ddof=1):.1f}"
+    means = [np.mean([_accuracy(run) for run in one]) for one in seeds]
+    return f" ± {np.std(means, ddof=1):.1f}"

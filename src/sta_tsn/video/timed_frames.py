@@ -37,6 +37,31 @@ def frame_times(path: str) -> list[float]:
     return [time_sec for time_sec, _, _ in _decoded(path)]
 
 
+def length_fault(path: str, most_sec: float, formats: str) -> str:
+    """Return why a received file is not looked at: no usual video, or too long; "" where it is.
+
+    A long file is decoded no further than `most_sec`. Files without a track that moves pass: the
+    reader says what is wrong with them.
+
+    Args:
+        path: of a file.
+        most_sec: seconds that are looked at.
+        formats: FFmpeg's names of containers, with commas; the file has to be one of them.
+    """
+    import av
+
+    try:
+        with av.open(f"file:{path}", options={"format_whitelist": formats}) as container:
+            if not moving_track(container):
+                return ""
+        for time_sec, _, _ in _decoded(path):
+            if time_sec > most_sec:
+                return f"is longer than {most_sec:g} s; cut it, for example with ffmpeg -t."
+    except av.FFmpegError:
+        return "is no video that can be read (mp4, webm, mkv, avi, mpg, gif, flv, ...)."
+    return ""
+
+
 def duration_sec(times_sec: list[float]) -> float:
     """Return how long the frames last, the last one as long as frames do on average."""
     if len(times_sec) < 2:
