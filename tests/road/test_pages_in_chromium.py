@@ -167,14 +167,14 @@ def report_file(folder):
     scores = 3 * labels.float().roll(1, 0) + labels
     protocol = {"dataset": "UCF101", "split": 1, "crops": 10, "segments": 3}
     protocol |= {"frames_per_segment": 10, "seed": 0, "missing": 0}
-    ids = [f"v_Jump_g01_c{number:02d}" for number in range(12)]
+    ids = [f"{number}_{'a_long_name_without_spaces_' * 4}" for number in range(12)]
     table = ScoreTable(ids, scores, labels, list(CLASSES), protocol)
     table.save(folder / "scores.npz")
 
     def draw(place):
         path = place / "attention_rgb_1.jpg"
         cv2.imwrite(str(path), np.full((300, 1400, 3), 99, np.uint8))
-        return [Picture(path, "v_Jump_g01_c01: Jump, recognised.", "wide")]
+        return [Picture(path, f"{ids[1]}: Jump, recognised.", "wide")]
 
     tables = {"rgb": {"STA-TSN": folder / "scores.npz"}}
     build_report("Table 2", tables, draw, folder / "report", "sta-tsn train --dataset=ucf101")

@@ -15,7 +15,7 @@ GAP_PX = 10
 TEXT_PX = 24
 CHART_PX = 84
 BELOW_PX = 34  # the chart: seconds
-LEFT_PX = 44
+LEFT_PX = 58
 NARROWEST_PX = 448
 JPEG_QUALITY = 88
 

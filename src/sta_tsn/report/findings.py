@@ -56,8 +56,8 @@ def wrong_clips(table: ScoreTable, draw: DrawClips | None = None) -> list[Sectio
     farthest = others[np.argsort(of_truth[others], kind="stable")][:NUM_FARTHEST]
     pictures = draw([table.ids[video] for video in [*surest, *farthest]]) if draw else {}
     text = (
-        f"{len(wrong)} of the answers are wrong; these are the ones the network was surest of. "
-        "Look at these clips first: a wrong label shows here, too."
+        f"{len(wrong)} of {np.sum(~np.isnan(right))} answers are wrong; the surest come first. "
+        "Look at these clips before others: a wrong label shows here, too."
     )
     sections = []
     if len(surest):
