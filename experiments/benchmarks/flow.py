@@ -25,7 +25,7 @@ import torch
 
 from sta_tsn.video import VideoReader, tvl1_flow
 from sta_tsn.video.flow.colour import colour_wheel, flow_to_colour
-from sta_tsn.video.flow.flow_extraction import grey
+from sta_tsn.video.flow.video_flow import grey
 
 TEXTURE = 4
 MARGIN = 8

@@ -143,11 +143,11 @@ def test_overlapping_windows_end_with_the_video():
 def test_what_a_checkpoint_is_of_is_told_from_its_settings_whatever_its_name(tmp_path):
     smnet = MotionBackbone(["a", "b"], "resnet18", "none")
     stin = InjectionBackbone(["a", "b"], "test_resnet", "none", pair_distance=5)
-    for task in (smnet, stin):
+    for task, system in ((smnet, "SMNet"), (stin, "STIN")):
         path = tmp_path / "sta_tsn.ckpt"
         save(path, task, frames=[8, 1])
         stream = load_stream(path)
-        assert type(stream.task) is type(task)
+        assert stream.task.system == system
         assert stream.sampled == stream.read == (8, 1)
     assert stream.pair_distance == 5
 
@@ -192,17 +192,23 @@ def without_its_data(new, old) -> None:
     torch.save(state, old)
 
 
-def test_predicting_prints_no_warnings(runs, tmp_path, mini_ucf101):
+def test_predicting_prints_no_warnings_and_imports_no_training(runs, tmp_path):
     """GIFs count as videos in a folder, and what torch deprecates is no user's concern."""
     frames = [Image.fromarray(frame) for frame in clip(1, seed=3)]
     frames[0].save(tmp_path / "run.gif", save_all=True, append_images=frames[1:], duration=40)
-    command = [sys.executable, "-m", "sta_tsn", "predict", str(tmp_path), "--crops=1"]
+    python = [sys.executable, "-X", "importtime"]
+    command = [*python, "-m", "sta_tsn", "predict", str(tmp_path), "--crops=1"]
     done = subprocess.run(
         [*command, f"--checkpoint={checkpoint(runs)}"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert "run.gif" in done.stdout
-    assert "Warning" not in done.stderr
+    imports = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert "Warning" not in "\n".join(said)
+    imported = {line.rpartition("|")[2].strip() for line in imports}
+    assert "sta_tsn.prediction.predictor" in imported
+    assert not imported & {"pytorch_lightning", "albumentations", "matplotlib", "pandas"}
 
 
 def save(path, task, **shown) -> None:

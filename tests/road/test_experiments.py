@@ -102,7 +102,7 @@ def test_flow_of_every_dataset_that_has_a_recipe(dataset, request, tmp_path, mon
         (root / "ground_truth.csv").touch()
     rough = {"num_scales": 1, "warps": 1, "outer_iterations": 1, "inner_iterations": 2}
     monkeypatch.setattr(
-        "sta_tsn.video.flow.flow_extraction.tvl1_flow", lambda *frames: tvl1_flow(*frames, **rough)
+        "sta_tsn.video.flow.video_flow.tvl1_flow", lambda *frames: tvl1_flow(*frames, **rough)
     )
     options = TrainOptions(
         dataset=dataset,

@@ -8,14 +8,13 @@ import pytest
 import torch
 from tests_support import write_mini_experiments
 
-from sta_tsn.attention.explain import stored_flow
 from sta_tsn.cli import main
 from sta_tsn.datasets import UCF101, VideoRecord, VideoSplit, moving_only
 from sta_tsn.errors import DatasetError
 from sta_tsn.runs.folder import RunFolder
 from sta_tsn.video import FlowStore, SegmentSampler, VideoReader, quantize_flow, tvl1_flow
-from sta_tsn.video.flow.flow_extraction import FlowSettings, video_flow
 from sta_tsn.video.flow.flow_files import read_flow
+from sta_tsn.video.flow.video_flow import FlowSettings, stored_flow, video_flow
 
 FIVE_SCALES = {
     **FlowSettings().as_dict(),
@@ -108,7 +107,7 @@ def test_explaining_a_video_computes_no_flow_but_what_is_seen(mini_ucf101, monke
     )  # 13 pairs, of which 2 to 4 and 8 to 10 are seen
     computed = []
     monkeypatch.setattr(
-        "sta_tsn.video.flow.flow_extraction.tvl1_flow",
+        "sta_tsn.video.flow.video_flow.tvl1_flow",
         lambda *images: computed.append(images) or tvl1_flow(*images),
     )
     with stored_flow(record, None, sampler) as store:

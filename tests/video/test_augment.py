@@ -16,11 +16,11 @@ from sta_tsn.video import (
     ten_crops,
     training_augmentation,
 )
-from sta_tsn.video.augment import (
+from sta_tsn.video.augment import MultiScaleCornerCrop
+from sta_tsn.video.crops import (
     RGB_SCALES,
     THIRTEEN_PLACES,
     TSN_FRAME,
-    MultiScaleCornerCrop,
     crop_and_resize,
     crop_box,
     five_crops,

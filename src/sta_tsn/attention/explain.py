@@ -1,10 +1,9 @@
 """The paper's Figure 6: what a network looks at, and when."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -19,11 +18,11 @@ from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
 from sta_tsn.models import ActionOutput
 from sta_tsn.tasks import TemporalAttentionTSN
-from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, VideoReader, dequantize_flow
+from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, dequantize_flow
 from sta_tsn.video.flow.colour import colour_wheel, flow_to_colour
-from sta_tsn.video.flow.flow_extraction import flow_of_pairs
 from sta_tsn.video.flow.flow_files import NO_MOTION
 from sta_tsn.video.flow.flow_store import FLOW_STACK
+from sta_tsn.video.flow.video_flow import stored_flow
 
 COLOUR_MAP = "turbo"
 SMALLEST_TOP = 2.0  # times uniform attention: what is close to uniform shall look so
@@ -127,27 +126,6 @@ def center_clips(
     bound = max(1.0, float(np.percentile(length, 99)))
     coloured = np.stack([flow_to_colour(one, bound) for one in motion])
     return CenterClips(clip["clips"], coloured, clip["frame_indices"], bound)
-
-
-@contextmanager
-def stored_flow(
-    record: VideoRecord, flow: FlowStore | None, sampler: SegmentSampler
-) -> Iterator[FlowStore]:
-    """Yield `flow`, or where None a store for the time being that holds this video's flow alone.
-
-    Computed is what stacks at the sampler's starts show.
-    """
-    if flow:
-        yield flow
-        return
-    starts = sampler(record.num_frames - 1)
-    seen = (starts[..., None] + torch.arange(sampler.stack_length)).clamp(max=record.num_frames - 2)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with TemporaryDirectory() as folder:
-        store = FlowStore(folder)
-        pairs = set(seen.flatten().tolist())
-        store.write(record, flow_of_pairs(VideoReader(record.path), pairs, device))
-        yield store
 
 
 def attention_figure(

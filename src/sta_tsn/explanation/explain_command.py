@@ -83,6 +83,8 @@ def explain(videos: Sequence[str], checkpoints: Sequence[str], folder: Path) -> 
     model = load(*checkpoints)
     for note in model.notes:
         print(note)
+    if len(found) > 1:
+        model.fold()
     made = _Made(folder, [str(checkpoint) for checkpoint in checkpoints])
     lines = []
     for video in track(found, description="Explaining", console=Console(stderr=True)):

@@ -13,7 +13,6 @@ from sta_tsn.errors import UserError
 from sta_tsn.models import ActionOutput
 from sta_tsn.prediction.checkpoints import Stream
 from sta_tsn.prediction.predictor import Model, TestedFrames, local_path
-from sta_tsn.tasks import InjectionBackbone, MotionBackbone, TemporalAttentionTSN
 from sta_tsn.video import FlowStore, VideoReader
 
 
@@ -144,14 +143,8 @@ def _looked_at(
 def network_name(stream: Stream) -> str:
     """Return the system and its backbone, for people."""
     task = stream.task
-    if isinstance(task, TemporalAttentionTSN):
-        system = "STA-TSN"
-    elif isinstance(task, MotionBackbone):
-        system = "SMNet"
-    elif isinstance(task, InjectionBackbone):
-        system = "STIN"
-    elif task.model.encoder.attention is not None:
+    encoder = task.model.encoder
+    system = task.system
+    if system == "TSN" and encoder.attention is not None:
         system = "TSN with spatial attention"
-    else:
-        system = "TSN"
-    return f"{system} on {task.model.encoder.cnn.name}"
+    return f"{system} on {encoder.cnn.name}"

@@ -8,7 +8,7 @@ import numpy as np
 
 from sta_tsn.attention.explain import COLOUR_MAP, over_uniform, top_of_scale
 from sta_tsn.explanation.explained_video import ExplainedStream
-from sta_tsn.video.augment import CENTRE_PLACE, CROP_PX, crop_box, frame_size
+from sta_tsn.video.crops import CENTRE_PLACE, CROP_PX, crop_box, frame_size
 
 NUM_COLOURS = 64
 STRENGTH = 0.6  # opacity of the largest values

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sta_tsn.artefacts import file_fingerprint
 from sta_tsn.models.map_backbone import Backbone, build_backbone
 from sta_tsn.models.tsn import FRAMES_PER_CPU_PASS
-from sta_tsn.video.augment import center_crop, ten_crops
+from sta_tsn.video.crops import center_crop, ten_crops
 
 Kept = Literal["pooled", "map", "both"]
 TEN_CROPS = 10

@@ -1,44 +1,38 @@
-"""A checkpoint of the suite, whichever stage and system it is of."""
+"""What was trained, loaded again: a run's checkpoint, a published folder, a repository of the Hub."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from sta_tsn.artefacts import first_line, load_checkpoint
+from sta_tsn.artefacts import DAMAGED, first_line, load_checkpoint
 from sta_tsn.errors import UserError
-from sta_tsn.tasks import (
-    ActionRecognition,
-    InjectionBackbone,
-    MotionBackbone,
-    SpatialAttentionBackbone,
-    TemporalAttentionTSN,
-)
-from sta_tsn.video.flow.flow_extraction import FlowSettings
+from sta_tsn.prediction.networks import TrainedNetwork, build_network, system_of
 from sta_tsn.video.flow.flow_store import FLOW_STACK, differing
+from sta_tsn.video.flow.video_flow import FlowSettings
 
-# Hyper-parameters that one class alone writes into its checkpoints.
-TASK_OF = {
-    "network": TemporalAttentionTSN,
-    "all_blocks": MotionBackbone,
-    "auxiliary_weight": InjectionBackbone,
-    "spatial_attention": SpatialAttentionBackbone,
-}
 PAPERS_FRAMES = (3, 10)
 SMNETS_FRAMES = (8, 1)
+ON_THE_HUB = "hf://"
+
+# Files of a published folder.
+PUBLISHED_WEIGHTS = "model.safetensors"
+PUBLISHED_CONFIG = "config.json"
+PUBLISHED_CARD = "README.md"
 
 
 @dataclass(frozen=True)
 class Stream:
     """A trained network and how its test videos were shown to it.
 
-    sampled: segments x frames of each that were encoded. read: those that the scores are made from;
-    fewer where stage two learned from a part of them. mirror: mirrored views are among the crops.
-    note: what a user should know of it; empty where nothing.
+    task: the network and its classes. sampled: segments x frames of each that were encoded. read:
+    those that the scores are made from; fewer where stage two learned from a part of them. mirror:
+    mirrored views are among the crops. note: what a user should know of it; empty where nothing.
     """
 
-    task: ActionRecognition
+    task: TrainedNetwork
     sampled: tuple[int, int]
     read: tuple[int, int]
     mirror: bool
@@ -57,28 +51,42 @@ class Stream:
         return FLOW_STACK if self.sees_flow else 1 + self.pair_distance
 
 
-def load_stream(checkpoint: str | os.PathLike) -> Stream:
+@dataclass(frozen=True)
+class SavedNetwork:
+    """What a file or folder holds of a network: settings, weights, how its videos were shown.
+
+    weights: tensors by their names in the network. shown: None where that is not known.
+    """
+
+    settings: dict
+    weights: dict
+    shown: dict | None
+
+
+def load_stream(place: str | os.PathLike) -> Stream:
     """Load a checkpoint of either stage, without running code that it may hold.
 
+    Args:
+        place: a checkpoint, a folder of `sta-tsn publish`, or hf://owner/name of the Hub.
+
     Raises:
-        UserError: no such file, none of the suite, or of a network of skeletons.
+        UserError: there is no such, none of the suite, or of a network of skeletons.
     """
-    path = Path(checkpoint)
-    state = load_checkpoint(path, mmap=True)
-    kind = _kind(path, state.get("hyper_parameters", {}))
+    path = _downloaded(str(place)) if str(place).startswith(ON_THE_HUB) else Path(place)
+    saved = read_published(path) if path.is_dir() else read_checkpoint(path)
+    system = _system(path, saved.settings)
     try:
-        task = kind.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+        model = build_network(saved.settings)
+        model.load_state_dict(saved.weights)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(
             f"{path}: the checkpoint's network cannot be built ({first_line(error)}); "
             "train it again with this version."
         ) from error
     notes = []
-    shown = state.get("VideoDataModule") or state.get("FeatureDataModule")
+    shown = saved.shown
     if shown is None:
-        shown = _shown_in_its_run(path)
-    if shown is None:
-        usual = SMNETS_FRAMES if kind is MotionBackbone else PAPERS_FRAMES
+        usual = SMNETS_FRAMES if system == "SMNet" else PAPERS_FRAMES
         shown = {"frames": usual}
         notes.append(
             f"{path} does not say how its test videos were shown, and no config.yaml of its run "
@@ -86,7 +94,7 @@ def load_stream(checkpoint: str | os.PathLike) -> Stream:
             "taken. Train again where that is wrong."
         )
     sampled = tuple(shown.get("frames", PAPERS_FRAMES))
-    read = tuple(task.hparams.get("frames") or sampled)
+    read = tuple(saved.settings.get("frames") or sampled)
     ours = FlowSettings().as_dict()
     names = differing(shown.get("flow", ours), ours)
     if names:
@@ -94,7 +102,74 @@ def load_stream(checkpoint: str | os.PathLike) -> Stream:
             "The network learned from flow of other settings than are computed here "
             f"({names}): its judgement may suffer."
         )
-    return Stream(task, sampled, read, shown.get("mirror", True), " ".join(notes))
+    network = TrainedNetwork(
+        model.eval().requires_grad_(False),
+        list(saved.settings["classes"]),
+        saved.settings,
+        shown.get("keep_proportions", False),
+        system,
+    )
+    return Stream(network, sampled, read, shown.get("mirror", True), " ".join(notes))
+
+
+def read_checkpoint(path: Path) -> SavedNetwork:
+    """Read a checkpoint of Lightning's; runs no code of it.
+
+    Raises:
+        UserError: no such file, damaged, or no checkpoint of a network.
+    """
+    state = load_checkpoint(path, mmap=True)
+    weights = {}
+    for name, tensor in state["state_dict"].items():
+        if name.startswith("model."):
+            weights[name.removeprefix("model.")] = tensor
+    shown = state.get("VideoDataModule") or state.get("FeatureDataModule")
+    if shown is None:
+        shown = _shown_in_its_run(path)
+    return SavedNetwork(state.get("hyper_parameters", {}), weights, shown)
+
+
+def read_published(folder: Path) -> SavedNetwork:
+    """Read what `sta-tsn publish` laid out.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        config = json.loads((folder / PUBLISHED_CONFIG).read_text(encoding="utf-8"))
+        weights = load_file(folder / PUBLISHED_WEIGHTS)
+        return SavedNetwork(config["hyper_parameters"], weights, config["shown"])
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} is no published network, for it has no {Path(error.filename).name}. Give "
+            "runs/.../checkpoints/last.ckpt, or a folder that `sta-tsn publish` wrote."
+        ) from error
+    except (SafetensorError, *DAMAGED) as error:
+        raise UserError(
+            f"{folder} is damaged or no published network: {first_line(error)}."
+        ) from error
+
+
+def _downloaded(address: str) -> Path:
+    """Return the local copy of a repository of the Hub; only the files that are read are fetched.
+
+    Raises:
+        UserError: no such repository, or the Hub is out of reach.
+    """
+    from huggingface_hub import snapshot_download
+
+    name = address.removeprefix(ON_THE_HUB).strip("/")
+    try:
+        folder = snapshot_download(name, allow_patterns=[PUBLISHED_WEIGHTS, PUBLISHED_CONFIG])
+    except Exception as error:  # the client has many kinds, and its transport has others
+        raise UserError(
+            f"{address} cannot be fetched ({first_line(error)}). Without network: download the "
+            "repository elsewhere and give its folder."
+        ) from error
+    return Path(folder)
 
 
 def _shown_in_its_run(checkpoint: Path) -> dict | None:
@@ -126,15 +201,15 @@ def _data_settings(run: Path) -> dict:
         return {}
 
 
-def _kind(path: Path, settings: dict) -> type[ActionRecognition]:
+def _system(path: Path, settings: dict) -> str:
     if "num_joints" in settings:
         raise UserError(
             f"{path} learned from skeletons, not from videos. Give a checkpoint of a run on videos."
         )
-    for name, kind in TASK_OF.items():
-        if name in settings and "classes" in settings:
-            return kind
-    raise UserError(
-        f"{path} is a checkpoint of something else than this suite's networks. "
-        "Give runs/.../checkpoints/last.ckpt of a run."
-    )
+    system = system_of(settings)
+    if system is None:
+        raise UserError(
+            f"{path} is a checkpoint of something else than this suite's networks. "
+            "Give runs/.../checkpoints/last.ckpt of a run."
+        )
+    return system

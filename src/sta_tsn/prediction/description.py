@@ -2,7 +2,7 @@
 
 from sta_tsn.artefacts import provenance
 from sta_tsn.prediction.checkpoints import Stream
-from sta_tsn.video.augment import CROP_PX, FRAME_HEIGHT_PX, FRAME_WIDTH_PX, SHORT_SIDE_PX
+from sta_tsn.video.crops import CROP_PX, FRAME_HEIGHT_PX, FRAME_WIDTH_PX, SHORT_SIDE_PX
 from sta_tsn.video.flow.flow_files import BOUND_PX
 from sta_tsn.video.flow.flow_store import FLOW_STACK
 
@@ -23,7 +23,7 @@ def describe(stream: Stream) -> dict:
     if stream.pair_distance:
         channels *= 2
     return {
-        "system": type(stream.task).__name__,
+        "system": stream.task.system,
         "backbone": model.encoder.cnn.name,
         "classes": list(stream.task.classes),
         "input": {

@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 from torch import LongTensor, Tensor
 
-from sta_tsn.attention.explain import stored_flow
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.datasets.manifest import probe
 from sta_tsn.errors import UserError, VideoReadError
@@ -19,8 +18,12 @@ from sta_tsn.prediction.checkpoints import Stream, load_stream
 from sta_tsn.prediction.results import ClassProbability, Prediction, Segment
 from sta_tsn.prediction.windows import clips_of_windows, window_frames
 from sta_tsn.video import ClipDataset, SegmentSampler, VideoReader
+from sta_tsn.video.flow.video_flow import stored_flow
 
 NumCrops = Literal[1, 10]
+
+# Folding saves half of a frame's time and costs the time of some 150.
+FRAMES_WORTH_FOLDING = 150
 
 
 class TestedFrames(SegmentSampler):
@@ -53,15 +56,27 @@ class Model:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.streams = list(streams)
         self._folded = ExitStack()  # kept, or the networks would unfold at once
+        self._num_frames = 0
         for stream in self.streams:
-            stream.task.to(self.device)
+            stream.task.model.to(self.device)
             if stream.task.classes != self.classes:
                 raise UserError(
                     "the checkpoints were trained on different classes; give two of one dataset."
                 )
-            with warnings.catch_warnings():
-                # Folding for the CPU traces the network; torch.compile would need a C compiler.
-                warnings.filterwarnings("ignore", r"`torch\.jit\..*` is deprecated")
+
+    def fold(self) -> None:
+        """Fold batch norms into convolutions, for CPUs: twice the speed, after a second or two.
+
+        `predict` does so itself once it has looked at enough frames. Probabilities change in the
+        fifth decimal place.
+        """
+        self._num_frames = FRAMES_WORTH_FOLDING
+        if self.device.type != "cpu":
+            return
+        with warnings.catch_warnings():
+            # Folding traces the network; torch.compile would need a C compiler.
+            warnings.filterwarnings("ignore", r"`torch\.jit\..*` is deprecated")
+            for stream in self.streams:
                 self._folded.enter_context(stream.task.model.encoder.folded())
 
     @property
@@ -152,6 +167,10 @@ class Model:
     @torch.no_grad()
     def _scores_of_clips(self, stream: Stream, clips: Tensor) -> Tensor:
         """Return the mean class scores (K,) of views (V, N, T, C, S, S)."""
+        if self._num_frames < FRAMES_WORTH_FOLDING:
+            self._num_frames += clips[:, :, :, 0, 0, 0].numel()
+            if self._num_frames >= FRAMES_WORTH_FOLDING:
+                self.fold()
         model = stream.task.model
         views = []
         for view in clips:
@@ -167,6 +186,8 @@ class Model:
 
 def load(*checkpoints: str | os.PathLike) -> Model:
     """Load a checkpoint of the suite, or two whose class scores are to be averaged.
+
+    A folder that `sta-tsn publish` wrote will do as well, or hf://owner/name of the Hub.
 
     Example:
         model = sta_tsn.load("runs/.../temporal/checkpoints/last.ckpt")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sta_tsn.prediction.checkpoints import Stream
 from sta_tsn.video import SegmentSampler, VideoReader, center_crop, ten_crops
-from sta_tsn.video.augment import five_crops
+from sta_tsn.video.crops import five_crops
 
 
 class Window(NamedTuple):

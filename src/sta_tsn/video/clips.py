@@ -9,12 +9,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, Sampler, get_worker_info
 
 from sta_tsn.datasets import VideoRecord
-from sta_tsn.video.augment import (
-    RGB_SCALES,
-    center_crop,
-    each_crop,
-    training_augmentation,
-)
+from sta_tsn.video.crops import RGB_SCALES, center_crop, each_crop
 from sta_tsn.video.flow.flow_files import read_flow
 from sta_tsn.video.flow.flow_store import FlowStore
 from sta_tsn.video.reader import VideoReader
@@ -69,9 +64,12 @@ class ClipDataset(Dataset):
         self.pair_distance = pair_distance
         self.mirror = mirror
         self.keep_proportions = keep_proportions and flow is None
-        self.augment = training_augmentation(
-            size_px, scales, flow is not None, mirror, self.keep_proportions
-        )
+        if crop == "augment":
+            from sta_tsn.video.augment import training_augmentation
+
+            self.augment = training_augmentation(
+                size_px, scales, flow is not None, mirror, self.keep_proportions
+            )
         self.reading = ReadingNow(num_workers=0)  # whoever starts workers puts theirs here
 
     def __len__(self) -> int:

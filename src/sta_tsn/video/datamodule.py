@@ -19,8 +19,8 @@ from sta_tsn.datasets import (
     read_manifest,
 )
 from sta_tsn.errors import ConfigError, UserError
-from sta_tsn.video.augment import FLOW_SCALES, RGB_SCALES, TSN_FRAME
 from sta_tsn.video.clips import ClipDataset, Crop, ViewStream
+from sta_tsn.video.crops import FLOW_SCALES, RGB_SCALES, TSN_FRAME
 from sta_tsn.video.flow.flow_store import FLOW_STACK, FlowStore, differing
 from sta_tsn.video.sampling import SegmentSampler
 from sta_tsn.video.workers import ReadingNow, workers_with_room

@@ -28,11 +28,13 @@ from sta_tsn.video import (
     ten_crops,
     tvl1_flow,
 )
-from sta_tsn.video.augment import FlowHorizontalFlip, negate_x
+from sta_tsn.video.augment import FlowHorizontalFlip
+from sta_tsn.video.crops import negate_x
 from sta_tsn.video.flow import tvl1
-from sta_tsn.video.flow.flow_extraction import FlowExtraction, FlowSettings, extract_all, video_flow
+from sta_tsn.video.flow.flow_extraction import FlowExtraction, extract_all
 from sta_tsn.video.flow.flow_files import read_flow
 from sta_tsn.video.flow.median import median_5x5, median_network
+from sta_tsn.video.flow.video_flow import FlowSettings, video_flow
 from sta_tsn.video.flow.warp import warp, warp_by_grid_sample
 
 
@@ -256,7 +258,7 @@ def videos(mini_folder, tmp_path) -> list[VideoRecord]:
 def fast(monkeypatch):
     """Two iterations a warp: these tests are about files."""
     monkeypatch.setattr(
-        "sta_tsn.video.flow.flow_extraction.tvl1_flow",
+        "sta_tsn.video.flow.video_flow.tvl1_flow",
         lambda *args: tvl1_flow(*args, warps=1, outer_iterations=1, inner_iterations=2),
     )
 
@@ -269,7 +271,7 @@ def test_a_stopped_command_goes_on_compiled_as_it_began(videos, tmp_path, monkey
         asked.append(compiled)
         return torch.zeros(len(first), 2, 256, 340)
 
-    monkeypatch.setattr("sta_tsn.video.flow.flow_extraction.tvl1_flow", remember)
+    monkeypatch.setattr("sta_tsn.video.flow.video_flow.tvl1_flow", remember)
     monkeypatch.setattr(
         "sta_tsn.video.flow.flow_extraction.PAIRS_WORTH_COMPILING",
         sum(video.num_frames for video in videos) - 1,
@@ -330,8 +332,8 @@ import os
 from pathlib import Path
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.video import tvl1_flow
-from sta_tsn.video.flow import flow_extraction
-flow_extraction.tvl1_flow = lambda *args: tvl1_flow(*args, warps=1, outer_iterations=1, inner_iterations=2)
+from sta_tsn.video.flow import flow_extraction, video_flow
+video_flow.tvl1_flow = lambda *args: tvl1_flow(*args, warps=1, outer_iterations=1, inner_iterations=2)
 record = VideoRecord("a/b", Path({str(videos[0].path)!r}), (0,), "b", {videos[0].num_frames})
 store = flow_extraction.extract_all([record], Path({str(tmp_path / "flow")!r}), devices="2")
 if store.is_current(record):
