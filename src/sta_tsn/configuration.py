@@ -259,16 +259,12 @@ def check_keys(names: Iterable[str], valid: Iterable[str], prefix: str, place: s
 
 def parameters(kind: type) -> list[str]:
     """Return the constructor arguments of a class and its parents."""
-    found = [
-        parameter
-        for parent in kind.__mro__
-        for parameter in inspect.signature(parent.__init__).parameters.values()
-    ]
-    return [
-        parameter.name
-        for parameter in found
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
+    names = []
+    for parent in kind.__mro__:
+        for parameter in inspect.signature(parent.__init__).parameters.values():
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                names.append(parameter.name)
+    return names
 
 
 def classes_of(arguments: list[str]) -> dict[str, type | None]:

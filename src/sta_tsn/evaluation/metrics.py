@@ -41,7 +41,8 @@ def top_k_accuracy(scores: Tensor, labels: Tensor, k: int = 5) -> float:
     labelled = labels.any(1)
     if not labelled.any():
         raise ValueError("no video has a label, so no accuracy exists")
-    scores, labels = scores[labelled], labels[labelled]
+    scores = scores[labelled]
+    labels = labels[labelled]
     # Of several labels the one with the highest score: where none is among k, that is not either.
     target = scores.masked_fill(~labels, -torch.inf).argmax(1)
     accuracy = multiclass_accuracy(

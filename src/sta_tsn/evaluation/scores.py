@@ -26,7 +26,7 @@ from sta_tsn.evaluation.metrics import (
 
 TOP_K = 5
 TOP_K_NAME = f"top-{TOP_K} accuracy %"
-# Of fewer classes five are too many to say anything: by chance more than one video in four is right.
+# Of fewer classes five say nothing: by chance more than one video in four would be right.
 CLASSES_OF_TOP_K = 4 * TOP_K
 DIGEST = "sha256"  # the array that holds the digest of all the others
 
