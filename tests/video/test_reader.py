@@ -1,3 +1,4 @@
+import multiprocessing
 import struct
 
 import av
@@ -96,3 +97,18 @@ def test_a_cut_file_says_so_and_gives_what_decodes(tmp_path, index_video):
     (tmp_path / "cut.avi").write_bytes(whole[: len(whole) * 2 // 3])
     video = VideoReader(tmp_path / "cut.avi")
     assert 0 < len(video) < 50 and "truncated" in video.fault and not VideoReader(index_video).fault
+
+
+def read_fourth_frame(path: str) -> np.ndarray:
+    return VideoReader(path).read([3])
+
+
+def test_a_forked_process_reads_after_its_parent_has(tmp_path):
+    """Workers of a data loader are forked from a process that may have read videos itself."""
+    path = tmp_path / "noise.mp4"
+    frames = np.random.default_rng(0).integers(0, 255, (6, 240, 320, 3), dtype=np.uint8)
+    write_video(path, frames, codec="libx264")
+    read_here = read_fourth_frame(str(path))
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        read_there = pool.apply_async(read_fourth_frame, (str(path),)).get(timeout=120)
+    assert (read_there == read_here).all()

@@ -7,7 +7,7 @@ is taken, whatever their sizes. Frame i is the i-th one that a player shows: edi
 import stat
 import threading
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -118,9 +118,14 @@ class _Conversion(threading.local):
     """
 
     def __init__(self):
+        import av
         from av.video.reformatter import VideoReformatter
 
         self.reformat = VideoReformatter().reformat
+        # From version 17 on PyAV starts threads for it. A process that is forked later (a data
+        # loader's worker) has none of them, and would wait for them for ever.
+        if int(av.__version__.partition(".")[0]) >= 17:
+            self.reformat = partial(self.reformat, threads=1)
 
 
 @cache
