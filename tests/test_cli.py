@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def say(capsys, monkeypatch):
-    """Run `sta-tsn ARGS` in the repository's root; returns (exit status, what it said on stderr)."""
+    """Run `sta-tsn ARGS` in the repository's root: (exit status, what it said on stderr)."""
     monkeypatch.chdir(ROOT)
 
     def run(*arguments: str) -> tuple[int, str]:
@@ -25,7 +25,7 @@ def say(capsys, monkeypatch):
 
 
 def test_help_imports_nothing_heavy():
-    """`--help` waits for no library that it does not need; counted in modules, for clocks lie on busy machines."""
+    """Modules are counted, for clocks lie on busy machines."""
     program = "import sys; from sta_tsn.cli import main; main(['--help'])"
     shown = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", program],
@@ -37,7 +37,8 @@ def test_help_imports_nothing_heavy():
     assert "sta_tsn.cli" in imported
     heavy = {"torch", "numpy", "pandas", "timm", "pytorch_lightning", "matplotlib", "cv2", "av"}
     assert not imported & heavy
-    assert "train" in shown.stdout and "check-data" in shown.stdout
+    assert "train" in shown.stdout
+    assert "check-data" in shown.stdout
 
 
 @pytest.mark.parametrize(
@@ -59,14 +60,17 @@ def test_help_imports_nothing_heavy():
         (["--model", "sta_lstm", "--dataset", "sbu", "--modality", "flow"], "sees skeletons only"),
         (
             ["--runs", "setup.cfg/runs"],
-            "setup.cfg/runs/demo: Not a directory. DATA must be readable, RUNS a folder to write to",
+            "setup.cfg/runs/demo: Not a directory. "
+            "DATA must be readable, RUNS a folder to write to",
         ),
         (["--experiments", "absent"], "`sta-tsn recipes absent` copies the suite's recipes there"),
     ],
 )
 def test_wrong_names_are_named(say, tmp_path, options, complaint):
     status, error = say("train", "--runs", str(tmp_path), *options)
-    assert status == 1 and complaint in error and "Traceback" not in error
+    assert status == 1
+    assert complaint in error
+    assert "Traceback" not in error
 
 
 @pytest.mark.parametrize(
@@ -82,12 +86,13 @@ def test_wrong_names_are_named(say, tmp_path, options, complaint):
     ],
 )
 def test_devices_on_a_machine_with_two_gpus(say, tmp_path, monkeypatch, devices, fits):
-    """Names are checked in one order: a backbone that is none is said where the devices are there."""
+    """A backbone that is none is said where the devices are there."""
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     _, error = say(
         "train", "--runs", str(tmp_path), "--devices", devices, "--backbone", "resnet512"
     )
-    assert ("there are 2 GPUs here" in error) != fits and ("resnet512" in error) == fits
+    assert ("there are 2 GPUs here" in error) != fits
+    assert ("resnet512" in error) == fits
 
 
 @pytest.mark.parametrize(
@@ -110,7 +115,9 @@ def test_wrong_keys_and_values_are_named(say, tmp_path, override, complaint):
         for name in ("models/sta_tsn/sta_tsn", "datasets/demo/temporal")
     ]
     status, error = say("fit", *configs, f"--run_dir={tmp_path}", override)
-    assert status == 1 and complaint in error and "the command line" in error
+    assert status == 1
+    assert complaint in error
+    assert "the command line" in error
 
 
 def test_wrong_keys_of_the_dataset_are_named(say, tmp_path):
@@ -121,10 +128,8 @@ def test_wrong_keys_of_the_dataset_are_named(say, tmp_path):
     status, error = say(
         "fit", *configs, f"--run_dir={tmp_path / 'run'}", "--data.dataset.init_args.rot=x"
     )
-    assert (
-        status == 1
-        and "'data.dataset.init_args.rot'. Did you mean data.dataset.init_args.root" in error
-    )
+    assert status == 1
+    assert "'data.dataset.init_args.rot'. Did you mean data.dataset.init_args.root" in error
     assert not (tmp_path / "run").exists()
 
 
@@ -143,12 +148,10 @@ def test_weights_that_are_none_are_one_line(say, tmp_path, mini_ucf101):
         "--config=experiments/datasets/ucf101/backbone.yaml",
         *options,
     )
-    assert (
-        status == 1
-        and "cannot be read as tensors alone" in error
-        and "Traceback" not in error
-        and len(error.splitlines()) < 4
-    )
+    assert status == 1
+    assert "cannot be read as tensors alone" in error
+    assert "Traceback" not in error
+    assert len(error.splitlines()) < 4
 
 
 def test_wrong_keys_in_a_file_name_the_file(say, tmp_path):
@@ -160,7 +163,9 @@ def test_wrong_keys_in_a_file_name_the_file(say, tmp_path):
         f"--config={config}",
         f"--run_dir={tmp_path}",
     )
-    assert status == 1 and "mine.yaml" in error and "Did you mean model.dropout" in error
+    assert status == 1
+    assert "mine.yaml" in error
+    assert "Did you mean model.dropout" in error
     config.write_text("model: {init_args: {dropout: a third}}")
     status, error = say(
         "fit",
@@ -168,11 +173,9 @@ def test_wrong_keys_in_a_file_name_the_file(say, tmp_path):
         f"--config={config}",
         f"--run_dir={tmp_path / 'run'}",
     )
-    assert (
-        status == 1
-        and "mine.yaml: model.dropout=a third does not fit" in error
-        and not (tmp_path / "run").exists()
-    )
+    assert status == 1
+    assert "mine.yaml: model.dropout=a third does not fit" in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_wrong_keys_are_found_before_frames_are_counted(say, tmp_path, mini_ucf101):
@@ -190,7 +193,9 @@ def test_wrong_keys_are_found_before_frames_are_counted(say, tmp_path, mini_ucf1
         str(tmp_path),
     ]
     status, error = say("train", *options)
-    assert status == 1 and "temporal.yaml" in error and "Did you mean model" in error
+    assert status == 1
+    assert "temporal.yaml" in error
+    assert "Did you mean model" in error
     assert not (tmp_path / "ucf101").exists()
 
 

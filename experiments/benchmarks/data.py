@@ -2,9 +2,10 @@
 
     .venv/bin/python experiments/benchmarks/data.py DATA=<ucf101> [CLIPS=1000] [ROUNDS=3]
 
-CLIPS copies of the clips that lie in DATA/UCF-101 are decoded once by a plain pool of processes, one a core, and
-checked by `make check-data`'s code, in turn; then checked again. A ten-minute video is written and 30 frames of it are
-read in a process of its own, whose memory is compared with what it held before.
+CLIPS copies of the clips that lie in DATA/UCF-101 are decoded once by a plain pool of processes,
+one a core, and checked by `make check-data`'s code, in turn; then checked again. A ten-minute video
+is written and 30 frames of it are read in a process of its own, whose memory is compared with what
+it held before.
 """
 
 import os
@@ -56,15 +57,19 @@ def peak_mb() -> float:
 
 
 def sample_long_video(path: str, short: str) -> tuple[float, float, float]:
-    """Peak memory before and after reading 30 frames, MB, and the seconds it took."""
+    """Return the peak memory before and after reading 30 frames, MB, and the seconds it took."""
     VideoReader(short).read([0])  # the decoders' libraries are loaded
-    before, start = peak_mb(), time.perf_counter()
+    before = peak_mb()
+    start = time.perf_counter()
     VideoReader(path).read(SegmentSampler()(LONG_VIDEO_FRAMES).flatten().tolist())
     return before, peak_mb(), time.perf_counter() - start
 
 
 def panning(num_frames: int) -> np.ndarray:
-    """A view over a wide noise image, uint8 (num_frames, 180, 320, 3), one pixel further each frame; takes no memory of its own."""
+    """Return a view over a wide noise image, uint8 (num_frames, 180, 320, 3).
+
+    It goes one pixel further each frame, and takes no memory of its own.
+    """
     image = np.random.default_rng(0).integers(0, 255, (180, 319 + num_frames, 3), dtype=np.uint8)
     return np.lib.stride_tricks.sliding_window_view(image, 320, axis=1).transpose(1, 0, 3, 2)
 
@@ -82,23 +87,25 @@ def main() -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
         paths = [str(path) for path in sorted(folder.glob("*/*.avi"))]
-        ratios, again = [], []
+        ratios = []
+        again = []
         for number in range(int(options.get("ROUNDS", 3))):
             manifest = Path(name, f"manifest{number}.csv")
             plain = decode_all(paths)
             ratios.append(check_all(folder, manifest) / plain)
             again.append(check_all(folder, manifest))
-        print(
-            f"Checking takes {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) of decoding once,"
-        )
+        extremes = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        print(f"Checking takes {statistics.median(ratios):.2f} ({extremes}) of decoding once,")
         print(f"checking again {statistics.median(again):.2f} s.")
 
         long = Path(name, "long.mp4")
         write_video(long, panning(LONG_VIDEO_FRAMES), codec="libx264")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             before, after, seconds = pool.submit(sample_long_video, str(long), paths[0]).result()
+        size_mb = long.stat().st_size / 1e6
         print(
-            f"30 frames of a 10-minute video ({long.stat().st_size / 1e6:.0f} MB): {after - before:.0f} MB more memory, {seconds:.2f} s."
+            f"30 frames of a 10-minute video ({size_mb:.0f} MB): "
+            f"{after - before:.0f} MB more memory, {seconds:.2f} s."
         )
 
 

@@ -1,12 +1,13 @@
-"""TV-L1 here against OpenCV-contrib's DualTVL1, on real JHMDB pairs and on known motions of a real frame.
+"""TV-L1 here against OpenCV-contrib's DualTVL1, on real JHMDB pairs and on known motions.
 
-    .venv/bin/python experiments/benchmarks/flow.py DATA=<jhmdb> [OUT=runs/benchmarks/flow] [PAIRS=48]
+    .venv/bin/python experiments/benchmarks/flow.py DATA=<jhmdb> [OUT=<folder>] [PAIRS=48]
 
-One thread each, the same pairs in turn, 340x256, each with its defaults (seven scales here, five in OpenCV). Prints the
-ratio of times, ours eager and compiled (which asks for a C++ compiler), the end-point difference where the frame has
-texture (gradient above 4 grey levels a pixel), the warp residual (mean |previous - warped following|) of both, and the
-error on known motions of a third of the frames; writes pairs.csv, motions.csv and pictures of three pairs.
-OpenCV-contrib is installed into OUT/opencv on first use.
+One thread each, the same pairs in turn, 340x256, each with its defaults (seven scales here, five in
+OpenCV). Prints the ratio of times, ours eager and compiled (which asks for a C++ compiler), the
+end-point difference where the frame has texture (gradient above 4 grey levels a pixel), the warp
+residual (mean |previous - warped following|) of both, and the error on known motions of a third of
+the frames; writes pairs.csv, motions.csv and pictures of three pairs. OpenCV-contrib is installed
+into OUT/opencv on first use.
 """
 
 import itertools
@@ -38,25 +39,15 @@ MOTIONS = {
 
 
 class OpenCV:
-    """The other side, in its own environment and process."""
+    """Run the other side, in its own environment and process."""
 
     def __init__(self, folder: Path):
         python = folder / "bin" / "python"
         if not python.exists():
             print(f"Installing opencv-contrib into {folder} ...", flush=True)
             venv.create(folder, with_pip=True)
-            subprocess.run(
-                [
-                    python,
-                    "-m",
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "numpy",
-                    "opencv-contrib-python-headless>=4.10",
-                ],
-                check=True,
-            )
+            install = [python, "-m", "pip", "install", "--quiet"]
+            subprocess.run([*install, "numpy", "opencv-contrib-python-headless>=4.10"], check=True)
         worker = [python, Path(__file__).with_name("opencv_tvl1.py")]
         self.process = subprocess.Popen(
             worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -75,10 +66,15 @@ def ours(
     previous: np.ndarray, following: np.ndarray, fused: bool = False
 ) -> tuple[np.ndarray, float]:
     start = time.perf_counter()
-    flow = tvl1_flow(
-        *(torch.from_numpy(frame).float()[None] for frame in (previous, following)), fused
-    )
+    earlier = torch.from_numpy(previous).float()[None]
+    later = torch.from_numpy(following).float()[None]
+    flow = tvl1_flow(earlier, later, fused)
     return flow[0].permute(1, 2, 0).numpy(), time.perf_counter() - start
+
+
+def length(flow: np.ndarray) -> np.ndarray:
+    """Return the length (H, W) of each vector of a flow (H, W, 2)."""
+    return np.hypot(flow[..., 0], flow[..., 1])
 
 
 def residual(flow: np.ndarray, previous: np.ndarray, following: np.ndarray) -> float:
@@ -98,30 +94,36 @@ def textured(frame: np.ndarray) -> np.ndarray:
 
 
 def real_pairs(data: Path, count: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Two neighbouring frames from the middle of `count` clips, spread over the classes."""
+    """Return two neighbouring frames of `count` clips, spread over the classes."""
     clips = sorted((data / "ReCompress_Videos").glob("*/*.avi"))
-    chosen = [clips[i] for i in np.linspace(0, len(clips) - 1, count).round().astype(int)]
-    return {
-        f"{clip.parent.name}/{clip.stem}": tuple(
-            grey(frame) for frame in VideoReader(clip).read([7, 8])
-        )
-        for clip in chosen
-    }
+    pairs = {}
+    for index in np.linspace(0, len(clips) - 1, count).round().astype(int):
+        clip = clips[index]
+        previous, following = VideoReader(clip).read([7, 8])
+        pairs[f"{clip.parent.name}/{clip.stem}"] = grey(previous), grey(following)
+    return pairs
 
 
 def compare(pairs: dict, opencv: OpenCV) -> tuple[pd.DataFrame, dict]:
-    rows, flows = [], {}
+    rows = []
+    flows = {}
     for number, (name, (previous, following)) in enumerate(pairs.items(), 1):
         theirs, their_seconds = opencv.flow(previous, following)
         flow, seconds = ours(previous, following)
         compiled, compiled_seconds = ours(previous, following, fused=True)
-        difference = np.hypot(*(flow - theirs).transpose(2, 0, 1))[textured(previous)]
-        rows.append({
-            "pair": name, "seconds": seconds, "compiled seconds": compiled_seconds, "opencv seconds": their_seconds,
-            "compiled difference mean px": np.hypot(*(compiled - flow).transpose(2, 0, 1)).mean(),
-            "difference mean px": difference.mean(), "difference median px": np.median(difference),
-            "residual": residual(flow, previous, following), "opencv residual": residual(theirs, previous, following),
-        })  # fmt: skip
+        difference = length(flow - theirs)[textured(previous)]
+        row = {
+            "pair": name,
+            "seconds": seconds,
+            "compiled seconds": compiled_seconds,
+            "opencv seconds": their_seconds,
+            "compiled difference mean px": length(compiled - flow).mean(),
+            "difference mean px": difference.mean(),
+            "difference median px": np.median(difference),
+            "residual": residual(flow, previous, following),
+            "opencv residual": residual(theirs, previous, following),
+        }
+        rows.append(row)
         flows[name] = flow, theirs
         times = f"{seconds:.2f} s, compiled {compiled_seconds:.2f} s, OpenCV {their_seconds:.2f} s"
         print(
@@ -131,41 +133,40 @@ def compare(pairs: dict, opencv: OpenCV) -> tuple[pd.DataFrame, dict]:
 
 
 def known_motions(frames: dict[str, np.ndarray], opencv: OpenCV) -> pd.DataFrame:
-    """Mean end-point error of both against the true motion; a line per motion and frame."""
+    """Return the mean end-point error of both against the true motion, by motion and frame."""
     rows = []
     for (motion, matrix), (name, frame) in itertools.product(MOTIONS.items(), frames.items()):
         y, x = np.mgrid[: frame.shape[0], : frame.shape[1]].astype(np.float32)
         following = cv2.warpAffine(
             frame, matrix, frame.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
         )
-        truth = np.einsum("ij,jhw->hwi", matrix, np.stack([x, y, np.ones_like(x)])) - np.stack(
-            [x, y], -1
-        )
-        inner = (slice(24, -24), slice(24, -24))
-        errors = [
-            np.hypot(*(method(frame, following)[0] - truth).transpose(2, 0, 1))[inner].mean()
-            for method in (ours, opencv.flow)
-        ]
-        rows.append(
-            {"motion": motion, "frame": name, "error px": errors[0], "opencv error px": errors[1]}
-        )
+        moved = np.einsum("ij,jhw->hwi", matrix, np.stack([x, y, np.ones_like(x)]))
+        truth = moved - np.stack([x, y], -1)
+        row = {"motion": motion, "frame": name}
+        for column, method in (("error px", ours), ("opencv error px", opencv.flow)):
+            flow, _ = method(frame, following)
+            row[column] = length(flow - truth)[24:-24, 24:-24].mean()
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def beside(table: pd.DataFrame, mine: str, theirs: str) -> str:
-    """Means of both, and the median and quartiles of the ratios."""
+    """Return the means of both, and the median and quartiles of the ratios, as text."""
     low, middle, high = (table[mine] / table[theirs]).quantile([0.25, 0.5, 0.75])
     means = f"{table[mine].mean():.4f}, OpenCV {table[theirs].mean():.4f}"
     return f"{means}; ratio {middle:.4f} (quartiles {low:.4f} to {high:.4f}, n = {len(table)})"
 
 
 def picture(pairs: dict, flows: dict, path: Path) -> None:
-    """Three pairs: frame, our flow, OpenCV's, both coloured alike; in the corner of each frame the wheel that says where to."""
-    largest = sorted(flows, key=lambda name: -np.hypot(*flows[name][1].transpose(2, 0, 1)).mean())
+    """Draw three pairs: frame, our flow, OpenCV's, both coloured alike.
+
+    In the corner of each frame the wheel says where to.
+    """
+    largest = sorted(flows, key=lambda name: -length(flows[name][1]).mean())
     chosen = [largest[len(largest) // 8], largest[len(largest) // 4], largest[len(largest) // 2]]
     figure, axes = plt.subplots(3, 3, figsize=(10.5, 8.4), layout="constrained")
     for (frame_axis, our_axis, their_axis), name in zip(axes, chosen, strict=True):
-        bound = float(np.percentile(np.hypot(*flows[name][1].transpose(2, 0, 1)), 99))
+        bound = float(np.percentile(length(flows[name][1]), 99))
         frame_axis.imshow(pairs[name][0], cmap="gray")
         frame_axis.set_title(name.partition("/")[0], fontsize=10)
         wheel = frame_axis.inset_axes((0.8, 0, 0.2, 0.2 * 340 / 256))
@@ -190,20 +191,20 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    opencv, pairs = (
-        OpenCV(out / "opencv"),
-        real_pairs(Path(options["DATA"]), int(options.get("PAIRS", 48))),
-    )
+    opencv = OpenCV(out / "opencv")
+    pairs = real_pairs(Path(options["DATA"]), int(options.get("PAIRS", 48)))
     for fused in (False, True):
         ours(*next(iter(pairs.values())), fused)  # first use loads and compiles kernels
     table, flows = compare(pairs, opencv)
     table.to_csv(out / "pairs.csv", index=False)
-    motions = known_motions({name: frames[0] for name, frames in list(pairs.items())[::3]}, opencv)
+    every_third = list(pairs.items())[::3]
+    motions = known_motions({name: frames[0] for name, frames in every_third}, opencv)
     motions.to_csv(out / "motions.csv", index=False)
     print(f"\nSeconds a pair, one thread: {beside(table, 'seconds', 'opencv seconds')}")
     print(f"Compiled: {beside(table, 'compiled seconds', 'opencv seconds')}")
     print(f"Compiled differs from eager by {table['compiled difference mean px'].mean():.5f} px")
-    mean, median = table["difference mean px"].mean(), table["difference median px"].median()
+    mean = table["difference mean px"].mean()
+    median = table["difference median px"].median()
     print(f"End-point difference where textured: mean {mean:.3f} px, median {median:.4f} px")
     print(f"Warp residual, grey levels: {beside(table, 'residual', 'opencv residual')}")
     for motion, lines in motions.groupby("motion", sort=False):

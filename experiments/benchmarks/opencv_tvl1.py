@@ -1,6 +1,7 @@
-"""OpenCV-contrib's DualTVL1 as a process of its own: for each line `<pair.npy> <flow.npy>` computes and answers with seconds.
+"""OpenCV-contrib's DualTVL1 as a process of its own.
 
-It runs in its own environment, because opencv-contrib and albumentations' OpenCV both own the folder `cv2`.
+For each line `<pair.npy> <flow.npy>` it computes and answers with seconds. It runs in its own
+environment, because opencv-contrib and albumentations' OpenCV both own the folder `cv2`.
 """
 
 import sys

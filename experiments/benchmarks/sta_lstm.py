@@ -1,8 +1,11 @@
-"""STA-LSTM on whole sequences beside the same network stepped through time. Run: python experiments/benchmarks/sta_lstm.py
+"""STA-LSTM on whole sequences beside the same network stepped through time.
 
-Each subnet's LSTM sees the joints as they are, so a whole sequence goes through it at once, and then through the main LSTM. The
-other way is as the equations are written: frame by frame, one LSTM cell after another. Both have the same weights and give the
-same scores. Eight sequences of SBU's shape (2 x 15 joints), one CPU thread, in turn; evaluation mode, without dropout.
+    .venv/bin/python experiments/benchmarks/sta_lstm.py
+
+Each subnet's LSTM sees the joints as they are, so a whole sequence goes through it at once, and
+then through the main LSTM. The other way is as the equations are written: frame by frame, one LSTM
+cell after another. Both have the same weights and give the same scores. Eight sequences of SBU's
+shape (2 x 15 joints), one CPU thread, in turn; evaluation mode, without dropout.
 """
 
 import statistics
@@ -18,35 +21,44 @@ from torch.nn import functional as F
 
 from sta_tsn.models import STALSTM
 
-BATCH, NUM_JOINTS, NUM_CLASSES, ROUNDS = 8, 30, 8, 30
+BATCH = 8
+NUM_JOINTS = 30
+NUM_CLASSES = 8
+ROUNDS = 30
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def step(
     lstm: nn.LSTM, layer: int, frame: Tensor, state: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """One cell of one layer with the LSTM's own weights: frame (B, inputs), state h and c (B, H), to the next state."""
-    weights = [
-        getattr(lstm, f"{kind}_l{layer}")
-        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    ]
+    """Return the state after one cell of one layer with the LSTM's own weights.
+
+    Args:
+        lstm: whose weights they are.
+        layer: which of its layers.
+        frame: (B, inputs).
+        state: h and c, (B, H) each.
+    """
+    weights = [getattr(lstm, f"{kind}_l{layer}") for kind in PARAMETERS]
     return torch.lstm_cell(frame, state, *weights)
 
 
 def stepped(model: STALSTM, joints: Tensor) -> Tensor:
-    """`STALSTM.forward` (B, T, J, 3) -> scores (B, K), frame by frame."""
+    """Return what `STALSTM.forward` does, frame by frame: scores (B, K) of joints (B, T, J, 3)."""
+    spatial = model.spatial
+    temporal = model.temporal
     zeros = joints.new_zeros(len(joints), model.main.lstm.hidden_size)
-    subnet, frames = {"spatial": (zeros, zeros), "temporal": (zeros, zeros)}, joints.flatten(2)
+    spatial_state = (zeros, zeros)
+    temporal_state = (zeros, zeros)
     main = [(zeros, zeros)] * model.main.lstm.num_layers
     total = joints.new_zeros(len(joints), NUM_CLASSES)
-    for joints_t, frame in zip(joints.unbind(1), frames.unbind(1), strict=True):
-        spatial, temporal = model.spatial, model.temporal
-        alpha = spatial.score(
-            torch.tanh(spatial.from_joints(frame) + spatial.from_hidden(subnet["spatial"][0]))
-        ).softmax(-1)
-        beta = F.relu(temporal.from_joints(frame) + temporal.from_hidden(subnet["temporal"][0]))
-        subnet = {
-            name: step(getattr(model, name).lstm, 0, frame, state) for name, state in subnet.items()
-        }
+    for joints_t in joints.unbind(1):
+        frame = joints_t.flatten(1)
+        hidden = spatial.from_joints(frame) + spatial.from_hidden(spatial_state[0])
+        alpha = spatial.score(torch.tanh(hidden)).softmax(-1)
+        beta = F.relu(temporal.from_joints(frame) + temporal.from_hidden(temporal_state[0]))
+        spatial_state = step(spatial.lstm, 0, frame, spatial_state)
+        temporal_state = step(temporal.lstm, 0, frame, temporal_state)
         below = (alpha[..., None] * joints_t).flatten(1)
         for layer in range(len(main)):
             main[layer] = step(model.main.lstm, layer, below, main[layer])
@@ -56,7 +68,7 @@ def stepped(model: STALSTM, joints: Tensor) -> Tensor:
 
 
 def seconds(scores_of: Callable[[Tensor], Tensor], joints: Tensor, backward: bool) -> float:
-    """Of one pass over joints (B, T, J, 3), with the backward one where wanted."""
+    """Return the time of one pass over joints (B, T, J, 3), with the backward one where wanted."""
     start = time.perf_counter()
     with torch.set_grad_enabled(backward):
         scores = scores_of(joints)

@@ -20,17 +20,18 @@ def test_frame_classifiers_separate_what_is_separable():
 
 
 def test_positives_are_weighted_up_to_balance():
-    """Overlapping classes, one frame in fifty positive: an unbalanced fit would say false to all of them."""
+    """Of overlapping classes one frame in fifty is positive: an unbalanced fit would find none."""
     generator = torch.Generator().manual_seed(0)
     labels = (torch.arange(1000) % 50 == 0).long()
     features = labels[:, None] * 1.0 + torch.randn(1000, 2, generator=generator)
     weight, bias = fit_frame_classifiers(features, one_hot(labels, 2))
     said_true = (features @ weight[1] + bias[1] > 0).float()
-    assert said_true[labels == 1].mean() > 0.6 and said_true[labels == 0].mean() < 0.4
+    assert said_true[labels == 1].mean() > 0.6
+    assert said_true[labels == 0].mean() < 0.4
 
 
 def test_frames_are_judged_by_classifiers_that_did_not_see_their_group():
-    """Noise features: classifiers that saw the frames would call most true; out of fold it is chance."""
+    """Classifiers that saw these frames of noise would call most true; out of fold it is chance."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(40, 3, 2, 200, generator=generator)
     labels = torch.arange(40) % 2
@@ -39,13 +40,14 @@ def test_frames_are_judged_by_classifiers_that_did_not_see_their_group():
         features.flatten(0, 2), one_hot(labels, 2).repeat_interleave(6, 0)
     )
     seen = torch.einsum("vntd,vd->vnt", features, weight[labels]) + bias[labels][:, None, None] > 0
-    assert out_of_fold.shape == (40, 3, 2) and out_of_fold.dtype == torch.bool
+    assert out_of_fold.shape == (40, 3, 2)
+    assert out_of_fold.dtype == torch.bool
     assert seen.float().mean() > 0.95
     assert 0.35 < out_of_fold.float().mean() < 0.65
 
 
 def test_irrelevant_frames_are_found():
-    """Half of each video's frames look alike in all classes: those are judged false much more often."""
+    """Half of each video's frames look alike in all classes: those are more often judged false."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(60) % 3
     features = 0.5 * torch.randn(60, 3, 4, 8, generator=generator)
@@ -82,7 +84,8 @@ def test_what_no_classifier_can_judge_counts_as_true():
     )
     groups = ["alone" if label == 0 else f"group{i}" for i, label in enumerate(shown.tolist())]
     relevant = judge_frames(features, one_hot(shown, 3), groups)
-    assert relevant[shown == 0].all() and relevant[shown != 0].float().mean() > 0.9
+    assert relevant[shown == 0].all()
+    assert relevant[shown != 0].float().mean() > 0.9
     assert judge_frames(features, one_hot(shown, 3), ["one"] * 30).all()
 
 
@@ -107,12 +110,11 @@ def test_judging_a_part_of_the_frames_finds_the_same():
     whole = judge_frames(features, one_hot(labels, 3), groups)
     for count in (90 * 6, 60):
         sample, video_of_frame = sampled_frames(features, count)
-        assert len(sample) == len(video_of_frame) == count and video_of_frame.max() < 90
+        assert len(sample) == len(video_of_frame) == count
+        assert video_of_frame.max() < 90
         part = judge_frames(features, one_hot(labels, 3), groups, max_fitted=count)
-        assert (
-            part[:, :, ::2].float().mean() > 0.95
-            and (part == whole)[:, :, ::2].float().mean() > 0.95
-        )
+        assert part[:, :, ::2].float().mean() > 0.95
+        assert (part == whole)[:, :, ::2].float().mean() > 0.95
 
 
 def test_store_is_reused_for_the_same_maker_and_made_anew_for_another(tmp_path, capsys):
@@ -194,9 +196,8 @@ def test_frames_are_dealt_out_to_other_segments(tmp_path):
             assert torch.equal(batch["features"][0, 0, ..., 0], wanted.half())
         assert torch.equal(next(iter(data.train_dataloader()))["relevant"][0], wanted % 2 == 0)
         read = data.store.read(record.id)
-        assert torch.equal(read["frame_indices"], 10 * wanted) and torch.equal(
-            read["spatial_weights"][1, ..., 6, 6], wanted.half()
-        )
+        assert torch.equal(read["frame_indices"], 10 * wanted)
+        assert torch.equal(read["spatial_weights"][1, ..., 6, 6], wanted.half())
         assert (
             (data.protocol["segments"], data.protocol["frames_per_segment"])
             == frames
@@ -235,7 +236,8 @@ def test_an_epoch_is_so_many_iterations_or_passes(tmp_path, iterations, passes, 
     )
     batches = list(data.train_dataloader())
     assert len(batches) == expected
-    assert batches[0]["features"].shape == (4, 1, 3, 2, 4) and batches[0]["relevant"].shape == (
+    assert batches[0]["features"].shape == (4, 1, 3, 2, 4)
+    assert batches[0]["relevant"].shape == (
         4,
         3,
         2,

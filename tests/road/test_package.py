@@ -1,4 +1,4 @@
-"""The package as `pip install` brings it: a wheel, in a folder where nothing of the checkout lies."""
+"""The package as `pip install` brings it: a wheel, far from the checkout."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""load_runs: whole, half-written, older, damaged and doubled runs, and W&B's, all as the same four tables."""
+"""Runs as four tables: whole, half-written, older, damaged and doubled ones, and W&B's."""
 
 import io
 import json
@@ -65,12 +65,10 @@ def test_a_whole_run(tmp_path):
     assert summary.loc[
         name, ["micro accuracy %", "videos", "val/loss", "minutes", "peak memory GB"]
     ].tolist() == [33.33, 3, 0.75, 1.2, 1.5]
-    assert history.loc[name, "val/loss"].dropna().tolist() == [1.25, 0.75] and history[
-        "step"
-    ].tolist() == [9, 9, 19, 19]
-    assert scores.loc[name, "correct"].tolist() == [1, 0, 0] and scores.loc[
-        name, "rank"
-    ].tolist() == [1, 2, 2]
+    assert history.loc[name, "val/loss"].dropna().tolist() == [1.25, 0.75]
+    assert history["step"].tolist() == [9, 9, 19, 19]
+    assert scores.loc[name, "correct"].tolist() == [1, 0, 0]
+    assert scores.loc[name, "rank"].tolist() == [1, 2, 2]
     assert scores.loc[(name, "v2"), "p_true"] == pytest.approx(1 / (1 + 2.718281828))
     assert scores.loc[(name, "v3"), ["true", "predicted"]].tolist() == ["Run", "Jump"]
 
@@ -86,10 +84,8 @@ def test_videos_with_several_labels_and_with_none(tmp_path):
         pytest.approx(1),
         1,
     ]
-    assert (
-        scores.loc["v2", "true"] == ""
-        and scores.loc["v2", ["correct", "p_true", "rank"]].isna().all()
-    )
+    assert scores.loc["v2", "true"] == ""
+    assert scores.loc["v2", ["correct", "p_true", "rank"]].isna().all()
 
 
 @pytest.mark.parametrize(
@@ -120,8 +116,10 @@ def test_what_is_missing_or_damaged_is_named_and_the_rest_is_read(tmp_path, file
     (run / file).unlink() if content is None else (run / file).write_text(content)
     with pytest.warns(UserWarning, match=re.escape(said)) as caught:
         runs = load_runs(tmp_path)
-    assert str(run) in str(caught[0].message) and len(caught) == 1
-    assert len(runs.config) == 2 and "seed1" in str(runs.history.index) + str(runs.scores.index)
+    assert str(run) in str(caught[0].message)
+    assert len(caught) == 1
+    assert len(runs.config) == 2
+    assert "seed1" in str(runs.history.index) + str(runs.scores.index)
 
 
 def test_older_layouts(tmp_path):
@@ -130,7 +128,8 @@ def test_older_layouts(tmp_path):
     (run / "run.json").write_text('{"seconds": 12}')
     runs = load_runs(tmp_path)
     (name,) = runs.config.index
-    assert name.endswith("my_runs/first") and "minutes" not in runs.summary
+    assert name.endswith("my_runs/first")
+    assert "minutes" not in runs.summary
     assert "dataset" not in runs.config
 
 
@@ -150,11 +149,9 @@ def test_two_runs_of_one_name(tmp_path):
         write_run(tmp_path / folder)
     with pytest.warns(UserWarning, match="Two runs are called demo/split1"):
         runs = load_runs(tmp_path)
-    assert (
-        len(set(runs.config.index)) == 2
-        and "second" in runs.config.index[1]
-        and len(runs.scores) == 6
-    )
+    assert len(set(runs.config.index)) == 2
+    assert "second" in runs.config.index[1]
+    assert len(runs.scores) == 6
 
 
 def test_no_runs_at_all(tmp_path):
@@ -195,10 +192,11 @@ def test_a_wandb_project_gives_the_same_tables(tmp_path, monkeypatch):
     with pytest.warns(UserWarning) as caught:
         found = load_runs("me/sta-tsn")
     said = " ".join(str(one.message) for one in caught)
-    assert "no config" in said and "no history" in said and "Two runs are called" in said
-    assert found.config.loc[name, "model.lr_milestones"] == (3, 5) and found.history.loc[
-        name, "step"
-    ].tolist() == [9, 19]
+    assert "no config" in said
+    assert "no history" in said
+    assert "Two runs are called" in said
+    assert found.config.loc[name, "model.lr_milestones"] == (3, 5)
+    assert found.history.loc[name, "step"].tolist() == [9, 19]
     assert found.scores.loc[[name]].equals(folder.scores)
     assert set(found.summary) == {"val/loss"}
 
@@ -220,10 +218,8 @@ def test_wandb_without_a_login_or_a_project(monkeypatch):
 
 
 def test_importing_the_report_is_light():
-    code = "import sys, sta_tsn.runs; print({'pandas', 'torch', 'matplotlib', 'wandb'} & set(sys.modules))"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "set()"
-    )
+    heavy = {"pandas", "torch", "matplotlib", "wandb"}
+    code = f"import sys, sta_tsn.runs; print({heavy} & set(sys.modules))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -114,12 +114,13 @@ def test_without_mirror_nothing_is_flipped(index_video):
 
 
 def test_masks_are_cropped_as_the_frames_are():
-    """The mask is a threshold of the picture, so its crop must be the threshold of the picture's crop."""
+    """The mask is a threshold of the picture: its crop must be that of the picture's crop."""
     frames = np.stack([gradient(), gradient()[::-1]])
     masks = frames[..., 0] > 100
     cropped = crop_masks(masks, [1, 0, 1], 224)
     seen = center_crop(frames[[1, 0, 1]], 224)[..., 0] > 100
-    assert cropped.shape == seen.shape and cropped.dtype == np.float32
+    assert cropped.shape == seen.shape
+    assert cropped.dtype == np.float32
     assert np.abs(cropped - seen).mean() < 0.01
     small = crop_masks(masks, [0], 7)
     assert small.shape == (1, 7, 7) and ((small > 0) & (small < 1)).any()  # shares, not picks
@@ -132,10 +133,8 @@ def test_clip_dataset_shapes_and_repeatability(index_video):
             [record], 4, SegmentSampler(3, 4, training=crop == "augment"), crop, 32
         )
         sample = dataset[0, 5]
-        assert (
-            sample["clips"].shape == (views, 3, 4, 3, 32, 32)
-            and sample["clips"].dtype == torch.uint8
-        )
+        assert sample["clips"].shape == (views, 3, 4, 3, 32, 32)
+        assert sample["clips"].dtype == torch.uint8
         assert sample["labels"].tolist() == [1, 0, 1, 0]
         assert (sample["clips"][:, :, :, 0, 0, 0] == 5 * sample["frame_indices"]).all()
         assert torch.equal(sample["clips"], dataset[0, 5]["clips"])
@@ -164,11 +163,11 @@ def test_a_step_is_made_of_passes_that_fit(mini_ucf101, tmp_path):
     data.batch_size, data.videos_per_pass = 16, 12  # two passes of 8, not of 12
     assert data.train_dataloader().batch_size == 8
     data.batch_size, data.videos_per_pass = 16, 3  # eight of 2: six of 3 would be 18 videos
-    assert data.train_dataloader().batch_size == 2 and data.passes_per_step(1) == -(
-        -min(16, len(data.videos.train)) // 2
-    )
+    assert data.train_dataloader().batch_size == 2
+    assert data.passes_per_step(1) == -(-min(16, len(data.videos.train)) // 2)
     data.batch_size, data.videos_per_pass = 1000, None
-    assert data.passes_per_step(4) == 1 and data.train_dataloader().batch_size == 1000
+    assert data.passes_per_step(4) == 1
+    assert data.train_dataloader().batch_size == 1000
 
 
 @pytest.mark.parametrize("setting", [{"batch_size": 0}, {"videos_per_pass": 0}])
@@ -186,7 +185,8 @@ def test_no_process_is_left_without_a_video():
         [0],
         [1],
         [0],
-    ] and len(samplers[4]) == 1
+    ]
+    assert len(samplers[4]) == 1
     assert list(SeededSampler(0, 0, None, 1, 2)) == []
 
 
@@ -197,7 +197,8 @@ def test_training_order_depends_on_seed_and_epoch():
         return list(sampler)
 
     assert order(0, 3) == order(0, 3)
-    assert order(0, 3) != order(0, 4) and order(0, 3) != order(1, 3)
+    assert order(0, 3) != order(0, 4)
+    assert order(0, 3) != order(1, 3)
     assert sorted(index for index, _ in order(0, 3)) == list(range(20))
     assert {seed for _, seed in order(0, 3)}.isdisjoint({seed for _, seed in order(0, 4)})
 
@@ -255,10 +256,8 @@ def test_a_resumed_run_sees_its_epochs_data_when_workers_load_it(mini_ucf101, tm
 
     whole = watch(3)
     at_epochs_end = watch(3, str(tmp_path / "epoch=0.ckpt"))  # what a kill leaves
-    assert (
-        len(at_epochs_end) == len(whole) - len(watch(1))
-        and at_epochs_end == whole[-len(at_epochs_end) :]
-    )
+    assert len(at_epochs_end) == len(whole) - len(watch(1))
+    assert at_epochs_end == whole[-len(at_epochs_end) :]
 
 
 @pytest.mark.parametrize("height, width", [(320, 180), (180, 320), (240, 320), (256, 256)])

@@ -14,7 +14,8 @@ from sta_tsn.video import SegmentSampler, VideoReader
 def test_frames_are_the_ones_asked_for(index_video):
     indices = [0, 49, 7, 7, 23, 1]
     frames = VideoReader(index_video).read(indices)
-    assert frames.shape == (6, 48, 64, 3) and frames.dtype == np.uint8
+    assert frames.shape == (6, 48, 64, 3)
+    assert frames.dtype == np.uint8
     assert (frames == 5 * np.array(indices)[:, None, None, None]).all()
 
 
@@ -84,11 +85,9 @@ def test_telephone_videos_are_upright(tmp_path):
     )
     video = VideoReader(path)
     for frame in (video.read([2])[0], next(iter(video.frames()))):
-        assert (
-            frame.shape == (64, 32, 3)
-            and frame[:28, :, 0].min() > 200
-            and frame[36:, :, 0].max() < 50
-        )
+        assert frame.shape == (64, 32, 3)
+        assert frame[:28, :, 0].min() > 200
+        assert frame[36:, :, 0].max() < 50
     assert (probe(str(path))["width_px"], probe(str(path))["height_px"]) == (32, 64)
 
 
@@ -96,7 +95,9 @@ def test_a_cut_file_says_so_and_gives_what_decodes(tmp_path, index_video):
     whole = index_video.read_bytes()
     (tmp_path / "cut.avi").write_bytes(whole[: len(whole) * 2 // 3])
     video = VideoReader(tmp_path / "cut.avi")
-    assert 0 < len(video) < 50 and "truncated" in video.fault and not VideoReader(index_video).fault
+    assert 0 < len(video) < 50
+    assert "truncated" in video.fault
+    assert not VideoReader(index_video).fault
 
 
 def read_fourth_frame(path: str) -> np.ndarray:

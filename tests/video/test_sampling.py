@@ -14,8 +14,10 @@ def test_test_indices_are_the_bins_centres():
 def test_indices_ascend_and_stacks_stay_inside(num_frames, training, stack_length):
     indices = SegmentSampler(3, 10, training, stack_length)(num_frames)
     flat = indices.flatten()
-    assert indices.shape == (3, 10) and indices.dtype == torch.long
-    assert (flat.diff() >= 0).all() and flat.min() >= 0
+    assert indices.shape == (3, 10)
+    assert indices.dtype == torch.long
+    assert (flat.diff() >= 0).all()
+    assert flat.min() >= 0
     assert flat.max() + stack_length <= max(num_frames, stack_length)
 
 

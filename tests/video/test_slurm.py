@@ -38,8 +38,10 @@ def test_a_task_for_each_device_is_lightnings_own_way(slurm, tasks, machines, de
 def test_one_task_on_a_machine_starts_the_processes_of_its_devices(slurm, monkeypatch, machines):
     slurm(machines, machines)
     (plugin,) = environment_plugins("cpu", 2, machines)
-    assert isinstance(plugin, LightningEnvironment) and not plugin.creates_processes_externally
-    assert plugin.main_address == "gpu07" and plugin.node_rank() == machines - 1
+    assert isinstance(plugin, LightningEnvironment)
+    assert not plugin.creates_processes_externally
+    assert plugin.main_address == "gpu07"
+    assert plugin.node_rank() == machines - 1
 
 
 @pytest.mark.parametrize(

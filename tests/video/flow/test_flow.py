@@ -1,4 +1,4 @@
-"""TV-L1, its storage, and flow as an input: known motions, bad input, half-written and outdated files."""
+"""TV-L1, its storage, and flow as an input: known motions, bad input, outdated files."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def texture(height: int = 96, width: int = 128, seed: int = 0) -> np.ndarray:
 
 
 def moved(image: np.ndarray, matrix: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    """Both frames (1, H, W) and the true flow (2, H, W) of the affine motion x -> matrix (x, y, 1)."""
+    """Return two frames (1, H, W) and the flow (2, H, W) of the motion x -> matrix (x, y, 1)."""
     height, width = image.shape
     following = cv2.warpAffine(
         image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
@@ -83,7 +83,9 @@ def affine(
 def test_known_motions_are_found(matrix):
     previous, following, truth = moved(texture(), matrix)
     flow = tvl1_flow(previous, following)
-    assert flow.shape == (1, 2, 96, 128) and flow.dtype == torch.float32 and not flow.is_inference()
+    assert flow.shape == (1, 2, 96, 128)
+    assert flow.dtype == torch.float32
+    assert not flow.is_inference()
     error = np.hypot(*(flow[0].numpy() - truth))[12:-12, 12:-12]
     assert error.mean() < 0.06, error.mean()
 
@@ -225,7 +227,8 @@ print("equal:", torch.equal(tvl1_flow(*frames, fused=True), tvl1_flow(*frames, f
         text=True,
         check=True,
     )
-    assert done.stdout.count("TV-L1 runs uncompiled") == 1 and "equal: True" in done.stdout
+    assert done.stdout.count("TV-L1 runs uncompiled") == 1
+    assert "equal: True" in done.stdout
 
 
 def test_quantization():
@@ -264,7 +267,7 @@ def fast(monkeypatch):
 
 
 def test_a_stopped_command_goes_on_compiled_as_it_began(videos, tmp_path, monkeypatch):
-    """All videos of the command decide, not those that are left: compiled and eager flow differ by rounding."""
+    """All videos decide, not those that are left: compiled and eager flow differ by rounding."""
     asked = []
 
     def remember(first, second, compiled):
@@ -292,10 +295,8 @@ def test_make_flow_goes_on_and_redoes_what_changed(videos, fast, tmp_path, capsy
     store = extract_all(videos[:1], tmp_path / "flow", devices="1")
     first = store.file(videos[0]).stat().st_mtime_ns
     extract_all(videos, tmp_path / "flow", devices="1")
-    assert (
-        store.file(videos[0]).stat().st_mtime_ns == first
-        and "1 of 3 videos are done" in capsys.readouterr().out
-    )
+    assert store.file(videos[0]).stat().st_mtime_ns == first
+    assert "1 of 3 videos are done" in capsys.readouterr().out
     store.check(videos)
     with zipfile.ZipFile(store.file(videos[0])) as archive:
         assert len(archive.namelist()) == 2 * (videos[0].num_frames - 1) + 1
@@ -303,7 +304,8 @@ def test_make_flow_goes_on_and_redoes_what_changed(videos, fast, tmp_path, capsy
 
     before = store.fingerprint(videos)
     os.utime(videos[0].path)  # as in a copy
-    assert store.is_current(videos[0]) and store.fingerprint(videos) == before
+    assert store.is_current(videos[0])
+    assert store.fingerprint(videos) == before
     with open(videos[0].path, "ab") as file:
         file.write(b"0")  # the video changed
     killed, working = (
@@ -321,7 +323,8 @@ def test_make_flow_goes_on_and_redoes_what_changed(videos, fast, tmp_path, capsy
     assert [store.is_current(video) for video in videos] == [False, False, True]
     extract_all(videos, tmp_path / "flow", devices="1")
     store.check(videos)
-    assert working.exists() and not killed.exists()
+    assert working.exists()
+    assert not killed.exists()
 
 
 def test_fewer_videos_than_processes(videos, tmp_path):
@@ -333,7 +336,8 @@ from pathlib import Path
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.video import tvl1_flow
 from sta_tsn.video.flow import flow_extraction, video_flow
-video_flow.tvl1_flow = lambda *args: tvl1_flow(*args, warps=1, outer_iterations=1, inner_iterations=2)
+quick = dict(warps=1, outer_iterations=1, inner_iterations=2)
+video_flow.tvl1_flow = lambda *args: tvl1_flow(*args, **quick)
 record = VideoRecord("a/b", Path({str(videos[0].path)!r}), (0,), "b", {videos[0].num_frames})
 store = flow_extraction.extract_all([record], Path({str(tmp_path / "flow")!r}), devices="2")
 if store.is_current(record):
@@ -376,7 +380,8 @@ def test_stored_flow_is_what_tvl1_says(videos, fast, tmp_path):
     flows = list(video_flow(VideoReader(video.path), torch.device("cpu")))[:12]
     store.write(video, flows)
     stacks = read_flow(store.path(video), [0, 3, 9], 5)
-    assert stacks.shape == (3, 256, 340, 10) and stacks.dtype == np.uint8
+    assert stacks.shape == (3, 256, 340, 10)
+    assert stacks.dtype == np.uint8
     read = dequantize_flow(torch.from_numpy(stacks[1]))
     expected = torch.stack([component for flow in flows[3:8] for component in flow], -1).clamp(
         -20, 20
@@ -435,7 +440,8 @@ def test_folders_of_tsn_that_are_not_whole_stop_make_flow(videos, tmp_path):
     last[1].unlink()
     with pytest.raises(
         UserError,
-        match=rf"not whole(.|\n)*{videos[0].id}: {last[1].name} is missing\nComplete it with that tool",
+        match=rf"not whole(.|\n)*{videos[0].id}: {last[1].name} is missing\n"
+        "Complete it with that tool",
     ):
         extract_all(videos, tmp_path / "flow", devices="1")
     last[0].unlink()
@@ -468,9 +474,8 @@ def test_a_cut_off_file_is_not_taken_for_another_tools(tmp_path):
 def test_mirrored_flow_points_the_other_way():
     stored = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 20), dtype=np.uint8)
     flipped = FlowHorizontalFlip(p=1).apply_to_images(stored)
-    assert (flipped[..., 0::2] == 255 - stored[:, :, ::-1, 0::2]).all() and (
-        flipped[..., 1::2] == stored[:, :, ::-1, 1::2]
-    ).all()
+    assert (flipped[..., 0::2] == 255 - stored[:, :, ::-1, 0::2]).all()
+    assert (flipped[..., 1::2] == stored[:, :, ::-1, 1::2]).all()
     crops = ten_crops(stored, 8, flow=True)
     assert (crops[5:] == negate_x(crops[:5, :, :, ::-1])).all()
 
@@ -480,10 +485,8 @@ def test_clips_of_flow(videos, fast, tmp_path):
     for crop, views in (("augment", 1), ("center", 1), ("ten", 10)):
         sampler = SegmentSampler(3, 2, training=crop == "augment", stack_length=10)
         sample = ClipDataset(videos[:1], 3, sampler, crop, 32, flow=store)[0, 1]
-        assert (
-            sample["clips"].shape == (views, 3, 2, 20, 32, 32)
-            and sample["clips"].dtype == torch.uint8
-        )
+        assert sample["clips"].shape == (views, 3, 2, 20, 32, 32)
+        assert sample["clips"].dtype == torch.uint8
         assert sample["clips"].float().std() > 0.1
         assert sample["frame_indices"].max() + 10 <= videos[0].num_frames - 1
 
@@ -499,9 +502,9 @@ def test_a_damaged_file_is_named_in_one_sentence_by_a_loaders_worker_too(
     )
     with pytest.raises(UserError) as caught:
         next(iter(DataLoader(clips, sampler=[(0, 1)], num_workers=num_workers)))
-    assert (
-        str(caught.value)
-        == f"{store.file(videos[0])}: not a whole flow file (File is not a zip file); delete it and run make flow again"
+    assert str(caught.value) == (
+        f"{store.file(videos[0])}: not a whole flow file (File is not a zip file); "
+        "delete it and run make flow again"
     )
 
 
@@ -517,7 +520,7 @@ def test_a_damaged_file_is_named_in_one_sentence_by_a_loaders_worker_too(
     ],
 )
 def test_cross_modality_initialisation_of_any_cnn(name):
-    """Grey images, the same in every channel, give the same first map as RGB ones, scaled by the number of channels."""
+    """Grey images give the same first map as RGB ones, scaled by the number of channels."""
     torch.manual_seed(0)
     rgb = CNN(name).eval()
     torch.manual_seed(0)
@@ -533,4 +536,5 @@ def test_cross_modality_initialisation_of_any_cnn(name):
         == rgb.num_features
     )
     again = CNN(**flow.settings)
-    assert again.first_convolutions[0].weight.shape[1] == 20 and again.settings == flow.settings
+    assert again.first_convolutions[0].weight.shape[1] == 20
+    assert again.settings == flow.settings

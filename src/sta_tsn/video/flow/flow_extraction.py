@@ -1,4 +1,4 @@
-"""`make flow`: TV-L1 flow of every video into the flow store, over all devices, going on where it stopped."""
+"""TV-L1 flow of every video into the flow store, over all devices, going on where it stopped."""
 
 import os
 from datetime import timedelta
@@ -28,11 +28,16 @@ def extract_all(
     nodes: int = 1,
     pairs_at_once: int | None = None,
 ) -> FlowStore:
-    """Flow of every record (of two frames or more) into the store at `root`; returns when all processes are done.
+    """Make the flow of every record into the store at `root`; return when all processes are done.
 
     Args:
-        devices: as Lightning takes them; `auto` is every GPU, or one process a core where there is none.
-        pairs_at_once: of frames that a device works on together, which bounds its memory; None: PAIRS_AT_ONCE.
+        records: videos of two frames or more.
+        root: folder of the store.
+        devices: as Lightning takes them; `auto` is every GPU, or one process a core where there is
+            none.
+        nodes: machines.
+        pairs_at_once: of frames that a device works on together, which bounds its memory; None:
+            PAIRS_AT_ONCE.
     """
     say = rank_zero_only(print)  # Lightning starts this program anew for every process
     store = FlowStore(root, FlowSettings().as_dict())
@@ -45,36 +50,44 @@ def extract_all(
     )
     if todo:
         trainer = flow_trainer(devices, nodes, len(todo))
-        processes = nodes * (int(devices) if devices.isdigit() else os.cpu_count() or 1)
-        num_pairs = sum(
-            record.num_frames for record in records
-        )  # of all, so that a stopped command goes on as it began
-        compiled = num_pairs > processes * PAIRS_WORTH_COMPILING
-        trainer.predict(
-            FlowExtraction(store, todo, compiled, pairs_at_once), return_predictions=False
-        )
+        per_node = int(devices) if devices.isdigit() else os.cpu_count() or 1
+        # Of all, so that a stopped command goes on as it began.
+        num_pairs = sum(record.num_frames for record in records)
+        compiled = num_pairs > nodes * per_node * PAIRS_WORTH_COMPILING
+        extraction = FlowExtraction(store, todo, compiled, pairs_at_once)
+        trainer.predict(extraction, return_predictions=False)
         trainer.strategy.barrier()  # else the first process to finish would end the command
     return store
 
 
 def flow_trainer(devices: str, nodes: int, num_videos: int) -> Trainer:
+    """Return what deals the videos out over processes, GPUs and machines."""
     on_gpu = torch.cuda.is_available()
     if devices == "auto":
-        devices = str(torch.cuda.device_count() if on_gpu else min(os.cpu_count() or 1, num_videos))
+        num_devices = torch.cuda.device_count() if on_gpu else min(os.cpu_count() or 1, num_videos)
+        devices = str(num_devices)
     if not on_gpu:
         torch.set_num_threads(1)  # the processes are the parallelism
-    several = devices != "1" or nodes > 1
     accelerator = "cuda" if on_gpu else "cpu"
+    strategy = "auto"
+    if devices != "1" or nodes > 1:
+        # The others wait for the longest video.
+        strategy = DDPStrategy(timeout=timedelta(days=7))
     return Trainer(
-        accelerator=accelerator, devices=int(devices) if devices.isdigit() else devices, num_nodes=nodes,
+        accelerator=accelerator,
+        devices=int(devices) if devices.isdigit() else devices,
+        num_nodes=nodes,
         plugins=environment_plugins(accelerator, devices, nodes),
-        strategy=DDPStrategy(timeout=timedelta(days=7)) if several else "auto",  # the others wait for the longest video
-        logger=False, enable_checkpointing=False, use_distributed_sampler=False, callbacks=[TQDMProgressBar()],  # in log files too
-    )  # fmt: skip
+        strategy=strategy,
+        logger=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        callbacks=[TQDMProgressBar()],  # in log files too
+    )
 
 
 class FlowExtraction(LightningModule):
-    """Give it to `Trainer.predict`: the videos are dealt out over processes, GPUs and machines; nothing is returned.
+    """Write the flow of videos, as `Trainer.predict` deals them out; nothing is returned.
 
     Args:
         store: to write to.
@@ -91,31 +104,24 @@ class FlowExtraction(LightningModule):
         pairs_at_once: int | None = None,
     ):
         super().__init__()
-        self.store, self.records, self.fused, self.pairs_at_once = (
-            store,
-            records,
-            compiled or None,
-            pairs_at_once,
-        )
+        self.store = store
+        self.records = records
+        self.fused = compiled or None
+        self.pairs_at_once = pairs_at_once
         self.parent = os.getppid()
-        self.allow_zero_length_dataloader_with_multiple_devices = (
-            True  # fewer videos left than processes
-        )
+        # Fewer videos may be left than there are processes.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
 
     def predict_dataloader(self) -> DataLoader:
-        return DataLoader(
-            range(self.trainer.global_rank, len(self.records), self.trainer.world_size),
-            batch_size=None,
-        )
+        own = range(self.trainer.global_rank, len(self.records), self.trainer.world_size)
+        return DataLoader(own, batch_size=None)
 
     def predict_step(self, index: int) -> int:
         if self.local_rank and os.getppid() != self.parent:
-            raise UserError(
-                "The process that started this one is gone."
-            )  # killed; repeated, the command would do the same videos
+            # It was killed; repeated, the command would do the same videos.
+            raise UserError("The process that started this one is gone.")
         record = self.records[index]
-        self.store.write(
-            record,
-            video_flow(VideoReader(record.path), self.device, self.fused, self.pairs_at_once),
-        )
+        reader = VideoReader(record.path)
+        flows = video_flow(reader, self.device, self.fused, self.pairs_at_once)
+        self.store.write(record, flows)
         return index

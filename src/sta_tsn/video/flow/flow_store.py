@@ -1,4 +1,7 @@
-"""Optical flow of a dataset on disk: one file per video (`flow_files`), all made alike, from the videos as they are now."""
+"""Optical flow of a dataset on disk: one file per video (`flow_files`).
+
+All are made alike, from the videos as they are now.
+"""
 
 import time
 from collections import Counter
@@ -18,8 +21,10 @@ SECONDS_ABANDONED = 3600
 
 
 class FlowStore:
-    """Flows of a dataset's videos below `root`: `<video id>.zip`, or TSN's folders `<video id>/` or, of the file's name without its
-    ending, `<class>/<name>/` or `<name>/`.
+    """Keep the flows of a dataset's videos below `root`.
+
+    They are in `<video id>.zip`, or in TSN's folders `<video id>/` or, of the file's name without
+    its ending, `<class>/<name>/` or `<name>/`.
 
     Args:
         root: folder of the store.
@@ -27,17 +32,24 @@ class FlowStore:
     """
 
     def __init__(self, root: str | Path, settings: dict | None = None):
-        self.root, self.settings = Path(root), settings
+        self.root = Path(root)
+        self.settings = settings
 
     def file(self, record: VideoRecord) -> Path:
+        """Return where the video's flow is written."""
         return self.root / f"{record.id}.zip"
 
     def path(self, record: VideoRecord) -> Path:
-        """The file, or TSN's folder, of a video."""
+        """Return the file, or TSN's folder, of a video.
+
+        Raises:
+            UserError: there is none.
+        """
         path = self._find(record)
         if not path:
             raise UserError(
-                f"No flow of {record.id} in {self.root.resolve()}: run make flow with the same DATASET and DATA first."
+                f"No flow of {record.id} in {self.root.resolve()}: run make flow for this dataset "
+                "first."
             )
         return path
 
@@ -49,41 +61,47 @@ class FlowStore:
             named.with_name(record.path.stem),
             self.root / record.path.stem,
         )
-        return next(
-            (path for path in places if path.is_file() or (path / "flow_x_00001.jpg").exists()),
-            None,
-        )
+        for path in places:
+            if path.is_file() or (path / "flow_x_00001.jpg").exists():
+                return path
+        return None
 
     def is_current(self, record: VideoRecord) -> bool:
-        """Whether the video's flow is there, whole, made with these settings from the file as it is now."""
+        """Return whether the video's flow is there, whole.
+
+        It has to be made with these settings from the file as it is now.
+        """
         try:
             return self._complaint(record) is None
         except UserError:
             return False
 
     def fingerprint(self, records: Sequence[VideoRecord]) -> str:
-        """Changes with the flow of any of the videos."""
-        abouts = [read_about(self.path(record)) for record in records]
-        for about in abouts:
+        """Return what changes with the flow of any of the videos."""
+        made = []
+        for record in records:
+            about = read_about(self.path(record))
             if "sha256" in about.get("source", {}):
                 del about["source"]["modified_ns"]  # of a copy it differs
-        return fingerprint(
-            [[record.id, about] for record, about in zip(records, abouts, strict=True)]
-        )
+            made.append([record.id, about])
+        return fingerprint(made)
 
     def write(self, record: VideoRecord, flows: Iterable[Tensor]) -> None:
-        """Flows (2, H, W) in pixels, one pair of frames after the other; see `write_flow`."""
+        """Write flows (2, H, W) in pixels, one pair of frames after the other; see `write_flow`."""
         write_flow(self.file(record), flows, self.settings, record.path)
 
     def clear_half_written(self) -> None:
-        """Remove files that killed processes left, an hour later: another command may be writing beside this one."""
+        """Remove files that killed processes left, an hour later.
+
+        Another command may be writing beside this one.
+        """
         for path in self.root.rglob(".*.zip"):
             with suppress(FileNotFoundError):  # it has just been finished
                 if time.time() - path.stat().st_mtime > SECONDS_ABANDONED:
                     path.unlink()
 
     def check(self, records: Sequence[VideoRecord]) -> dict:
-        """Every video has flow of its own, all made alike, from the files as they are now.
+        """Check that every video has flow of its own, all made alike, from the files as they are.
 
         Returns:
             The settings that made it; {} for another tool's, of which no more is known.
@@ -96,17 +114,17 @@ class FlowStore:
         shared = [str(path) for path, count in Counter(paths).items() if count > 1]
         if shared:
             raise UserError(
-                f"Videos of one file name share the flow in {', '.join(shared[:5])}: name the folders <video id> instead."
+                f"Videos of one file name share the flow in {', '.join(shared[:5])}: name the "
+                "folders <video id> instead."
             )
         if folders:
             return {}
-        made = (about["settings"] for about in map(read_about, paths) if "settings" in about)
-        like = FlowStore(self.root, self.settings or next(made, None))
-        wrong = [
-            f"  {path}: {text}"
-            for path, record in zip(paths, records, strict=True)
-            if (text := like._complaint(record))
-        ]
+        like = FlowStore(self.root, self.settings or _first_settings(paths))
+        wrong = []
+        for path, record in zip(paths, records, strict=True):
+            complaint = like._complaint(record)
+            if complaint:
+                wrong.append(f"  {path}: {complaint}")
         if wrong:
             raise UserError(
                 f"Flow does not fit; run make flow again, it redoes what changed:\n{_first(wrong)}"
@@ -114,35 +132,36 @@ class FlowStore:
         return like.settings or {}
 
     def check_folders(self, records: Sequence[VideoRecord]) -> bool:
-        """Where one video's flow is a folder of TSN's pictures, so is every other's, whole: flow of two makers does not mix.
+        """Return whether the flow is in folders of TSN's pictures.
 
-        Returns:
-            Whether it is folders.
+        Where one video's is, so is every other's, whole: flow of two makers does not mix.
 
         Raises:
             UserError: naming the first that are not so.
         """
-        found = {
-            record.id: path for record in records if (path := self._find(record)) and path.is_dir()
-        }
-        wrong = [
-            f"  {found[r.id]}: {text}"
-            for r in records
-            if r.id in found and (text := self._complaint(r))
-        ]
-        wrong += [
-            f"  {record.id}: a .zip, or no folder of pictures"
-            for record in records
-            if record.id not in found
-        ]
-        if found and wrong:
+        any_folder = False
+        damaged = []
+        others = []
+        for record in records:
+            path = self._find(record)
+            if path is None or not path.is_dir():
+                others.append(f"  {record.id}: a .zip, or no folder of pictures")
+                continue
+            any_folder = True
+            complaint = self._complaint(record)
+            if complaint:
+                damaged.append(f"  {path}: {complaint}")
+        wrong = damaged + others
+        if any_folder and wrong:
             raise UserError(
-                f"{self.root.resolve()} holds flow_x_00001.jpg, ... of another tool, which is not whole:\n{_first(wrong)}\n"
-                "Complete it with that tool and delete any *.zip there, or move its folders away and run make flow."
+                f"{self.root.resolve()} holds flow_x_00001.jpg, ... of another tool, which is not "
+                f"whole:\n{_first(wrong)}\nComplete it with that tool and delete any *.zip there, "
+                "or move its folders away and run make flow."
             )
-        return bool(found)
+        return any_folder
 
     def _complaint(self, record: VideoRecord) -> str | None:
+        """Return what is wrong with a video's flow, None where nothing is."""
         about = read_about(self.path(record))
         if "damaged" in about:
             return about["damaged"]
@@ -150,20 +169,37 @@ class FlowStore:
             return f"{about['pairs']} pairs for {record.num_frames} frames"
         if "settings" not in about:
             return None  # TSN's folder, of which no more is known
-        if self.settings and (names := differing(self.settings, about["settings"])):
+        names = differing(self.settings, about["settings"]) if self.settings else ""
+        if names:
             return f"made with other settings ({names})"
         return None if is_source(about["source"], record.path) else "the video changed since"
 
 
+def _first_settings(paths: Iterable[Path]) -> dict | None:
+    for about in map(read_about, paths):
+        if "settings" in about:
+            return about["settings"]
+    return None
+
+
 def _first(lines: list[str]) -> str:
-    return "\n".join(lines[:5] + ([f"  ... and {len(lines) - 5} more"] if len(lines) > 5 else []))
+    shown = lines[:5]
+    if len(lines) > 5:
+        shown.append(f"  ... and {len(lines) - 5} more")
+    return "\n".join(shown)
 
 
 def differing(one: dict, other: dict) -> str:
-    """The settings of flow that are not the same in both, by name; "" where all are. {}: of another tool, see `FlowStore.check`."""
+    """Return the names of the settings of flow that are not the same in both; "" where all are.
+
+    {} stands for another tool's, see `FlowStore.check`.
+    """
     if not (one and other):
         return "" if one == other else "another tool's"
-    one, other = (
-        {**settings, **settings.get("tvl1", {}), "tvl1": None} for settings in (one, other)
-    )
+    one = _flat(one)
+    other = _flat(other)
     return ", ".join(sorted(key for key in one | other if one.get(key) != other.get(key)))
+
+
+def _flat(settings: dict) -> dict:
+    return {**settings, **settings.get("tvl1", {}), "tvl1": None}

@@ -26,7 +26,15 @@ PAIRS_AT_ONCE = {"cpu": 1, "cuda": 64}
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """How flow is made and stored: TSN's way, frames resized to 340x256 first, +-20 px in 8 bits."""
+    """Say how flow is made and stored: TSN's way, frames resized to 340x256, +-20 px in 8 bits.
+
+    Args:
+        width_px: of the resized frames.
+        height_px: of the resized frames.
+        bound_px: motion that is stored as 0 or 255; more is clipped.
+        jpeg_quality: of the stored pictures.
+        tvl1: of the algorithm.
+    """
 
     width_px: int = FRAME_WIDTH_PX
     height_px: int = FRAME_HEIGHT_PX
@@ -44,11 +52,19 @@ def video_flow(
     fused: bool | None = None,
     pairs_at_once: int | None = None,
 ) -> Iterator[Tensor]:
-    """Flow (2, 256, 340) of each pair of neighbouring frames; `pairs_at_once` + 1 frames are in memory. fused: see `tvl1_flow`."""
+    """Yield the flow (2, 256, 340) of each pair of neighbouring frames.
+
+    Args:
+        reader: of the video.
+        device: that works.
+        fused: see `tvl1_flow`.
+        pairs_at_once: so many frames and one more are in memory; None: PAIRS_AT_ONCE.
+    """
+    at_once = pairs_at_once or PAIRS_AT_ONCE[device.type]
     frames = (torch.from_numpy(grey(frame)) for frame in reader.frames())
     chunk = list(islice(frames, 1))
     while True:
-        chunk = [*chunk[-1:], *islice(frames, pairs_at_once or PAIRS_AT_ONCE[device.type])]
+        chunk = [*chunk[-1:], *islice(frames, at_once)]
         if len(chunk) < 2:
             return
         images = torch.stack(chunk).to(device).float()
@@ -56,20 +72,26 @@ def video_flow(
 
 
 def flow_of_pairs(reader: VideoReader, pairs: set[int], device: torch.device) -> Iterator[Tensor]:
-    """As `video_flow`, computed for `pairs` alone, which are counted from 0: zeros (2, 256, 340) stand for the others."""
-    seen = {
-        number: grey(frame)
-        for number, frame in enumerate(reader.frames())
-        if number in pairs or number - 1 in pairs
-    }
-    flows, wanted, at_once = {}, sorted(pairs), PAIRS_AT_ONCE[device.type]
+    """Return what `video_flow` yields, computed for `pairs` alone, which are counted from 0.
+
+    Zeros (2, 256, 340) stand for the others.
+    """
+    seen = {}
+    for number, frame in enumerate(reader.frames()):
+        if number in pairs or number - 1 in pairs:
+            seen[number] = grey(frame)
+    flows: dict[int, Tensor] = {}
+    wanted = sorted(pairs)
+    at_once = PAIRS_AT_ONCE[device.type]
     for start in track(range(0, len(wanted), at_once), "Computing optical flow"):
         chunk = wanted[start : start + at_once]
-        images = (
-            torch.from_numpy(np.stack([seen[number + step] for number in chunk])).to(device).float()
-            for step in (0, 1)
+        previous = np.stack([seen[number] for number in chunk])
+        following = np.stack([seen[number + 1] for number in chunk])
+        found = tvl1_flow(
+            torch.from_numpy(previous).to(device).float(),
+            torch.from_numpy(following).to(device).float(),
         )
-        flows |= zip(chunk, tvl1_flow(*images).cpu(), strict=True)
+        flows |= zip(chunk, found.cpu(), strict=True)
     still = torch.zeros(2, FRAME_HEIGHT_PX, FRAME_WIDTH_PX)
     return (flows.get(number, still) for number in range(len(reader) - 1))
 
@@ -96,9 +118,6 @@ def stored_flow(
 
 
 def grey(frame: np.ndarray) -> np.ndarray:
-    """uint8 RGB of any size -> uint8 (256, 340)."""
-    return cv2.resize(
-        cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY),
-        (FRAME_WIDTH_PX, FRAME_HEIGHT_PX),
-        interpolation=cv2.INTER_AREA,
-    )
+    """Return a uint8 RGB frame of any size as grey uint8 (256, 340)."""
+    flat = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    return cv2.resize(flat, (FRAME_WIDTH_PX, FRAME_HEIGHT_PX), interpolation=cv2.INTER_AREA)
