@@ -1,4 +1,4 @@
-"""Run the trained backbone over whole videos and fill the store; an interrupted run goes on where it was."""
+"""The trained backbone over whole videos, into the store; an interrupted run goes on."""
 
 from contextlib import nullcontext
 
@@ -21,13 +21,19 @@ def extract_features(
     made_by: str,
     parts: tuple[str, ...],
 ) -> None:
-    """Features of `parts` of the split: ten crops of test videos (five without `data.mirror`), the centre crop of validation videos,
-    training videos' as `data` says.
+    """Write the features of `parts` of the split that are not there yet.
 
-    With `train` among the parts the frames are judged too (see `judge_videos`).
+    Of test videos that is ten crops (five without `data.mirror`), of validation videos the centre
+    crop, of training videos what `data` says. With `train` among the parts the frames are judged
+    too (see `judge_videos`).
 
     Args:
+        trainer: whose devices work.
+        task: with the trained backbone.
+        data: the videos.
+        store: to fill.
         made_by: fingerprint of the checkpoint; features made by another one are thrown away.
+        parts: of train, val and test.
     """
     if trainer.is_global_zero:
         source = {
@@ -35,8 +41,6 @@ def extract_features(
             "dataset": data.dataset.name,
             "split": data.split,
             "train_crop": data.train_crop,
-        }
-        source |= {
             "frames": [data.test_segments, data.test_frames_per_segment],
             **data.state_dict(),
         }
@@ -44,9 +48,8 @@ def extract_features(
     trainer.strategy.barrier()
     crops = {"train": data.train_crop, "val": "center", "test": "ten"}
     for part in parts:
-        todo = [
-            record for record in getattr(data.videos, part) if not store.path(record.id).exists()
-        ]
+        records = getattr(data.videos, part)
+        todo = [record for record in records if not store.path(record.id).exists()]
         trainer.strategy.barrier()  # nobody writes before everybody has looked
         if todo:
             loader = data.frames_loader(todo, crops[part])

@@ -14,9 +14,9 @@ from sta_tsn.errors import ConfigError, UserError
 
 @dataclass(frozen=True)
 class StoredSplit:
-    """Videos of a store by side, each with `id`, `labels` (class indices) and `group` (source).
+    """Hold a store's videos by side, each with `id`, `labels` (indices) and `group` (source).
 
-    Attributes:
+    Args:
         train: to learn from.
         val: to choose by; of other sources than `train`.
         test: to test on, once.
@@ -30,7 +30,7 @@ class StoredSplit:
 
 
 def sides_of(videos: VideoSplit) -> dict:
-    """Return a split as `store.json` keeps it: ids by side, and how many test videos are missing."""
+    """Return a split as `store.json` keeps it: ids by side, and the number of missing videos."""
     return {
         "train": [record.id for record in videos.train],
         "val": [record.id for record in videos.val],
@@ -40,7 +40,7 @@ def sides_of(videos: VideoSplit) -> dict:
 
 
 def with_former_splits(listing: dict, former: dict) -> dict:
-    """Return `listing` with the splits, and their videos, that the store has had of the same classes.
+    """Return `listing` with the splits and videos that the store has had of the same classes.
 
     Args:
         listing: `classes`, `videos` and `splits` as they are to be written.

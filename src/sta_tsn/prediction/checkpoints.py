@@ -1,4 +1,4 @@
-"""What was trained, loaded again: a run's checkpoint, a published folder, a repository of the Hub."""
+"""What was trained, loaded again: a run's checkpoint, a published folder, one of the Hub."""
 
 import json
 import os
