@@ -20,10 +20,11 @@ define VARIABLES
   Variables:
     DATASET=demo|ucf101|hmdb51|jhmdb|thumos14|kinetics400|something_v1|something_v2|
             folder|sbu|jhmdb_joints
-    MODEL=sta_tsn|tsn|smnet|stin|sta_lstm|ablations|interference
+    MODEL=sta_tsn|tsn|smnet|stin|sta_lstm|ablations|interference|probe
     MODALITY=rgb|flow|two-stream BACKBONE=timm name WEIGHTS=imagenet|none|file
     DATA=path RUNS=runs EXPERIMENTS=folder of recipes SPLIT=1 SEED=0 ALLOW_MISSING=1
     DEVICES=auto NODES=1 WORKERS=2 PAIRS_AT_ONCE=64 (make flow)
+    FEATURES=store SHOTS="1 5 10 20" (MODEL=probe)
     EPOCHS=5 SET="model.lr=0.001 data.batch_size=32 trainer.precision=bf16-mixed" (any argument)
 endef
 export VARIABLES
@@ -39,7 +40,8 @@ workers       = $(if $(WORKERS),--workers $(WORKERS))
 weights       = $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 train_options = --modality "$(MODALITY)" --model "$(MODEL)" $(on_devices) $(workers) $(weights) \
                 $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(EPOCHS),--epochs $(EPOCHS)) \
-                $(if $(SET),--set $(SET))
+                $(if $(SET),--set $(SET)) $(if $(FEATURES),--features "$(FEATURES)") \
+                $(if $(SHOTS),--shots $(SHOTS))
 of_frozen     = --backbone "$(BACKBONE)" $(all_splits) $(weights) $(on_devices) $(workers) \
                 $(if $(KEPT),--kept $(KEPT)) $(if $(CROPS),--crops $(CROPS)) \
                 $(if $(SPLITS),--splits $(SPLITS))

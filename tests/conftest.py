@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from scipy.io import savemat
-from tests_support import train, write_mini_experiments
+from tests_support import features_command, train, write_mini_experiments
 
+from sta_tsn.cli import main
 from sta_tsn.datasets.demo import write_video
 from sta_tsn.datasets.sbu import FOLDS
 
@@ -274,3 +275,12 @@ def trained(tmp_path_factory, mini_ucf101, worker_id):
     shutil.copytree(made, copy)
     printed = (copy / "printed.txt").read_text().replace(str(made), str(copy))
     return copy / "experiments", copy / "runs", printed
+
+
+@pytest.fixture(scope="session")
+def frozen_store(tmp_path_factory, mini_ucf101) -> tuple[Path, Path]:
+    """The miniature UCF101's features by a tiny frozen network: experiments and runs."""
+    folder = tmp_path_factory.mktemp("frozen")
+    experiments = write_mini_experiments(folder, mini_ucf101)
+    assert main(features_command(experiments, folder / "runs")) == 0
+    return experiments, folder / "runs"

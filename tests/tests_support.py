@@ -105,3 +105,10 @@ def all_output_to(file: TextIO) -> Iterator[None]:
             for stream, copy in enumerate(kept, 1):
                 os.dup2(copy, stream)
                 os.close(copy)
+
+
+def features_command(experiments: Path, runs: Path, *options: str) -> list[str]:
+    """Arguments of `sta-tsn features`: pooled features and maps of `mini` by a tiny network."""
+    base = ["features", "--dataset", "mini", "--backbone", "test_resnet", "--weights", "none"]
+    base += ["--experiments", str(experiments), "--runs", str(runs), "--devices", "1"]
+    return [*base, "--splits", "1", "--kept", "both", *options]

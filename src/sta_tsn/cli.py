@@ -136,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_features(verbs)
 
+    _add_exchange(verbs)
+
     check = verbs.add_parser(
         "check-data", help="count the frames that decode; name what is missing or broken"
     )
@@ -234,6 +236,35 @@ def _add_features(verbs: argparse._SubParsersAction) -> None:
     _add_dataset_options(features)
     _add_device_options(features)
     features.set_defaults(run=_features)
+
+
+def _add_exchange(verbs: argparse._SubParsersAction) -> None:
+    from_elsewhere = verbs.add_parser(
+        "import-features",
+        help="features made elsewhere, a folder with features.csv (path,labels,group,split)",
+    )
+    from_elsewhere.add_argument("folder", type=expanduser)
+    from_elsewhere.add_argument("--dataset", required=True, help="what the videos are called")
+    from_elsewhere.add_argument("--encoder", help="what made them, where the table does not say")
+    from_elsewhere.add_argument("--frames-per-sec", help="that were encoded, for the record")
+    from_elsewhere.add_argument("--preprocessing", help="size, crop, statistics, for the record")
+    from_elsewhere.add_argument(
+        "--frames",
+        type=int,
+        nargs=2,
+        metavar=("SEGMENTS", "FRAMES"),
+        help="as which a video's are stored; 1 x all where all videos have as many, else 3 x 10",
+    )
+    from_elsewhere.add_argument("--runs", type=expanduser, default="runs")
+    from_elsewhere.set_defaults(run=_import_features)
+
+    to_elsewhere = verbs.add_parser(
+        "export-features", help="a store of frozen features as a folder that import-features reads"
+    )
+    to_elsewhere.add_argument("store", type=expanduser)
+    to_elsewhere.add_argument("folder", type=expanduser)
+    to_elsewhere.add_argument("--form", choices=("npy", "npz", "safetensors"), default="npy")
+    to_elsewhere.set_defaults(run=_export_features)
 
 
 def _add_predict(verbs: argparse._SubParsersAction) -> None:
@@ -381,6 +412,18 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
         "--epochs", type=int, help="of every stage: short for --set trainer.max_epochs=N"
     )
     parser.add_argument("--workers", type=int, help="processes that read data, of each device")
+    parser.add_argument(
+        "--features",
+        type=expanduser,
+        help="of --model probe: a store of frozen features; else that of --backbone",
+    )
+    parser.add_argument(
+        "--shots",
+        type=int,
+        nargs="+",
+        default=(),
+        help="of --model probe: learn from so many labelled videos of each class, e.g. 1 5 10 20",
+    )
     _add_device_options(parser)
 
 
@@ -424,6 +467,12 @@ def _add_dataset_options(parser: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from sta_tsn.pipeline.options import TrainOptions
+    from sta_tsn.pipeline.studies import find_study
+
+    own_way = find_study(options.model).own_way
+    if own_way and own_way.train:
+        own_way.train(_as(TrainOptions, options))
+        return
     from sta_tsn.pipeline.train import train
 
     train(_as(TrainOptions, options))
@@ -472,6 +521,26 @@ def _features(options: argparse.Namespace) -> None:
     from sta_tsn.pipeline.options import TrainOptions
 
     store_features(_as(TrainOptions, options), _as(StoreOptions, options))
+
+
+def _import_features(options: argparse.Namespace) -> None:
+    from sta_tsn.pipeline.frozen import import_store
+
+    given = {
+        "encoder": options.encoder,
+        "frames_per_sec": options.frames_per_sec,
+        "preprocessing": options.preprocessing,
+    }
+    made_by = {name: value for name, value in given.items() if value}
+    import_store(options.folder, options.runs, options.dataset, made_by, options.frames)
+
+
+def _export_features(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from sta_tsn.features.exchange import export_features
+
+    export_features(Path(options.store), Path(options.folder), options.form)
 
 
 def _check_data(options: argparse.Namespace) -> None:

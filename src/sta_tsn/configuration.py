@@ -40,7 +40,7 @@ SET_BY_THE_SUITE = {
 }
 
 # The arguments of the model that training/stage_cli.py links to the data.
-FROM_THE_DATA = {"classes", "frames", "num_joints", "pair_distance"}
+FROM_THE_DATA = {"classes", "feature_dim", "frames", "num_joints", "pair_distance"}
 
 
 def read_yaml(path: str | Path) -> dict:

@@ -1,11 +1,10 @@
 """Features by a network that nobody trained here: what is stored, and when it is made anew."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from tests_support import write_mini_experiments
+from tests_support import features_command as command
 
 from sta_tsn.artefacts import read_json
 from sta_tsn.cli import main
@@ -16,21 +15,6 @@ from sta_tsn.features.frozen_features import FramesOfVideo, FrozenFeatures
 from sta_tsn.video import SegmentSampler, VideoReader
 
 VIDEO = "Jump/v_Jump_g01_c01"
-
-
-@pytest.fixture(scope="session")
-def frozen_store(tmp_path_factory, mini_ucf101) -> tuple[Path, Path]:
-    """The miniature UCF101, pooled features and maps by a tiny network: experiments and runs."""
-    folder = tmp_path_factory.mktemp("frozen")
-    experiments = write_mini_experiments(folder, mini_ucf101)
-    assert main(command(experiments, folder / "runs")) == 0
-    return experiments, folder / "runs"
-
-
-def command(experiments: Path, runs: Path, *options: str) -> list[str]:
-    base = ["features", "--dataset", "mini", "--backbone", "test_resnet", "--weights", "none"]
-    base += ["--experiments", str(experiments), "--runs", str(runs), "--devices", "1"]
-    return [*base, "--splits", "1", "--kept", "both", *options]
 
 
 def test_the_store_holds_what_the_encoder_says_of_the_frames_of_testing(frozen_store, mini_ucf101):

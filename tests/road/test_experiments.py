@@ -14,6 +14,7 @@ from sta_tsn.evaluation import ScoreTable, fuse
 from sta_tsn.pipeline.attention_scores import score_attention
 from sta_tsn.pipeline.data import extract_flow
 from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.pipeline.probes import HEADS
 from sta_tsn.pipeline.stages import stage_arguments
 from sta_tsn.pipeline.studies import (
     ABLATIONS,
@@ -305,6 +306,7 @@ def test_every_file_says_what_it_is_and_is_covered():
     covered = {"datasets/demo/smnet.yaml", "datasets/sbu/lstm.yaml"}
     covered |= {"datasets/jhmdb_joints/lstm.yaml"}
     covered |= {f"datasets/{name}/interference.yaml" for name in ("demo", "jhmdb")}
+    covered |= {f"models/probe/{head.name}.yaml" for head in HEADS}  # tests/pipeline/test_probes.py
     for dataset in LAYOUT:
         covered |= {f"datasets/{dataset}/{stage}.yaml" for stage in ("backbone", "temporal")}
     covered |= {f"datasets/{dataset}/flow.yaml" for dataset in WITH_FLOW}

@@ -28,6 +28,7 @@ TOP_K = 5
 TOP_K_NAME = f"top-{TOP_K} accuracy %"
 # Of fewer classes five say nothing: by chance more than one video in four would be right.
 CLASSES_OF_TOP_K = 4 * TOP_K
+CONTROL = "control: "  # before the name of a control's array
 DIGEST = "sha256"  # the array that holds the digest of all the others
 
 
@@ -47,6 +48,8 @@ class ScoreTable:
             fusion may be learned from; None where a run has none.
         groups: source video of each, from which several may have been cut; each its own where that
             is not known.
+        controls: scores (V, K) of the same videos disturbed (their frames shuffled, say), by the
+            name of what was done to them.
 
     Raises:
         UserError: the parts do not fit each other, a video is named twice, or a score is not
@@ -61,6 +64,7 @@ class ScoreTable:
     temporal_weights: Tensor | None = None
     validation: "ScoreTable | None" = None
     groups: list[str] = field(default_factory=list)
+    controls: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self):
         if not self.groups:
@@ -110,6 +114,8 @@ class ScoreTable:
         }
         if self.temporal_weights is not None:
             arrays["temporal_weights"] = self.temporal_weights.numpy()
+        for name, scores in self.controls.items():
+            arrays[CONTROL + name] = scores.numpy()
         if self.validation is not None:
             arrays["val_ids"] = np.array(self.validation.ids)
             arrays["val_scores"] = self.validation.scores.numpy()
@@ -148,6 +154,10 @@ class ScoreTable:
         if "temporal_weights" in arrays:
             beta = torch.from_numpy(arrays["temporal_weights"])
         validation = None
+        controls = {}
+        for name, array in arrays.items():
+            if name.startswith(CONTROL):
+                controls[name.removeprefix(CONTROL)] = torch.from_numpy(array)
         if "val_ids" in arrays:
             validation = cls(
                 arrays["val_ids"].tolist(),
@@ -165,6 +175,7 @@ class ScoreTable:
             classes,
             protocol,
             temporal_weights=beta,
+            controls=controls,
             validation=validation,
             groups=groups,
         )

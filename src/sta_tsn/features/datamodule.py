@@ -118,6 +118,12 @@ class FeatureDataModule(LightningDataModule):
         }
         return {**shown, "dataset": about["dataset"], "split": about["split"]}
 
+    def of_validation(self) -> "FeatureDataModule":
+        """Return the same features, of which testing scores the validation videos."""
+        return FeatureDataModule(
+            str(self.store.folder), num_workers=self.num_workers, tested="val", frames=self.frames
+        )
+
     def state_dict(self) -> dict:
         """Return what a checkpoint keeps: how stage one was shown its videos, for whoever predicts."""
         about = self.store.about

@@ -93,9 +93,15 @@ class FeatureStore:
             for name, tensor in tensors.items()
         }
 
-    def read_view(self, video_id: str, draw: int) -> torch.Tensor:
-        """Return features (1, N, T, D) of view `draw` modulo V, without reading the others."""
-        view = load_entry(self._present(video_id), "features", draw, self.remedy)
+    def read_view(self, video_id: str, draw: int, name: str = "features") -> torch.Tensor:
+        """Return features (1, N, T, D) of view `draw` modulo V, without reading the others.
+
+        Args:
+            video_id: of the store.
+            draw: any number.
+            name: of the tensor, `maps` (1, N, T, H, W, D) of frozen encoders that kept them.
+        """
+        view = load_entry(self._present(video_id), name, draw, self.remedy)
         return self.regrouped(view, axis=1)
 
     def regrouped(self, stored: torch.Tensor, axis: int) -> torch.Tensor:
@@ -112,7 +118,7 @@ class FeatureStore:
         """Return what the user of a damaged file is told to do."""
         return f"Delete it, then {self._command} computes it anew."
 
-    @property
+    @cached_property
     def _command(self) -> str:
         if "encoder" in self.about:
             return "the command that made the store"

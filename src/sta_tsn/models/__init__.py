@@ -4,7 +4,13 @@ Letters of the shape comments: B videos, N segments, T frames per segment, C cha
 pixels, H x W map positions, D feature width, K classes.
 """
 
+from sta_tsn.models.attentive_probe import AttentiveProbe
+from sta_tsn.models.focus_probe import FocusProbe
+from sta_tsn.models.head_grid import HeadGrid
+from sta_tsn.models.key_frame_probe import KeyFrameProbe
+from sta_tsn.models.linear_probe import LinearProbe
 from sta_tsn.models.map_backbone import CNN, Backbone
+from sta_tsn.models.nearest_neighbours import NeighbourGrid
 from sta_tsn.models.smnet import SMNet
 from sta_tsn.models.spatial_attention import SpatialAttention, SpatialPyramidPooling
 from sta_tsn.models.sta_lstm import (
@@ -24,9 +30,15 @@ __all__ = [
     "STIN",
     "TSN",
     "ActionOutput",
+    "AttentiveProbe",
     "Backbone",
+    "FocusProbe",
     "FrameEncoder",
+    "HeadGrid",
     "KeyFrameAttention",
+    "KeyFrameProbe",
+    "LinearProbe",
+    "NeighbourGrid",
     "SMNet",
     "SpatialAttention",
     "SpatialPyramidPooling",

@@ -1,6 +1,6 @@
 """Multi-scale spatial focus feature enhancement (STA-TSN, Fig 2, Eq 3-7)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import torch
@@ -100,19 +100,28 @@ class SpatialAttention(nn.Module):
         nn.init.zeros_(self.score.bias)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:  # (B, C, H, W) -> (B, C), (B, H, W)
-        logits = self._logits(maps)  # (B, 1, H, W)
+        return self.attend(maps, self.pyramid.levels(maps))
+
+    def attend(self, maps: Tensor, levels: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return what `forward` does of maps whose pyramid is there already.
+
+        Args:
+            maps: (B, C, H, W).
+            levels: of the pyramid, (B, C, H, W) each.
+        """
+        logits = self._logits(levels)  # (B, 1, H, W)
         weights = logits.flatten(2).softmax(-1).unflatten(2, maps.shape[-2:])  # sums to 1 over H*W
         focused = weights * maps
         enhanced = focused.mean((2, 3)) if self.focus == "elementwise" else focused.sum((2, 3))
         return maps.mean((2, 3)) + enhanced, weights.squeeze(1)
 
-    def _logits(self, maps: Tensor) -> Tensor:
+    def _logits(self, levels: Iterable[Tensor]) -> Tensor:
         """Return Conv1x1(SPP(A)) as the sum of one 1x1 convolution a level.
 
         It equals the convolution of the concatenated levels, whose 4C channels never come to be.
         """
-        kernels = self.score.weight.split(maps.shape[1], dim=1)
+        kernels = self.score.weight.chunk(len(self.pyramid.sizes), dim=1)
         logits = self.score.bias.view(1, 1, 1, 1)
-        for level, kernel in zip(self.pyramid.levels(maps), kernels, strict=True):
+        for level, kernel in zip(levels, kernels, strict=True):
             logits = logits + F.conv2d(level, kernel)
         return logits

@@ -4,12 +4,15 @@ A frozen encoder says the same of a video in every split: each listed video is e
 store holds the sides of all official splits beside it, so that heads are trained from it alone.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sta_tsn.artefacts import read_json
 from sta_tsn.datasets import VideoRecord, VideoSplit, build_manifest, open_split
 from sta_tsn.errors import ConfigError
+from sta_tsn.features.exchange import import_features
 from sta_tsn.features.feature_store import STORE_FILE
 from sta_tsn.features.frozen_encoder import FrozenEncoder, Kept
 from sta_tsn.features.frozen_extraction import extract_frozen
@@ -17,6 +20,7 @@ from sta_tsn.features.frozen_features import FramesOfVideo, FrozenFeatures
 from sta_tsn.features.stored_split import sides_of, with_former_splits
 from sta_tsn.pipeline.data import check_names, data_settings, holds_skeletons, open_dataset
 from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.runs.layout import DatasetRuns
 from sta_tsn.video import SegmentSampler
 
 FRAMES_OF_TESTING = (3, 10)  # the paper's, where a recipe says nothing else
@@ -94,6 +98,21 @@ def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
         listing,
     )
     return folder
+
+
+def import_store(
+    folder: str, runs: str, dataset: str, made_by: dict[str, str], frames: Sequence[int] | None
+) -> Path:
+    """Take features made elsewhere into a store below the runs; return its folder.
+
+    Args, Raises: see `import_features`; the store is named after the encoder.
+    """
+    encoder = made_by.get("encoder", "imported")
+    name = re.sub(r"[^\w.-]+", "_", encoder)
+    store = DatasetRuns.below(runs, dataset).features(name)
+    import_features(Path(folder), store, dataset, made_by, frames)
+    print(f"{store.resolve()}\nHeads on them: make train MODEL=probe FEATURES={store}", flush=True)
+    return store
 
 
 def _each_once(splits: list[VideoSplit]) -> list[VideoRecord]:

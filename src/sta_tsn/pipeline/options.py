@@ -31,6 +31,8 @@ class TrainOptions:
             `model.lr=0.01`.
         unrelated: folders of unrelated videos, for the study of interference; the recipe's where
             none is named.
+        features: store of a frozen encoder's features, for heads; that of `backbone` where None.
+        shots: numbers of labelled videos of each class that heads learn from; all where empty.
     """
 
     dataset: str = "demo"
@@ -50,6 +52,8 @@ class TrainOptions:
     epochs: int | None = None
     settings: tuple[str, ...] = ()
     unrelated: tuple[str, ...] = ()
+    features: str | None = None
+    shots: tuple[int, ...] = ()
 
     @property
     def stage_settings(self) -> list[str]:

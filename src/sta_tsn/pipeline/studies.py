@@ -58,10 +58,12 @@ class OwnWay:
     Attributes:
         reproduce: takes options, official splits (None: the study's default) and seeds.
         report: rebuilds the report from what is there.
+        train: makes the runs of one split and seed; None where only `reproduce` does.
     """
 
     reproduce: Callable[[TrainOptions, Sequence[int] | None, Sequence[int]], None]
     report: Callable[[TrainOptions], None]
+    train: Callable[[TrainOptions], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,26 @@ def _report_interference(options: TrainOptions) -> None:
     from sta_tsn.pipeline.interference import report_interference
 
     report_interference(options)
+
+
+def _train_probes(options: TrainOptions) -> None:
+    from sta_tsn.pipeline.probes import train_probes
+
+    train_probes(options)
+
+
+def _reproduce_probes(
+    options: TrainOptions, splits: Sequence[int] | None, seeds: Sequence[int]
+) -> None:
+    from sta_tsn.pipeline.probes import reproduce_probes
+
+    reproduce_probes(options, splits, seeds)
+
+
+def _report_probes(options: TrainOptions) -> None:
+    from sta_tsn.pipeline.probes import report_probes
+
+    report_probes(options)
 
 
 SA_CNN_TSN = Row("SA-CNN+TSN", "sta_tsn", "backbone", "models/sta_tsn/sa_cnn_tsn.yaml")
@@ -201,6 +223,11 @@ INTERFERENCE = Study(
     "Clips among unrelated frames",
     own_way=OwnWay(_reproduce_interference, _report_interference),
 )
+PROBE = Study(
+    "probe",
+    "Heads on frozen features",
+    own_way=OwnWay(_reproduce_probes, _report_probes, _train_probes),
+)
 STUDIES = (
     STA_TSN_STUDY,
     TSN_STUDY,
@@ -209,6 +236,7 @@ STUDIES = (
     STA_LSTM_STUDY,
     ABLATIONS,
     INTERFERENCE,
+    PROBE,
 )
 
 

@@ -12,7 +12,7 @@ from sta_tsn.artefacts import file_fingerprint, load_checkpoint
 from sta_tsn.configuration import check_arguments
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable
-from sta_tsn.features import FeatureDataModule, extract_features
+from sta_tsn.features import FeatureDataModule, FrozenFeatureDataModule, extract_features
 from sta_tsn.features.feature_store import PARTS, FeatureStore
 from sta_tsn.features.frame_judgement import share_judged_false
 from sta_tsn.runs.folder import (
@@ -23,6 +23,7 @@ from sta_tsn.runs.folder import (
     stage_fingerprint,
 )
 from sta_tsn.runs.layout import sweeps_folder
+from sta_tsn.tasks import ProbeGrid
 from sta_tsn.training.estimate import say_minutes
 from sta_tsn.training.metrics_file import mean_of_last_epoch
 from sta_tsn.training.stage_cli import MID_EPOCH, StageCLI
@@ -94,7 +95,7 @@ def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
     with timed(folder, "test", trainer.is_global_zero):
         validation = (
             _scores_of_validation(trainer, task, tested_data)
-            if isinstance(tested_data, FeatureDataModule)
+            if isinstance(tested_data, FeatureDataModule | FrozenFeatureDataModule)
             else None
         )
         trainer.test(task, datamodule=tested_data, verbose=False)
@@ -103,6 +104,8 @@ def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
         if isinstance(data, FeatureDataModule):
             made_by["share_judged_false"] = share_judged_false(data.store)
             made_by["l_mse"] = mean_of_last_epoch(folder, "train/loss_mse")
+        if isinstance(task, ProbeGrid):
+            made_by["choice"] = task.choice
         table = replace(
             score_table(task, tested_data.test_videos, {**tested_data.protocol, **made_by}),
             validation=validation,
@@ -261,11 +264,11 @@ def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
         raise
 
 
-def _scores_of_validation(trainer: Trainer, task, data: FeatureDataModule) -> ScoreTable | None:
-    """For what may be learned after training: the weights of a fusion."""
-    videos = FeatureDataModule(
-        str(data.store.folder), num_workers=data.num_workers, tested="val", frames=data.frames
-    )
+def _scores_of_validation(
+    trainer: Trainer, task, data: FeatureDataModule | FrozenFeatureDataModule
+) -> ScoreTable | None:
+    """Return the scores of validation videos, which weights of a fusion may be learned from."""
+    videos = data.of_validation()
     if not videos.test_videos:
         return None
     trainer.test(task, datamodule=videos, verbose=False)
@@ -288,4 +291,9 @@ def score_table(task, videos: list[dict], protocol: dict) -> ScoreTable:
     )
     scores = torch.stack([output["scores"] for output in ordered])
     ids, groups = ([video[part] for video in videos] for part in ("id", "group"))
-    return ScoreTable(ids, scores, labels, task.classes, protocol, beta, groups=groups)
+    controls = {}
+    for name in ordered[0].get("controls", {}):
+        controls[name] = torch.stack([output["controls"][name] for output in ordered])
+    return ScoreTable(
+        ids, scores, labels, task.classes, protocol, beta, groups=groups, controls=controls
+    )

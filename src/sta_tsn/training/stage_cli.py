@@ -64,6 +64,9 @@ class StageCLI(LightningCLI):
             "data.pair_distance", "model.init_args.pair_distance", apply_on="instantiate"
         )
         parser.link_arguments("data.frames", "model.init_args.frames", apply_on="instantiate")
+        parser.link_arguments(
+            "data.feature_dim", "model.init_args.feature_dim", apply_on="instantiate"
+        )
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def instantiate_trainer(self, **kwargs) -> Trainer:
