@@ -3,9 +3,9 @@
 The form is a folder with `features.csv` and a file for each video. The table's columns are `path`
 (relative to the folder), `labels` (several with `;` between them), and if you like `group` (the
 recording a clip was cut from), `split` (`train`, `val` or `test`; or `split1`, `split2`, ... for
-several), and what made the features: `encoder`, `frames_per_sec`, `preprocessing`. Files are `.npy`,
-`.npz` or `.safetensors` and hold one array `features`, (T, D) or (T, H, W, D), T frames or time
-steps of a clip encoder; `.npz` and `.safetensors` may hold `frame_indices` (T,) beside it.
+several), and what made the features: `encoder`, `frames_per_sec`, `preprocessing`. Files are
+`.npy`, `.npz` or `.safetensors` and hold one array `features`, (T, D) or (T, H, W, D), T frames or
+time steps of a clip encoder; `.npz` and `.safetensors` may hold `frame_indices` (T,) beside it.
 """
 
 import csv
@@ -68,8 +68,8 @@ def import_features(
         store: folder to write to.
         dataset: what the videos are called together.
         made_by: encoder, frames_per_sec, preprocessing, where the table does not say.
-        frames: segments x frames of each that are stored of a video, spread evenly over its T. None:
-            1 x T where all have as many, else 3 x 10.
+        frames: segments x frames of each that are stored of a video, spread evenly over its T.
+            None: 1 x T where all have as many, else 3 x 10.
 
     Raises:
         DatasetError: naming the row or the file, what is wrong with it and what to do.
@@ -189,8 +189,8 @@ def _splits(files: Sequence[ListedFile], classes: list[str], folder: Path) -> di
         splits[str(split)] = {**sides, "missing": 0}
     if not splits["1"]["test"]:
         raise DatasetError(
-            f"{folder / TABLE}: no class has two groups, so none can be held out for testing; add a "
-            "column split, or groups."
+            f"{folder / TABLE}: no class has two groups, so none can be held out for testing; add "
+            "a column split, or groups."
         )
     return splits
 
@@ -212,8 +212,8 @@ def _check_sides(number: str, files: Sequence[ListedFile]) -> None:
     if divided:
         print(
             f"Split {number}: {len(divided)} groups have videos to learn from and to test "
-            f"({', '.join(divided[:3])}{', ...' if len(divided) > 3 else ''}), as some official lists "
-            "have; the test is that much easier."
+            f"({', '.join(divided[:3])}{', ...' if len(divided) > 3 else ''}), as some official "
+            "lists have; the test is that much easier."
         )
 
 
@@ -279,8 +279,8 @@ def _import_file(file: ListedFile, store: FeatureStore, name: str, sampler: Segm
     if not np.isfinite(features).all():
         where = int(np.argwhere(~np.isfinite(features))[0][0])
         raise DatasetError(
-            f"{file.path}: features of frame {where} are not finite numbers. Encode the video again "
-            "(in float32: half precision overflows), or drop its row."
+            f"{file.path}: features of frame {where} are not finite numbers. Encode the video "
+            "again (in float32: half precision overflows), or drop its row."
         )
     chosen = sampler(len(features))
     stored = torch.from_numpy(features)[chosen.flatten()].half().unflatten(0, chosen.shape)

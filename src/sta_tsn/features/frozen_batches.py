@@ -1,4 +1,4 @@
-"""A frozen encoder's features as batches for heads: the split is the store's, no video is opened."""
+"""Batches of a frozen encoder's features, for heads; no video and no dataset is opened."""
 
 from typing import Literal
 
@@ -132,8 +132,8 @@ class FrozenFeatureDataModule(LightningDataModule):
         kept = self.about.get("kept", "pooled")
         if kept not in (inputs, "both"):
             raise UserError(
-                f"{self.store.folder.resolve()} holds the {kept} of each frame, and this head needs "
-                f"its {inputs}: make the features with KEPT={inputs} or both."
+                f"{self.store.folder.resolve()} holds the {kept} of each frame, and this head "
+                f"needs its {inputs}: make the features with KEPT={inputs} or both."
             )
 
     def _one_shape(self) -> tuple[int, ...]:

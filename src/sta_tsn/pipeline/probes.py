@@ -109,14 +109,14 @@ def open_store(options: TrainOptions, splits: Sequence[int]) -> FeatureStore:
         store = FeatureStore(options.features)
         if "encoder" not in store.about:
             raise UserError(
-                f"{store.folder.resolve()} holds features of a trained stage one, of a single split. "
+                f"{store.folder.resolve()} holds features of a trained stage one, of one split. "
                 "Heads are compared on those of a frozen encoder: sta-tsn features --backbone."
             )
         return store
     check_names(options)
     if not options.backbone:
         raise ConfigError(
-            "MODEL=probe wants BACKBONE=<timm name>, or FEATURES=<store> of features that are there."
+            "MODEL=probe wants BACKBONE=<timm name>, or FEATURES=<store> of features there are."
         )
     there = read_json(options.place.features(options.backbone) / STORE_FILE)
     stored = StoreOptions(there.get("kept", "pooled"), there.get("crops", 1), splits=tuple(splits))

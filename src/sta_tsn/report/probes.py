@@ -21,18 +21,18 @@ INTACT = "as they are"
 
 ACCURACY_TEXT = (
     "Micro accuracy in %, mean over seeds; behind the mean of the splits the 95 % interval of one "
-    "seed over the sources of all test clips. Of every head a grid of settings was trained, the one "
-    "that was best on validation videos of other sources was tested, once."
+    "seed over the sources of all test clips. Of every head a grid of settings was trained; the "
+    "one that was best on validation videos of other sources was tested, once."
 )
 DIFFERENCES_TEXT = (
     "Second minus first in points, on the same tests of videos; from low to high the 95 % interval "
     "of a paired bootstrap over source videos, p by exchanging the heads' answers source by source."
 )
 CONTROLS_TEXT = (
-    "The tested head on disturbed test videos, accuracy in %, and in brackets the points to the same "
-    "videos as they are, with p. A head that loses nothing when frames are shuffled does not use "
-    "their order; a clip score that one frame reaches did not need time. Dropped are a third of each "
-    "segment's frames, those with the most or the least attention."
+    "The tested head on disturbed test videos, accuracy in %, and in brackets the points to the "
+    "same videos as they are, with p. A head that loses nothing when frames are shuffled does "
+    "not use their order; a clip score that one frame reaches did not need time. Dropped are a third of "
+    "each segment's frames, those with the most or the least attention."
 )
 CHOICE_TEXT = (
     "Which settings validation chose, what the chosen head reached there, and how far the grid's "

@@ -1,4 +1,4 @@
-"""A grid of heads on frozen features: trained together, chosen on validation videos, tested once."""
+"""A grid of heads on frozen features: trained together, chosen on validation, tested once."""
 
 import itertools
 from abc import abstractmethod
