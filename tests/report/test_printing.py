@@ -27,4 +27,5 @@ def test_no_header_of_a_table_is_cut(capsys, monkeypatch, columns):
     assert max(map(len, printed.splitlines())) <= columns
     for word in ("micro", "top-5", "mean-class", "mAP", "videos", "minutes", "peak", "GB"):
         assert word in printed
-    assert "…" not in printed and "–" in printed
+    assert "…" not in printed
+    assert "–" in printed

@@ -1,4 +1,7 @@
-"""`make reproduce` on miniature videos, `make report` from score tables alone, and the tables against known cases."""
+"""`make reproduce` on miniature videos, `make report` from score tables alone.
+
+The tables are compared with known cases.
+"""
 
 import shutil
 from dataclasses import replace
@@ -68,9 +71,8 @@ def test_table_2_has_mean_spread_interval_and_the_papers_number():
         "jhmdb",
     )
     assert found.loc["STA-TSN", "rgb"] == "55.0 ± 7.1 (45.2 to 64.4)"  # Wilson, 55 of 100
-    assert found.loc["STA-TSN", "rgb, paper"] == "58.6" and found.loc["CNN", "rgb"].startswith(
-        "40.0 ("
-    )
+    assert found.loc["STA-TSN", "rgb, paper"] == "58.6"
+    assert found.loc["CNN", "rgb"].startswith("40.0 (")
     assert list(table_2([run("STA-TSN", 50)], "demo")) == ["rgb"]  # of which the paper has nothing
 
 
@@ -98,11 +100,9 @@ def test_text_that_looks_like_a_number_is_left_alone():
     printed = markdown(
         pd.DataFrame({"paper": ["56.0", "–"], "ours": [54.25, 7.0]}, index=["STA-TSN", "CNN"])
     )
-    assert (
-        "| 56.0 " in printed
-        and printed.splitlines()[1].endswith("-----:|")
-        and " 54.25 |" in printed
-    )
+    assert "| 56.0 " in printed
+    assert printed.splitlines()[1].endswith("-----:|")
+    assert " 54.25 |" in printed
 
 
 def test_the_published_mean_of_five_folds_stands_beside_five():
@@ -117,10 +117,8 @@ def test_the_published_mean_of_five_folds_stands_beside_five():
 def test_table_3_and_competitors_take_the_mean_of_splits():
     runs = [run("STA-TSN", right, split=split) for split, right in ((1, 50), (2, 60), (3, 40))]
     found = table_3(runs, "jhmdb").loc["STA-TSN, rgb"]
-    assert (
-        found["split 2"] == "60.0 (paper 55.2)"
-        and found["mean of 3"] == "50.0 (41.2 to 58.8) (paper 56.0)"
-    )
+    assert found["split 2"] == "60.0 (paper 55.2)"
+    assert found["mean of 3"] == "50.0 (41.2 to 58.8) (paper 56.0)"
     assert list(table_3([run("CNN", 50), *runs], "jhmdb")) == [
         "split 1",
         "split 2",
@@ -141,17 +139,17 @@ def test_table_3_and_competitors_take_the_mean_of_splits():
     )
     assert table_3(seeds[:3], "demo").loc["STA-TSN, rgb", "mean of 2"].startswith("55.0 (")
     others = competitors(runs, "jhmdb")
-    assert (
-        others.loc["STA-TSN, ours (mean of 3 splits)", "rgb"] == "50.0"
-        and others.loc["STA-TSN, the paper's (mean of 3 splits)", "two-stream"] == "78.4"
-    )
+    assert others.loc["STA-TSN, ours (mean of 3 splits)", "rgb"] == "50.0"
+    assert others.loc["STA-TSN, the paper's (mean of 3 splits)", "two-stream"] == "78.4"
 
 
 def test_a_difference_that_is_not_significant_is_printed_as_such():
     found = differences([run("CNN", 50), run("SA-CNN", 52), run("STA-TSN", 80)]).set_index("to")
     assert found["at 5 %"].tolist() == ["not significant", "significant"]
-    assert found.loc["SA-CNN", "p"] > 0.05 and found.loc["STA-TSN", "p"] < 0.001
-    assert found.loc["STA-TSN", "points"] == 28 and found.loc["STA-TSN", "low"] == 20
+    assert found.loc["SA-CNN", "p"] > 0.05
+    assert found.loc["STA-TSN", "p"] < 0.001
+    assert found.loc["STA-TSN", "points"] == 28
+    assert found.loc["STA-TSN", "low"] == 20
 
 
 def test_ablations_are_compared_with_their_base():
@@ -159,10 +157,8 @@ def test_ablations_are_compared_with_their_base():
     found = differences(
         rows, {"one pooling size": "SA-CNN+TSN", "inner product": "SA-CNN+TSN"}
     ).set_index("to")
-    assert (
-        found.loc["inner product", "from"] == "SA-CNN+TSN"
-        and found.loc["inner product", "points"] == 30
-    )
+    assert found.loc["inner product", "from"] == "SA-CNN+TSN"
+    assert found.loc["inner product", "points"] == 30
 
 
 def test_the_row_above_is_the_one_that_the_modality_has():
@@ -183,11 +179,9 @@ def test_clips_of_one_source_are_no_independent_evidence():
     ]
     assert table_2(grouped, "demo").loc["CNN", "rgb"] != table_2(runs, "demo").loc["CNN", "rgb"]
     (alone,), (alike,) = differences(runs)["p"], differences(grouped)["p"]
-    assert (
-        alone == pytest.approx(0.002, abs=5e-4)
-        and alike > 0.05
-        and differences(grouped)["sources"].tolist() == [10]
-    )
+    assert alone == pytest.approx(0.002, abs=5e-4)
+    assert alike > 0.05
+    assert differences(grouped)["sources"].tolist() == [10]
 
 
 def test_two_streams_are_fused_where_both_are_there():
@@ -205,9 +199,8 @@ def test_streams_of_different_videos_are_fused_on_those_they_share():
     ]
     found = with_fusions(short)
     assert [run.modality for run in found] == ["rgb", "flow", "two-stream", "two-stream, learned"]
-    assert [run.table.summary["videos"] for run in found] == [100, 99, 99, 99] and found[
-        2
-    ].table.protocol["missing"] == 1
+    assert [run.table.summary["videos"] for run in found] == [100, 99, 99, 99]
+    assert found[2].table.protocol["missing"] == 1
 
 
 def test_minutes_of_a_fusion_are_those_of_its_streams():
@@ -225,10 +218,8 @@ def test_the_competitors_are_beside_the_mean_of_splits_not_of_runs():
         run("STA-TSN", 40, "flow"),
     ]
     found = competitors(runs, "jhmdb")
-    assert (
-        found.loc["STA-TSN, ours (mean of 2 / 1 splits)", "rgb"] == "72.5"
-        and found.iloc[-1]["flow"] == "40.0"
-    )
+    assert found.loc["STA-TSN, ours (mean of 2 / 1 splits)", "rgb"] == "72.5"
+    assert found.iloc[-1]["flow"] == "40.0"
 
 
 def test_what_is_gone_is_not_left_in_the_report(tmp_path):
@@ -244,7 +235,8 @@ def test_what_is_gone_is_not_left_in_the_report(tmp_path):
     )
     assert (tmp_path / "table_2.csv").exists()
     build_reproduction(runs[2:], "demo", "make report", [], tmp_path, {})
-    assert not (tmp_path / "table_2.csv").exists() and not (tmp_path / "differences.csv").exists()
+    assert not (tmp_path / "table_2.csv").exists()
+    assert not (tmp_path / "differences.csv").exists()
 
 
 def test_a_received_score_table_puts_no_live_html_into_the_page(tmp_path):
@@ -274,7 +266,8 @@ def test_a_damaged_file_is_named(tmp_path):
 def test_every_seed_is_checked_before_anything_is_trained(tmp_path, capsys):
     assert main(["reproduce", f"--runs={tmp_path}", "--seeds", "0", "-1"]) == 1
     said = capsys.readouterr()
-    assert "seed=-1" in said.err and "split 1" not in said.out
+    assert "seed=-1" in said.err
+    assert "split 1" not in said.out
 
 
 def test_differences_are_those_of_the_mean_of_splits():
@@ -282,7 +275,9 @@ def test_differences_are_those_of_the_mean_of_splits():
     (line,) = differences(
         [run("CNN", 40), run("CNN", 50, split=2), run("STA-TSN", 50), run("STA-TSN", 50, split=2)]
     ).iloc
-    assert line["points"] == 5 and line["tests"] == 200 and line["sources"] == 100
+    assert line["points"] == 5
+    assert line["tests"] == 200
+    assert line["sources"] == 100
 
 
 def test_runs_of_a_row_that_were_tested_on_different_videos():
@@ -294,10 +289,8 @@ def test_the_model_itself_is_the_last_row_whatever_is_fused(tmp_path):
     runs = [run("CNN", 50), run("CNN", 60, "flow"), run("STA-TSN", 55)]
     build_reproduction(runs, "demo", "make report", [], tmp_path, {})
     text = (tmp_path / "report.md").read_text()
-    assert (
-        text.startswith("# demo: STA-TSN")
-        and "Not here: attention scored and pictures of attention (Fig 6)" in text
-    )
+    assert text.startswith("# demo: STA-TSN")
+    assert "Not here: attention scored and pictures of attention (Fig 6)" in text
     build_reproduction(
         [*runs, run("no regularization", 52)], "demo", "make report", [], tmp_path, {}, "STA-TSN"
     )
@@ -321,11 +314,9 @@ def test_frames_to_keep_are_in_order_and_of_equal_number():
 
     beta = torch.tensor([[0.1, 0.4, 0.2, 0.25, 0.05]])
     kept = frames_to_keep(beta, np.random.default_rng(0))
-    assert (
-        kept["none"].tolist() == [[0, 1, 2, 3, 4]]
-        and kept["most"].tolist() == [[0, 4]]
-        and kept["least"].tolist() == [[1, 3]]
-    )
+    assert kept["none"].tolist() == [[0, 1, 2, 3, 4]]
+    assert kept["most"].tolist() == [[0, 4]]
+    assert kept["least"].tolist() == [[1, 3]]
     assert kept["random"].shape == (1, 2)
 
 
@@ -335,13 +326,17 @@ def test_covered_cells_are_the_first_in_order():
     where = (
         covered[0, 1, 2, 1].view(4, 2, 4, 2).permute(0, 2, 1, 3).flatten(2)
     )  # pixels of each cell, second channel
-    assert ((where == 2).all(2) | (where == 7).all(2)).all() and (where == 2).all(2).sum() == 4
+    assert ((where == 2).all(2) | (where == 7).all(2)).all()
+    assert (where == 2).all(2).sum() == 4
     assert order[0, 1, 2][(where == 2).all(2)].max() < order[0, 1, 2][(where == 7).all(2)].min()
 
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory, mini_ucf101) -> tuple[list[str], Path, str]:
-    """The command, the runs' folder after it has run once (one split, two seeds), and what it printed."""
+    """Return the command, the runs' folder after it has run once, and what it printed.
+
+    There are one split and two seeds.
+    """
     tmp_path = tmp_path_factory.mktemp("reproduced")
     experiments, runs = write_mini_experiments(tmp_path, mini_ucf101), tmp_path / "runs"
     command = [
@@ -375,15 +370,12 @@ def test_reproduce_makes_every_run_and_the_report(reproduced):
     of_seed_1 = listed[(listed["row"] == "STA-TSN") & (listed["seed"] == 1)]
     assert of_seed_1["micro accuracy %"].item() == pytest.approx(expected["micro accuracy %"])
     measured = read_json(runs / "mini/split1/sta_tsn/rgb/seed0/temporal/attention.json")
-    assert (
-        measured["dropped_none"] >= 60
-        and measured["covered_none"] >= 60
-        and "pointing" not in measured
-    )  # UCF101 has no masks
+    assert measured["dropped_none"] >= 60
+    assert measured["covered_none"] >= 60
+    assert "pointing" not in measured  # UCF101 has no masks
     for name in ("rows", "per_class", "confusion"):
-        assert (folder / f"{name}.png").stat().st_size > 1000 and (
-            folder / f"{name}.svg"
-        ).read_text().rstrip().endswith("</svg>")
+        assert (folder / f"{name}.png").stat().st_size > 1000
+        assert (folder / f"{name}.svg").read_text().rstrip().endswith("</svg>")
     assert run_here(command, runs).count("done already") == 8
 
 
@@ -408,10 +400,8 @@ def test_a_copied_split_and_a_misspelt_dataset_are_named(reproduced, tmp_path, c
         )
     assert main(["report", "--dataset=mini", f"--runs={tmp_path}"]) == 1
     assert "scores.npz is of split 1, seed 0: a copy" in capsys.readouterr().err
-    assert (
-        main(["report", "--dataset=mimi", f"--runs={tmp_path}"]) == 1
-        and "Did you mean mini" in capsys.readouterr().err
-    )
+    assert main(["report", "--dataset=mimi", f"--runs={tmp_path}"]) == 1
+    assert "Did you mean mini" in capsys.readouterr().err
 
 
 def test_a_table_whose_protocol_holds_nothing(tmp_path):

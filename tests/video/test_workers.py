@@ -1,4 +1,4 @@
-"""Processes that read: room for what they hand over, a name for what killed one, views one at a time."""
+"""Processes that read: room for what they hand over, and a name for what killed one."""
 
 import os
 import signal
