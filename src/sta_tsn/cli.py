@@ -364,6 +364,15 @@ def _add_export(verbs: argparse._SubParsersAction) -> None:
     )
     export.set_defaults(run=_export)
 
+    publish = verbs.add_parser(
+        "publish", help="a run as a folder for Hugging Face's Hub: weights, settings, card"
+    )
+    publish.add_argument(
+        "folder", type=expanduser, metavar="RUN", help="a tested run, .../temporal or .../backbone"
+    )
+    publish.add_argument("out", type=expanduser, help="a new folder; nothing is sent")
+    publish.set_defaults(run=_publish)
+
     benchmark = verbs.add_parser("benchmark", help="videos a second of an exported network")
     benchmark.add_argument("file", type=expanduser, help="what export wrote, .onnx or .pt2")
     benchmark.add_argument("--batch", type=int, default=1, help="videos in a pass")
@@ -600,6 +609,12 @@ def _export(options: argparse.Namespace) -> None:
     from sta_tsn.prediction.export import export
 
     export(options.checkpoint, options.format, options.out, options.videos)
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from sta_tsn.runs.publishing import publish
+
+    publish(options.folder, options.out)
 
 
 def _benchmark(options: argparse.Namespace) -> None:

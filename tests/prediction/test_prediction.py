@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, clip
+from huggingface_hub import ModelCard
 from PIL import Image
 from tests_support import write_mini_experiments
 
@@ -72,6 +73,41 @@ def test_probabilities_of_test_videos_equal_those_of_the_score_table(runs, stage
         assert np.allclose(said.probabilities, expected, atol=1e-4)
         assert said.label == CLASSES[int(expected.argmax())]
         assert said.probability == max(said.probabilities)
+
+
+@pytest.mark.parametrize("stage", ["backbone", "temporal"])
+def test_a_published_run_answers_as_its_checkpoint_does(runs, stage, tmp_path, mini_ucf101):
+    out = tmp_path / "published"
+    assert main(["publish", str(runs / stage), str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    video = next(mini_ucf101.glob("UCF-101/*/*.avi"))
+    said = sta_tsn.load(out).predict(video, crops=1)
+    expected = sta_tsn.load(checkpoint(runs, stage)).predict(video, crops=1)
+    assert said.probabilities == expected.probabilities
+    assert main(["publish", str(runs / stage), str(out)]) == 1
+
+
+def test_every_finished_run_has_a_card_with_its_numbers(runs):
+    card = ModelCard.load(runs / "temporal" / "README.md", ignore_metadata_errors=False)
+    table = ScoreTable.load(runs / "temporal")
+    (result,) = card.data.eval_results
+    assert result.metric_value == table.summary["micro accuracy %"]
+    assert card.data.pipeline_tag == "video-classification"
+    assert f"of {len(table.ids)} test videos are recognised (95 % interval" in card.text
+    assert "Classes: Jump, Run, Sit." in card.text
+
+
+def test_folders_that_are_not_published_are_one_sentence(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{")
+    assert main(["predict", "a.mp4", "--checkpoint", str(tmp_path)]) == 1
+    assert "damaged or no published network" in capsys.readouterr().err
+    (tmp_path / "config.json").unlink()
+    assert main(["predict", "a.mp4", "--checkpoint", str(tmp_path)]) == 1
+    assert "has no config.json" in capsys.readouterr().err
 
 
 def test_two_checkpoints_answer_with_their_mean_class_scores(runs, mini_ucf101):

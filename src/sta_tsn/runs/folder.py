@@ -23,7 +23,7 @@ from sta_tsn.artefacts import (
 )
 from sta_tsn.configuration import read_yaml
 from sta_tsn.errors import UserError
-from sta_tsn.runs.layout import ABOUT_FILE, CONFIG_FILE, METRICS_FILE, SCORES_FILE
+from sta_tsn.runs.layout import ABOUT_FILE, CARD_FILE, CONFIG_FILE, METRICS_FILE, SCORES_FILE
 
 SECONDS_TO_CLAIM = 600  # machines of a cluster do not start at one time
 VOLATILE = {"--run_dir", "--trainer.devices", "--trainer.num_nodes", "--data.num_workers"}
@@ -121,6 +121,7 @@ class RunFolder:
         self.features = self.path / "features"
         self.scores = self.path / SCORES_FILE
         self.metrics = self.path / METRICS_FILE
+        self.card = self.path / CARD_FILE
         self.config = self.path / CONFIG_FILE
 
     @property

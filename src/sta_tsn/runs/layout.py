@@ -15,6 +15,7 @@ ABOUT_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.csv"
 SCORES_FILE = "scores.npz"
+CARD_FILE = "README.md"
 ATTENTION_FILE = "attention.json"  # what was measured of a stage-two run's attention
 
 LAYOUT = re.compile(

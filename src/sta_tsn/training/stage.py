@@ -23,6 +23,7 @@ from sta_tsn.runs.folder import (
     stage_fingerprint,
 )
 from sta_tsn.runs.layout import sweeps_folder
+from sta_tsn.runs.model_card import write_card
 from sta_tsn.tasks import ProbeGrid
 from sta_tsn.training.estimate import say_minutes
 from sta_tsn.training.metrics_file import mean_of_last_epoch
@@ -112,6 +113,7 @@ def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
         )
         folder.note(keeps_features=cli.config.keep_features)
         table.save(folder.scores)
+        write_card(folder, table)
         if isinstance(data, VideoDataModule) and not cli.config.keep_features:
             shutil.rmtree(
                 folder.features
