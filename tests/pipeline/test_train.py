@@ -17,7 +17,7 @@ EXPERIMENTS = str(Path(__file__).parents[2] / "experiments")
 def started(monkeypatch) -> list[list[str]]:
     """Return the command lines of the stages, none of which really runs."""
     commands: list[list[str]] = []
-    monkeypatch.setattr(training, "_run", lambda arguments: commands.append(arguments) or 0)
+    monkeypatch.setattr(training, "run_command", lambda arguments: commands.append(arguments) or 0)
     monkeypatch.setattr(training, "_report", lambda options, dataset, videos: None)
     monkeypatch.setattr(reproduction, "report", lambda options: None)
     return commands

@@ -9,6 +9,7 @@ import torch
 from sta_tsn.artefacts import read_json
 from sta_tsn.attention.explain import explain_video, load_sta_tsn
 from sta_tsn.cli import main
+from sta_tsn.configuration import read_yaml
 from sta_tsn.datasets import JHMDB, prepare_split, read_manifest
 from sta_tsn.evaluation import ScoreTable, fuse
 from sta_tsn.pipeline.attention_scores import score_attention
@@ -22,7 +23,6 @@ from sta_tsn.pipeline.studies import (
     SMNET_STUDY,
     STA_TSN,
     STA_TSN_STUDY,
-    STIN_STUDY,
     STUDIES,
     Row,
 )
@@ -47,6 +47,7 @@ LAYOUT = {"demo": "mini_ucf101"} | {
 }
 WITH_FLOW = ("demo", "ucf101", "hmdb51", "jhmdb", "thumos14", "folder")
 CNN = STA_TSN_STUDY.rows[0]
+FEW_FRAMES = "--data.test_frames_per_segment=2"
 
 
 def fit(row: Row, dataset: str, run: RunFolder, *options: str, epochs: int = 1) -> ScoreTable:
@@ -67,8 +68,9 @@ def stage_one_options(dataset: str, root: Path, tmp_path: Path) -> list[str]:
     tiny = [
         "--model.backbone=test_resnet",
         "--model.weights=none",
+        "--model.input_px=96",
         "--data.batch_size=2",
-        "--data.test_frames_per_segment=2",
+        FEW_FRAMES,
     ]
     return [
         *tiny,
@@ -131,11 +133,28 @@ def test_flow_of_every_dataset_that_has_a_recipe(dataset, request, tmp_path, mon
     assert fuse([table, last], [1, 1.5]).ids == table.ids
 
 
-@pytest.mark.parametrize("row", STA_TSN_STUDY.rows[:-1], ids=lambda row: row.title)
-def test_every_row_of_table_2(row, mini_jhmdb, tmp_path):
+def rows_of_stage_one() -> list[Row]:
+    """Return the rows of every study that train on videos, each once, ablations aside."""
+    rows: list[Row] = []
+    for study in STUDIES:
+        for row in study.rows:
+            if row.stage == "backbone" and not row.change and row not in rows:
+                rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("row", rows_of_stage_one(), ids=lambda row: row.title)
+def test_every_row_of_every_study(row, mini_jhmdb, tmp_path):
+    """A row that names its frames is tested with those; SMNet's and its baseline's are eight."""
+    options = stage_one_options("jhmdb", mini_jhmdb, tmp_path)
+    named = read_yaml(EXPERIMENTS / row.config)["data"]["init_args"]
+    if "test_frames_per_segment" in named:
+        options.remove(FEW_FRAMES)
     run = RunFolder(tmp_path / "run")
-    table = fit(row, "jhmdb", run, *stage_one_options("jhmdb", mini_jhmdb, tmp_path))
+    table = fit(row, "jhmdb", run, *options)
     assert len(table.ids) == 5
+    assert table.protocol["segments"] == named.get("test_segments", 3)
+    assert table.protocol["frames_per_segment"] == named.get("test_frames_per_segment", 2)
     assert run.features.exists() == (row == SA_CNN_TSN)
 
 
@@ -169,21 +188,6 @@ def test_passes_make_the_step_of_the_whole_batch(mini_jhmdb, tmp_path):
         torch.testing.assert_close(
             weights[1][key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
         )
-
-
-@pytest.mark.parametrize("row", SMNET_STUDY.rows, ids=lambda row: row.title)
-def test_every_row_of_smnet(row, mini_jhmdb, tmp_path):
-    """Eight frames of a video, in training and in testing."""
-    options = [
-        one for one in stage_one_options("jhmdb", mini_jhmdb, tmp_path) if "test_frames" not in one
-    ]
-    run = RunFolder(tmp_path / "run")
-    table = fit(row, "jhmdb", run, *options)
-    assert (
-        len(table.ids) == 5
-        and table.protocol["segments"] == 8
-        and table.protocol["frames_per_segment"] == 1
-    )
 
 
 @pytest.mark.parametrize("row", SMNET_STUDY.rows, ids=lambda row: row.title)
@@ -223,13 +227,6 @@ def test_the_demos_own_recipe_of_smnet(row, mini_ucf101, tmp_path):
     assert task.model.input_px == 112 and ScoreTable.load(run.scores).protocol["segments"] == 16
 
 
-@pytest.mark.parametrize("row", STIN_STUDY.rows, ids=lambda row: row.title)
-def test_every_row_of_stin(row, mini_jhmdb, tmp_path):
-    options = stage_one_options("jhmdb", mini_jhmdb, tmp_path)
-    table = fit(row, "jhmdb", RunFolder(tmp_path / "run"), *options)
-    assert len(table.ids) == 5 and table.protocol["segments"] == 3
-
-
 ABLATED = {  # what each file changes, as the checkpoint knows it
     "one_pooling_size": {"pool_sizes": (1,)}, "two_pooling_sizes": {"pool_sizes": (1, 3)}, "adaptive_pooling": {"pool_mode": "adaptive"},
     "inner_product": {"focus": "inner_product"}, "five_snippets": {},
@@ -245,11 +242,9 @@ def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):
         folder = row.folder(options := TrainOptions(dataset="jhmdb", runs=str(tmp_path)))
         change = [f"--config={EXPERIMENTS / row.change}"] if row.change else []
         if row.stage == "backbone":
-            change += [
-                option
-                for option in stage_one_options("jhmdb", mini_jhmdb, tmp_path)
-                if "test_frames" not in option
-            ]
+            change += stage_one_options("jhmdb", mini_jhmdb, tmp_path)
+            if row == SA_CNN_TSN:  # whose features stage two's rows deal out
+                change.append("--data.test_frames_per_segment=10")
         else:
             stage_one = row.backbone(options)
             change += [

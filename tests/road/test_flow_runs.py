@@ -45,7 +45,7 @@ def fit(run: Path, config: str, *arguments: str) -> int:
             "fit",
             *(f"--config={file}" for file in files),
             f"--run_dir={run}",
-            "--trainer.max_epochs=2",
+            "--trainer.max_epochs=1",
             *arguments,
         ]
     )
@@ -58,6 +58,8 @@ def test_a_network_is_not_tested_on_flow_of_other_settings(mini_ucf101, tmp_path
         "--model.modality=flow",
         f"--data.flow={flow}",
         f"--data.manifest={tmp_path / 'manifest.csv'}",
+        "--data.test_frames_per_segment=2",
+        "--model.input_px=96",
         "--keep_features=true",
     )
     write_flow(flow, mini_ucf101, FIVE_SCALES)

@@ -212,10 +212,10 @@ def test_a_cut_off_checkpoint_is_named(trained, tmp_path, capsys):
 
 def test_changed_settings_train_anew_and_keep_the_old_run(trained):
     experiments, runs, _ = trained
+    commented = experiments / "datasets/mini" / "backbone.yaml"
+    commented.write_text(f"# A comment is no setting.\n{commented.read_text()}")
     config = experiments / "datasets/mini" / "temporal.yaml"
     original = config.read_text()
-    config.write_text(f"# A comment is no setting.\n{original}")
-    assert train(experiments, runs).count("done already") == 4
     config.write_text(original.replace("hidden_dim: 8", "hidden_dim: 6"))
     printed = train(experiments, runs)
     config.write_text(original)
@@ -228,16 +228,16 @@ def test_changed_settings_train_anew_and_keep_the_old_run(trained):
         path.rename(new)
 
 
-@pytest.mark.timeout(
-    1200
-)  # a dozen processes, one after another: more than the usual limit where other work keeps the cores busy
+# Nine processes, one after another: more than the usual limit where other work keeps the cores busy.
+@pytest.mark.timeout(1200)
 def test_killed_in_every_stage_equals_uninterrupted(trained, tmp_path):
+    """The rows before the last two, stage one as they are, are found done in their copies."""
     experiments, runs, _ = trained
     killed_runs = tmp_path / "runs"
     split = killed_runs / "mini" / "split1"
+    for stage in STAGES[:2]:
+        shutil.copytree(runs / "mini" / "split1" / stage, split / stage)
     moments = (
-        split / STAGES[0] / "checkpoints" / "last.ckpt",
-        split / STAGES[1] / "features" / "store.json",
         split / STAGES[2] / "checkpoints" / "last.ckpt",
         split / STAGES[2] / "features" / "judgement.safetensors",
         split / STAGES[3] / "checkpoints" / "last.ckpt",
@@ -256,7 +256,7 @@ def test_killed_in_every_stage_equals_uninterrupted(trained, tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     printed = train(experiments, killed_runs)
-    assert "done already" in printed
+    assert printed.count("done already") >= 3
     for whole, resumed in zip(tables(runs), tables(killed_runs), strict=True):
         assert whole.ids == resumed.ids
         assert torch.equal(whole.scores, resumed.scores)
@@ -358,7 +358,7 @@ def test_two_processes_test_every_video_once(trained, tmp_path, devices, machine
         f"--trainer.devices={devices}",
         "--trainer.max_epochs=1",
     ]
-    options.append("--model.trained_batch_norms=first")
+    options += ["--model.trained_batch_norms=first", "--model.input_px=96"]
     table = fit(tmp_path / "run", *configs, *options, machines=machines)
     assert table.ids == tables(runs)[2].ids and len(table.ids) == 5
     assert len(list((tmp_path / "run" / "features").glob("*/*.safetensors"))) == 20
