@@ -23,6 +23,7 @@ from sta_tsn.interference.spliced_set import SplicedSet
 from sta_tsn.interference.splicing import SHARES, frame_at, lay
 from sta_tsn.pipeline.interference import read_settings
 from sta_tsn.pipeline.options import TrainOptions
+from sta_tsn.report.interference import way_verdict
 from sta_tsn.video import VideoReader
 
 
@@ -160,6 +161,11 @@ def test_recall_is_one_for_the_oracle_and_chance_for_equal_weights():
     for measure in (recall_in_videos, recall_in_segments):
         found, chance = measure(equal, videos.key_frames)
         assert float(found.mean()) == pytest.approx(float(chance.mean()), abs=0.01)
+
+
+def test_a_goal_missed_says_by_how_many_points_of_the_way():
+    assert way_verdict(27.4, 35.7, 51.2).endswith("Goal 60 %: missed by 25.1 points.")
+    assert way_verdict(20.0, 40.0, 50.0).endswith("Goal 60 %: reached.")
 
 
 def test_the_recipes_name_a_backbone_and_the_command_line_counts():

@@ -81,7 +81,7 @@ def build_interference(
         with atomic(folder / f"{name}.csv") as path:
             table.to_csv(path, index=not isinstance(table.index, pd.RangeIndex))
     draw_curve(answers, shares, dataset, folder / "curve.png")
-    curve = Picture(folder / "curve.png", "Accuracy over the share of unrelated frames", wide=True)
+    curve = Picture(folder / "curve.png", "Accuracy over the share of unrelated frames", "wide")
     sections = [
         Section("Accuracy over the share of unrelated frames", CURVE_TEXT, pictures=[curve]),
         Section("Accuracy, %", ACCURACY_TEXT, tables["accuracy"]),
@@ -253,23 +253,31 @@ def goals_text(
     mean, beta, oracle = (
         100 * answers[row.name, GOAL_SHARE].right.mean() for row in (MEAN, BETA, ORACLE)
     )
-    room = oracle - mean
     recall = recall_of(runs, BETA.name, GOAL_SHARE, in_segments=False)
     found = 100 * float(recall.found.mean())
     chance = 100 * float(recall.chance.mean())
     points = 100 * gain.mean
-    way = f"{100 * (beta - mean) / room:.0f} % of the way" if room > 0 else "no way at all"
     verdicts = [
-        f"At {GOAL_SHARE} unrelated frames STA-TSN ({beta:.1f} %) is {points:+.1f} points beside "
+        f"At {GOAL_SHARE} unrelated frames STA-TSN ({beta:.1f} %) is {points:+.1f} points to "
         f"the mean over frames ({mean:.1f} %; 95 % interval {100 * gain.low:+.1f} to "
         f"{100 * gain.high:+.1f}, p = {gain.p:.4f}). "
         f"Goal {GOAL_POINTS} points: {_reached(points, GOAL_POINTS, 'points')}.",
-        f"That is {way} to the oracle ({oracle:.1f} %). "
-        f"Goal {100 * GOAL_WAY:.0f} %: {_reached(100 * (beta - mean), 100 * GOAL_WAY * room, '')}.",
+        way_verdict(mean, beta, oracle),
         f"Key-frame recall {found:.1f} %, chance {chance:.1f} %. "
         f"Goal {GOAL_RECALL} x chance: {_reached(found, GOAL_RECALL * chance, 'points')}.",
     ]
     return " ".join(verdicts)
+
+
+def way_verdict(mean: float, beta: float, oracle: float) -> str:
+    """Return how far attention comes from the mean over frames to the oracle; accuracies in %."""
+    way = 0.0
+    if oracle > mean:
+        way = 100 * (beta - mean) / (oracle - mean)
+    return (
+        f"That is {way:.0f} % of the way to the oracle ({oracle:.1f} %). "
+        f"Goal {100 * GOAL_WAY:.0f} %: {_reached(way, 100 * GOAL_WAY, 'points')}."
+    )
 
 
 def _reached(value: float, goal: float, unit: str) -> str:
