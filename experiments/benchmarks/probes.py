@@ -1,0 +1,58 @@
+"""What a grid of twenty heads costs beside one head, and beside twenty one after the other.
+
+Command: python experiments/benchmarks/probes.py FEATURES=<store of frozen features> [STEPS=20]
+Printed are CPU seconds of 300 steps (the recipes' training), reading and optimiser included.
+"""
+
+import sys
+import time
+
+import torch
+
+from sta_tsn.features import FrozenFeatureDataModule
+from sta_tsn.tasks import AttentiveProbing, LinearProbing, ProbeGrid
+from sta_tsn.tasks.probe import LRS, WEIGHT_DECAYS, losses_of_heads
+
+STEPS_OF_A_TRAINING = 300
+
+
+def seconds_a_step(task: ProbeGrid, data: FrozenFeatureDataModule, num_steps: int) -> float:
+    """Return the CPU seconds of one step, after a first epoch that fills the memory."""
+    groups = []
+    for head, (lr, weight_decay) in zip(task.model.heads, task.settings, strict=True):
+        parameters = list(head.parameters())
+        groups.append({"params": parameters, "lr": lr, "weight_decay": weight_decay})
+    optimizer = torch.optim.AdamW(groups)
+    loader = data.train_dataloader()
+    spent = 0.0
+    for _ in range(2):
+        begun = time.process_time()
+        for batch in loader:
+            features = batch["features"].squeeze(1).float()
+            loss = losses_of_heads(task.model.scores_of_all(features), batch["labels"]).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        spent = time.process_time() - begun
+    return spent / num_steps
+
+
+def main(arguments: list[str]) -> None:
+    given = dict(argument.split("=", 1) for argument in arguments)
+    if "FEATURES" not in given:
+        sys.exit(__doc__)
+    num_steps = int(given.get("STEPS", "20"))
+    torch.set_num_threads(1)
+    data = FrozenFeatureDataModule(given["FEATURES"], iterations_per_epoch=num_steps)
+    print("head, one head s, grid of 20 s, grid over one, twenty after each other s")
+    for kind in (LinearProbing, AttentiveProbing):
+        about = (data.classes, data.feature_dim, data.frames)
+        one = kind(*about, lrs=LRS[:1], weight_decays=WEIGHT_DECAYS[:1])
+        alone = STEPS_OF_A_TRAINING * seconds_a_step(one, data, num_steps)
+        grid = STEPS_OF_A_TRAINING * seconds_a_step(kind(*about), data, num_steps)
+        name = kind.__name__
+        print(f"{name}, {alone:.1f}, {grid:.1f}, {grid / alone:.1f}, {20 * alone:.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
