@@ -1,4 +1,4 @@
-"""Which head of a grid is tested: chosen on validation videos of other sources, and on no others."""
+"""Which head of a grid is tested: one chosen on validation videos of other sources alone."""
 
 from pathlib import Path
 

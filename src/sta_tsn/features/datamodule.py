@@ -16,17 +16,23 @@ from sta_tsn.video.workers import workers_with_room
 
 
 class FeatureDataset(Dataset):
-    """Items {features fp16 (V, N, T, D), labels float (K,), index}; of training videos (those with `relevant`) a random one of the views,
-    V = 1, and `relevant` bool (N, T)."""
+    """Give the features of a store's videos by (index, seed).
+
+    An item has `features` fp16 (V, N, T, D), `labels` float (K,) and `index`; of training videos
+    (those with `relevant`) a random one of the views, V = 1, and `relevant` bool (N, T).
+
+    Args:
+        store: of the features.
+        part: train, val or test.
+        relevant: which frames of each video are judged true; None where that is not asked.
+    """
 
     def __init__(self, store: FeatureStore, part: str, relevant: Tensor | None = None):
         about = store.about
-        self.store, self.videos, self.num_classes, self.relevant = (
-            store,
-            about["videos"][part],
-            len(about["classes"]),
-            relevant,
-        )
+        self.store = store
+        self.videos = about["videos"][part]
+        self.num_classes = len(about["classes"])
+        self.relevant = relevant
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -53,18 +59,23 @@ class FeatureDataset(Dataset):
 
 
 class FeatureDataModule(LightningDataModule):
-    """Features of one backbone run.
+    """Give the features of one backbone run.
 
     Args:
         features: folder of the feature store.
         batch_size: videos per iteration, over all devices together (the paper's 128).
-        iterations_per_epoch: between validations and checkpoints; the paper counts iterations, not epochs.
-        max_passes_per_epoch: an epoch shows no video more often than this; it shortens the schedule where a
-            dataset is there in part only. None: no bound.
+        iterations_per_epoch: between validations and checkpoints; the paper counts iterations, not
+            epochs.
+        max_passes_per_epoch: an epoch shows no video more often than this; it shortens the schedule
+            where a dataset is there in part only. None: no bound.
         num_workers: processes that read, per device.
         seed: of the order.
         tested: the videos that testing scores.
-        frames: segments x frames of each, dealt out from the stored ones: [1, 30] and [3, 5] of the paper's 3 x 10. None: as stored.
+        frames: segments x frames of each, dealt out from the stored ones: [1, 30] and [3, 5] of the
+            paper's 3 x 10. None: as stored.
+
+    Raises:
+        ConfigError: a number of videos or of frames below 1.
     """
 
     def __init__(
@@ -83,13 +94,13 @@ class FeatureDataModule(LightningDataModule):
             raise ConfigError(f"data.batch_size={batch_size}: a number of videos, at least 1.")
         if frames and min(frames) < 1:
             raise ConfigError(f"data.frames={list(frames)}: segments x frames of each, at least 1.")
+        self.store = FeatureStore(features, frames)
+        self.batch_size = batch_size
+        self.iterations_per_epoch = iterations_per_epoch
+        self.max_passes_per_epoch = max_passes_per_epoch
+        self.num_workers = num_workers
+        self.seed = seed
         self.tested = tested
-        self.store, self.batch_size = FeatureStore(features, frames), batch_size
-        self.iterations_per_epoch, self.max_passes_per_epoch = (
-            iterations_per_epoch,
-            max_passes_per_epoch,
-        )
-        self.num_workers, self.seed = num_workers, seed
         self._said: set[str] = set()
 
     @property
@@ -98,7 +109,7 @@ class FeatureDataModule(LightningDataModule):
 
     @property
     def frames(self) -> tuple[int, int]:
-        """Segments and frames of each."""
+        """Return the number of segments, and of frames of each."""
         return self.store.frames
 
     @property
@@ -125,7 +136,7 @@ class FeatureDataModule(LightningDataModule):
         )
 
     def state_dict(self) -> dict:
-        """Return what a checkpoint keeps: how stage one was shown its videos, for whoever predicts."""
+        """Return what a checkpoint keeps: how stage one was shown its videos, for `predict`."""
         about = self.store.about
         kept = ("frames", "flow", "mirror", "keep_proportions")
         return {key: about[key] for key in kept if key in about}

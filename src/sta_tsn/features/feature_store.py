@@ -1,4 +1,7 @@
-"""The feature store: what the frozen backbone says of every video, written once, read by all that follows."""
+"""The feature store: what the frozen backbone says of every video.
+
+It is written once, and read by all that follows.
+"""
 
 import math
 import os
@@ -18,23 +21,32 @@ STORE_FILE = "store.json"
 
 
 class FeatureStore:
-    """A folder with one safetensors file per video and `store.json` (what made it, which videos belong to it).
+    """Keep a folder with one safetensors file per video, and `store.json`.
 
-    A video's file holds `features` fp16 (V, N, T, D), `frame_indices` (N, T) and, where the backbone has
-    attention, `spatial_weights` fp16 (V, N, T, H, W). V is 1 (centre crop) for validation videos, 10 for test videos
-    (view 0 is the centre), either for training videos. JHMDB, MobileNetV2: 77 kB a training video, 0.8 MB a test video.
+    The latter says what made it, and which videos belong to it. A video's file holds `features`
+    fp16 (V, N, T, D), `frame_indices` (N, T) and, where the backbone has attention,
+    `spatial_weights` fp16 (V, N, T, H, W). V is 1 (centre crop) for validation videos, 10 for test
+    videos (view 0 is the centre), either for training videos. JHMDB, MobileNetV2: 77 kB a training
+    video, 0.8 MB a test video.
 
     Args:
         folder: of one backbone run.
-        frames: segments x frames of each as which the stored ones are read; where that is fewer, every k-th of them, from the middle
-            of a step (the later one of two middles). None: as they are stored.
+        frames: segments x frames of each as which the stored ones are read; where that is fewer,
+            every k-th of them, from the middle of a step (the later one of two middles). None: as
+            they are stored.
     """
 
     def __init__(self, folder: str | os.PathLike, frames: tuple[int, int] | None = None):
-        self.folder, self._frames = Path(folder), frames
+        self.folder = Path(folder)
+        self._frames = frames
 
     @property
     def about(self) -> dict:
+        """Return what `store.json` holds.
+
+        Raises:
+            UserError: there is no store.
+        """
         about = read_json(self.folder / STORE_FILE)
         if not about:
             raise UserError(
@@ -45,7 +57,14 @@ class FeatureStore:
     def open_for_writing(
         self, source: dict, classes: list[str], videos: VideoSplit, parts: tuple[str, ...]
     ) -> None:
-        """Keep what is there when it was made by the same checkpoint and videos (`source`); start anew otherwise."""
+        """Keep what is there when it was made by the same checkpoint and videos; else start anew.
+
+        Args:
+            source: what tells one checkpoint and its data from another.
+            classes: their names.
+            videos: the split.
+            parts: of train, val and test.
+        """
         listing = {part: [_entry(record) for record in getattr(videos, part)] for part in parts}
         about = {
             **source,
@@ -64,17 +83,18 @@ class FeatureStore:
 
     @cached_property
     def frames(self) -> tuple[int, int]:
-        """Segments N and frames T of each, as they are read.
+        """Return segments N and frames T of each, as they are read.
 
         Raises:
             ConfigError: they do not divide the stored ones.
         """
         stored = tuple(self.about["frames"])
         frames = tuple(self._frames or stored)
-        if math.prod(stored) % math.prod(frames):
-            number = f"the {math.prod(stored)} frames of a video in {self.folder}"
+        num_stored = math.prod(stored)
+        if num_stored % math.prod(frames):
             raise ConfigError(
-                f"data.frames={list(frames)}: {math.prod(frames)} do not divide {number}; [1, {math.prod(stored)}] does."
+                f"data.frames={list(frames)}: {math.prod(frames)} do not divide the {num_stored} "
+                f"frames of a video in {self.folder}; [1, {num_stored}] does."
             )
         return frames
 
@@ -105,7 +125,7 @@ class FeatureStore:
         return self.regrouped(view, axis=1)
 
     def regrouped(self, stored: torch.Tensor, axis: int) -> torch.Tensor:
-        """(..., N, T, ...) as stored, N on `axis`, to N and T of `frames`."""
+        """Return (..., N, T, ...) as stored, N on `axis`, with N and T of `frames`."""
         if self._frames is None or stored.shape[axis : axis + 2] == self.frames:
             return stored
         together = stored.flatten(axis, axis + 1)

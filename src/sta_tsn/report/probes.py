@@ -31,8 +31,8 @@ DIFFERENCES_TEXT = (
 CONTROLS_TEXT = (
     "The tested head on disturbed test videos, accuracy in %, and in brackets the points to the "
     "same videos as they are, with p. A head that loses nothing when frames are shuffled does "
-    "not use their order; a clip score that one frame reaches did not need time. Dropped are a third of "
-    "each segment's frames, those with the most or the least attention."
+    "not use their order; a clip score that one frame reaches did not need time. Dropped are a "
+    "third of each segment's frames, those with the most or the least attention."
 )
 CHOICE_TEXT = (
     "Which settings validation chose, what the chosen head reached there, and how far the grid's "
