@@ -99,7 +99,7 @@ def test_both_stages_of_every_dataset(dataset, request, tmp_path):
 
 @pytest.mark.parametrize("dataset", WITH_FLOW)
 def test_flow_of_every_dataset_that_has_a_recipe(dataset, request, tmp_path, monkeypatch):
-    """Both stages on flow; the score table has the rows of RGB's, so that the streams can be fused."""
+    """Both stages learn from flow; the score table has RGB's rows, so the streams can be fused."""
     root = request.getfixturevalue(LAYOUT[dataset])
     if dataset == "demo":
         (root / "ground_truth.csv").touch()
@@ -172,7 +172,7 @@ def test_a_step_on_the_real_clips_of_ucf101(shared_data, tmp_path, capsys):
 
 
 def test_passes_make_the_step_of_the_whole_batch(mini_jhmdb, tmp_path):
-    """Two steps without anything random inside them, with all videos at once and with one at a time."""
+    """Two steps with nothing random inside, of all videos at once and of one at a time."""
     still = ["--model.dropout=0", "--model.trained_batch_norms=none", "--data.batch_size=128"]
     options = [
         one for one in stage_one_options("jhmdb", mini_jhmdb, tmp_path) if "batch_size" not in one
@@ -227,13 +227,21 @@ def test_the_demos_own_recipe_of_smnet(row, mini_ucf101, tmp_path):
     assert task.model.input_px == 112 and ScoreTable.load(run.scores).protocol["segments"] == 16
 
 
-ABLATED = {  # what each file changes, as the checkpoint knows it
-    "one_pooling_size": {"pool_sizes": (1,)}, "two_pooling_sizes": {"pool_sizes": (1, 3)}, "adaptive_pooling": {"pool_mode": "adaptive"},
-    "inner_product": {"focus": "inner_product"}, "five_snippets": {},
-    "no_regularization": {"temporal_regularization": False}, "lstm_128": {"hidden_dim": 128}, "lstm_2048": {"hidden_dim": 2048},
-    "frames_1x30": {"frames": (1, 30)}, "frames_6x5": {"frames": (6, 5)},
-    "frames_3x5": {"frames": (3, 5)}, "frames_3x1": {"frames": (3, 1)},
-}  # fmt: skip
+# What each file changes, as the checkpoint knows it.
+ABLATED = {
+    "one_pooling_size": {"pool_sizes": (1,)},
+    "two_pooling_sizes": {"pool_sizes": (1, 3)},
+    "adaptive_pooling": {"pool_mode": "adaptive"},
+    "inner_product": {"focus": "inner_product"},
+    "five_snippets": {},
+    "no_regularization": {"temporal_regularization": False},
+    "lstm_128": {"hidden_dim": 128},
+    "lstm_2048": {"hidden_dim": 2048},
+    "frames_1x30": {"frames": (1, 30)},
+    "frames_6x5": {"frames": (6, 5)},
+    "frames_3x5": {"frames": (3, 5)},
+    "frames_3x1": {"frames": (3, 1)},
+}
 
 
 def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):

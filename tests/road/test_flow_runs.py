@@ -1,4 +1,4 @@
-"""Runs on optical flow: which videos have one, and a network is tested on flow like that which it learned from."""
+"""Runs on optical flow: which videos have one; testing is on flow like that of training."""
 
 import re
 from dataclasses import replace

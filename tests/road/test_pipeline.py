@@ -111,7 +111,7 @@ def test_nothing_is_redone(trained):
 
 
 def test_a_checkpoint_alone_gives_the_score_tables_numbers(trained):
-    """Decode, crop and score the test videos end to end, from each checkpoint, without any store."""
+    """Decode, crop and score test videos end to end, from each checkpoint, without a store."""
     _, runs, _ = trained
     for task_class, stage, table in zip(
         (SpatialAttentionBackbone, TemporalAttentionTSN), STAGES[2:], tables(runs)[2:], strict=True
@@ -228,7 +228,7 @@ def test_changed_settings_train_anew_and_keep_the_old_run(trained):
         path.rename(new)
 
 
-# Nine processes, one after another: more than the usual limit where other work keeps the cores busy.
+# Nine processes, one after another, take long where other work keeps the cores busy.
 @pytest.mark.timeout(1200)
 def test_killed_in_every_stage_equals_uninterrupted(trained, tmp_path):
     """The rows before the last two, stage one as they are, are found done in their copies."""
@@ -265,9 +265,10 @@ def test_killed_in_every_stage_equals_uninterrupted(trained, tmp_path):
 
 
 def learning_curve(runs: Path, stage: str) -> list[tuple]:
-    """(step, loss, accuracy, learning rate) of every row that has one: nothing lost, nothing twice, the same rate.
+    """Return (step, loss, accuracy, learning rates) of every row of the metrics that has one.
 
-    Lightning logs an epoch's training accuracy after its checkpoint; a kill between the two loses that one row.
+    Lightning logs an epoch's training accuracy after its checkpoint; a kill between the two loses
+    that one row.
     """
     with open(runs / "mini" / "split1" / stage / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -314,7 +315,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(trained, tmp_path, end):
 
 
 def fit(folder: Path, *arguments: str, machines: int = 1) -> ScoreTable:
-    """`sta-tsn fit` in processes of its own, on `machines` that are processes here; returns the score table."""
+    """Run `sta-tsn fit` on `machines`, which are processes here; return the score table."""
     command = [
         sys.executable,
         "-m",
@@ -347,7 +348,10 @@ def fit(folder: Path, *arguments: str, machines: int = 1) -> ScoreTable:
 
 @pytest.mark.parametrize(("devices", "machines"), [(2, 1), (1, 2)])
 def test_two_processes_test_every_video_once(trained, tmp_path, devices, machines):
-    """DDP from videos: 5 test videos on 2 processes; padding would make them 6. Two machines take the same folder."""
+    """DDP from videos: 5 test videos on 2 processes; padding would make them 6.
+
+    Two machines take the same folder.
+    """
     experiments, runs, _ = trained
     configs = [
         f"--config={experiments}/{name}.yaml"
@@ -380,7 +384,10 @@ def test_a_file_system_without_locks_is_named_and_used(tmp_path, monkeypatch, ca
 
 
 def test_two_processes_train_the_same_network(trained, tmp_path):
-    """DDP on features: the same videos in every step, so the same scores; no dropout, whose draws differ."""
+    """DDP on features: the same videos in every step, so the same scores.
+
+    There is no dropout, whose draws differ.
+    """
     experiments, runs, _ = trained
     backbone = RunFolder(runs / "mini" / "split1" / STAGES[2])
     configs = [
