@@ -1,0 +1,109 @@
+"""From stored features to attention: frames are judged, and l_MSE (Eq 12) takes beta off the false ones."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning import Trainer, seed_everything
+from torch import Tensor
+
+from sta_tsn.datasets import VideoRecord, VideoSplit
+from sta_tsn.features import FeatureDataModule, FeatureStore, judge_frames
+from sta_tsn.features.frame_judgement import judge_videos, read_judgement, share_judged_false
+from sta_tsn.tasks import TemporalAttentionTSN
+
+CLASSES = ["a", "b", "c"]
+NETWORK = {"num_classes": len(CLASSES), "backbone": "test_resnet"}
+FEATURE_DIM = 96  # of that backbone
+
+
+def videos_with_action_in_the_middle(
+    num_videos: int, num_frames: int, feature_dim: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return features (V, 1, T, D), labels (V,), and bool (V, 1, T): which frames show the action.
+
+    The action is in the middle third of each video; the other frames look alike in all classes.
+    """
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(num_videos) % len(CLASSES)
+    action = torch.zeros(num_videos, 1, num_frames, dtype=torch.bool)
+    action[..., num_frames // 3 : 2 * num_frames // 3] = True
+    features = torch.randn(num_videos, 1, num_frames, feature_dim, generator=generator) / 2
+    features[..., 0] += 2 * ~action
+    for video, label in enumerate(labels.tolist()):
+        features[video, ..., 1 + label] += 3 * action[video]
+    return features, labels, action
+
+
+def test_action_in_the_middle_is_judged_true_where_few_frames_of_each_video_are_fitted():
+    """As above 50,000 videos, of which one frame each is fitted; the first frame would show none.
+
+    Frames without action are judged true as often as chance has it.
+    """
+    features, labels, action = videos_with_action_in_the_middle(900, 30, 8)
+    groups = [f"group{number}" for number in range(900)]
+    one_hot = torch.nn.functional.one_hot(labels, len(CLASSES))
+    judged = judge_frames(features, one_hot, groups, max_fitted=900)
+    assert judged[action].float().mean() > 0.95
+    assert judged[~action].float().mean() < 0.6
+    by_first_frames = judge_frames(
+        features[:, :, :1].expand(-1, -1, 30, -1), one_hot, groups, max_fitted=900
+    )
+    assert by_first_frames.float().mean() < 0.6  # what such frames can tell
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> FeatureStore:
+    """Features of 60 videos as stage one stores them, judged."""
+    features, labels, _ = videos_with_action_in_the_middle(60, 6, FEATURE_DIM)
+    records = []
+    for number, label in enumerate(labels.tolist()):
+        records.append(VideoRecord(f"video{number}", Path(), (label,), f"group{number}"))
+    store = FeatureStore(tmp_path_factory.mktemp("features"))
+    split = VideoSplit(records, [], [], 0)
+    store.open_for_writing({"frames": [1, 6]}, CLASSES, split, ("train",))
+    for record, of_video in zip(records, features, strict=True):
+        store.write(record.id, features=of_video[None].half())
+    judge_videos(store, torch.device("cpu"))
+    return store
+
+
+def attention_on_false_frames(store: FeatureStore, regularized: bool) -> float:
+    """Return the mean beta of frames judged false, after 20 steps of stage two."""
+    seed_everything(0, verbose=False)
+    task = TemporalAttentionTSN(
+        CLASSES,
+        network=NETWORK,
+        hidden_dim=8,
+        dropout=0.0,
+        lr=3.0,
+        temporal_regularization=regularized,
+    )
+    data = FeatureDataModule(
+        str(store.folder), batch_size=10, iterations_per_epoch=20, num_workers=0
+    )
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+    )
+    trainer.fit(task, data)
+    videos = store.about["videos"]["train"]
+    features = torch.cat([store.read(video["id"])["features"] for video in videos]).float()
+    with torch.no_grad():
+        beta = task.eval().model.classify(features).temporal_weights
+    return float(beta[~read_judgement(store)].mean())
+
+
+def test_l_mse_takes_attention_off_the_frames_judged_false(store):
+    """The same training with the term and without it, from the same weights and in the same order."""
+    assert 0.2 < share_judged_false(store) < 0.5
+    without = attention_on_false_frames(store, regularized=False)
+    with_term = attention_on_false_frames(store, regularized=True)
+    assert with_term < 0.5 * without
