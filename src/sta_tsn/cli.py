@@ -68,6 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    except UnicodeEncodeError as error:
+        if "surrogates" not in error.reason:
+            raise
+        name = os.fsencode(error.object).decode("utf-8", "backslashreplace").strip()
+        print(f"sta-tsn: {name[:200]}: not UTF-8. Rename the file or folder.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on where it was.", file=sys.stderr)
         return 130

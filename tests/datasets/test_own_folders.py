@@ -1,11 +1,13 @@
 """Folders and tables as people have them."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 
 from sta_tsn.cli import main
-from sta_tsn.datasets import Folder
+from sta_tsn.datasets import Folder, build_manifest
 from sta_tsn.errors import DatasetError
 
 
@@ -61,6 +63,22 @@ def test_a_loop_of_links_does_not_end_the_listing(videos):
     loop = videos / "jump" / "loop.mp4"
     loop.symlink_to(loop)
     assert "jump/loop.mp4" in everything(videos)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.avi", b"Spr\xfcnge"])
+def test_a_name_that_is_not_utf_8_is_told_before_anything_is_counted(videos, tmp_path, name):
+    """Latin-1 names of old archives: lists, tables and pages could not hold them."""
+    odd = videos / os.fsdecode(name)
+    if name.endswith(b".avi"):
+        (videos / "jump" / odd.name).touch()
+    else:
+        odd.mkdir()
+        (odd / "clip.avi").touch()
+    told = name.decode("utf-8", "backslashreplace")
+    manifest = tmp_path / "manifest.csv"
+    with pytest.raises(DatasetError, match=re.escape(told) + ".*not UTF-8"):
+        build_manifest(list(everything(videos).values()), manifest)
+    assert not manifest.exists()
 
 
 def test_clips_of_one_source_by_their_times_are_one_group(videos):

@@ -10,7 +10,7 @@ import csv
 import multiprocessing
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as PebbleTimeout
 from dataclasses import asdict, dataclass, fields
@@ -111,7 +111,11 @@ def build_manifest(
             killed and the file named with that reason.
         retry_slow: look again at files that took longer than the limit; a busy machine may have
             been at fault.
+
+    Raises:
+        DatasetError: a file's name, or a folder's, is not UTF-8.
     """
+    refuse_unprintable(record.path for record in records)
     known = {
         file: row
         for file, row in read_manifest(path).items()
@@ -139,6 +143,22 @@ def build_manifest(
     if gone:
         _write(path, known, gone)
     return known
+
+
+def refuse_unprintable(paths: Iterable[Path]) -> None:
+    """Raise DatasetError where names are not UTF-8, which every list, table and page wants."""
+    odd = []
+    for path in paths:
+        raw = os.fsencode(path)
+        try:
+            raw.decode("utf-8")
+        except UnicodeDecodeError:
+            odd.append(raw.decode("utf-8", "backslashreplace"))
+    if odd:
+        raise DatasetError(
+            f"{odd[0]}: this name is not UTF-8 (of {len(odd)} files in all); lists and tables hold "
+            "names as UTF-8. Rename them: convmv -r -f latin1 -t utf8 --notest FOLDER, say."
+        )
 
 
 def _count_all(todo: list[ManifestRow], known: Manifest, path, time_limit_sec: float) -> None:

@@ -6,6 +6,7 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
 from sta_tsn.errors import ConfigError
 from sta_tsn.models import TSN, SMNet
@@ -16,27 +17,33 @@ FLOW_FIRST_LR_SCALE = 5
 
 
 class FrameRecognition(ActionRecognition):
-    """Trains a network of frames or snippets (`encoder`, `classify`) by TSN's recipe, and stores its features.
+    """Trains a network of frames or snippets by TSN's recipe, and gives its features.
 
-    SGD with momentum 0.9, steps at fixed epochs, biases at twice the learning rate and without weight decay, partial
-    batch normalisation: facts read off the public TSN code.
+    SGD with momentum 0.9, steps at fixed epochs, biases at twice the learning rate and without
+    weight decay, partial batch normalisation: facts read off the public TSN code.
 
     Args:
-        network: see `ActionRecognition`; with `settings`, arguments that build it again without its weights.
+        network: see `ActionRecognition`; with `encoder`, `classify`, and `settings`, the arguments
+            that build it again without its weights.
         classes: class names; their number is K.
-        lr: of the backbone.
-        head_lr_scale: the rate of everything that is not the timm backbone, as a multiple (TSN: 1).
-        lr_milestones: epochs after which the rate is divided by 10; None: down to zero along a cosine.
-        weight_decay: of weights; none on biases and batch normalisation.
+        lr: learning rate of the backbone.
+        head_lr_scale: rate of everything that is not the timm backbone, as a multiple (TSN: 1).
+        lr_milestones: epochs after which the rate is divided by 10. None: it falls to zero along a
+            cosine.
+        weight_decay: of weights; biases and normalisation have none.
         label_smoothing: share of the target that is spread over all classes (0 to 1).
-        modality: `rgb`, or `flow`: 20 input channels (x and y of ten pairs of frames), cross-modality initialisation, and
-            TSN's five times the rate for the first convolution.
-        trained_batch_norms: those of the backbone that do not keep their statistics and affine parameters. `first` is TSN's
-            partial BN; `all` for random weights, whose statistics mean nothing.
-        frozen_share: of the backbone's layers, as timm groups them, from the input on: they keep their weights (0 to 1;
-            0.625 is the stem and 4 of 7 groups of blocks in MobileNetV2, the stem and 2 of 4 layers in ResNets).
-        input_px: side of the crops that the CNN is fed, of whatever share of the frame; None: timm's for it, mostly the paper's 224.
-        optimizer: `sgd` is TSN's; `adamw` reaches parts whose gradients are small (what SMNet puts in, from random weights).
+        modality: `rgb`, or `flow`: 20 input channels (x and y of ten pairs of frames),
+            cross-modality initialisation, and TSN's five times the rate for the first convolution.
+        trained_batch_norms: which of the backbone's do not keep their statistics and affine
+            parameters. `first` is TSN's partial batch normalisation; `all` is for random weights,
+            whose statistics mean nothing.
+        frozen_share: share of the backbone's layers, as timm groups them, that keep their weights,
+            from the input on (0 to 1). 0.625 is the stem and 4 of 7 groups of blocks in
+            MobileNetV2, the stem and 2 of 4 layers in ResNets.
+        input_px: side of the crops that the backbone is fed, of whatever share of the frame. None:
+            timm's for it, mostly the paper's 224.
+        optimizer: `sgd` is TSN's; `adamw` reaches parts whose gradients are small (what SMNet puts
+            in, from random weights).
     """
 
     def __init__(
@@ -56,28 +63,34 @@ class FrameRecognition(ActionRecognition):
     ):
         super().__init__(network, classes)
         self.modality = modality
-        self.lr, self.head_lr_scale, self.lr_milestones = lr, head_lr_scale, lr_milestones
-        self.weight_decay, self.label_smoothing, self.optimizer = (
-            weight_decay,
-            label_smoothing,
-            optimizer,
-        )
-        freeze(
-            self.model, trained_batch_norms, frozen_share
-        )  # before DDP looks which parameters it will have to wait for
-        settings = (
-            self.model.settings
-        )  # describes the network, not where its first weights came from
+        self.lr = lr
+        self.head_lr_scale = head_lr_scale
+        self.lr_milestones = lr_milestones
+        self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
+        self.optimizer = optimizer
+        # Before DDP looks which parameters it will have to wait for.
+        freeze(self.model, trained_batch_norms, frozen_share)
+        # They describe the network, not where its first weights came from.
+        settings = dict(self.model.settings)
+        settings.pop("num_classes", None)
         self.save_hyperparameters(
             {
-                **{key: value for key, value in settings.items() if key != "num_classes"},
-                "classes": list(classes), "weights": "none", "lr": lr, "head_lr_scale": head_lr_scale,
-                "lr_milestones": lr_milestones and tuple(lr_milestones), "weight_decay": weight_decay, "label_smoothing": label_smoothing,
-                "modality": modality, "trained_batch_norms": trained_batch_norms, "frozen_share": frozen_share,
+                **settings,
+                "classes": list(classes),
+                "weights": "none",
+                "lr": lr,
+                "head_lr_scale": head_lr_scale,
+                "lr_milestones": lr_milestones and tuple(lr_milestones),
+                "weight_decay": weight_decay,
+                "label_smoothing": label_smoothing,
+                "modality": modality,
+                "trained_batch_norms": trained_batch_norms,
+                "frozen_share": frozen_share,
                 "optimizer": optimizer,
             },
             logger=False,
-        )  # fmt: skip
+        )
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -94,7 +107,7 @@ class FrameRecognition(ActionRecognition):
         self.log_validation(self.model(batch["clips"].squeeze(1)).scores, batch["labels"])
 
     def predict_step(self, batch: dict) -> dict:
-        """Features (B, V, N, T, D) and alpha (B, V, N, T, H, W) or None; one pass per crop position."""
+        """Return features (B, V, N, T, D) and alpha (B, V, N, T, H, W) or None, view by view."""
         outputs = [self.model.encoder(view) for view in batch["clips"].unbind(1)]
         features, weights = zip(*outputs, strict=True)
         return {
@@ -103,42 +116,39 @@ class FrameRecognition(ActionRecognition):
         }
 
     def configure_optimizers(self) -> dict:
-        scales = {
-            "head": self.head_lr_scale,
-            "first": 1 if self.modality == "rgb" else FLOW_FIRST_LR_SCALE,
-        }
+        first = 1 if self.modality == "rgb" else FLOW_FIRST_LR_SCALE
+        scales = {"head": self.head_lr_scale, "first": first}
         groups = tsn_parameter_groups(self.model, self.lr, scales, self.weight_decay)
-        optimizer = (
-            torch.optim.SGD(groups, momentum=0.9)
-            if self.optimizer == "sgd"
-            else torch.optim.AdamW(groups)
-        )
-        if self.lr_milestones is None:
-            if (self.trainer.max_epochs or 0) < 1:
-                raise ConfigError(
-                    f"trainer.max_epochs={self.trainer.max_epochs}: a cosine needs a last epoch. "
-                    "Give a number of epochs, or model.lr_milestones."
-                )
-            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
-                optimizer, self.trainer.max_epochs
-            )
+        if self.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, momentum=0.9)
         else:
-            scheduler = torch.optim.lr_scheduler.MultiStepLR(
-                optimizer, list(self.lr_milestones), gamma=0.1
+            optimizer = torch.optim.AdamW(groups)
+        return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
+
+    def _scheduler(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        if self.lr_milestones is not None:
+            return MultiStepLR(optimizer, list(self.lr_milestones), gamma=0.1)
+        if (self.trainer.max_epochs or 0) < 1:
+            raise ConfigError(
+                f"trainer.max_epochs={self.trainer.max_epochs}: a cosine needs a last epoch. "
+                "Give a number of epochs, or model.lr_milestones."
             )
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        return CosineAnnealingLR(optimizer, self.trainer.max_epochs)
 
 
 class SpatialAttentionBackbone(FrameRecognition):
     """Trains a `TSN` on N = 1 or 3 snippets per video with average consensus (Table 2, rows 1-3).
 
     Args:
-        classes, recipe: see `FrameRecognition`.
-        backbone: timm name of a CNN, or the settings of one as a dict.
+        classes: see `FrameRecognition`.
+        backbone: timm name of a network with a map, or the settings of one as a dict.
         weights: `imagenet`, `none` or a safetensors/pth file.
-        spatial_attention: Eq 3-7, or plain global average pooling.
-        pool_sizes, focus, pool_mode: readings of Eq 4 to 6, see `SpatialAttention`.
+        spatial_attention: Eq 3-7; False: plain global average pooling.
+        pool_sizes: a reading of Eq 4 to 6, see `SpatialAttention`.
+        focus: likewise.
+        pool_mode: likewise.
         dropout: before the fully connected layer.
+        recipe: see `FrameRecognition`.
     """
 
     def __init__(
@@ -159,9 +169,13 @@ class SpatialAttentionBackbone(FrameRecognition):
             "focus": focus,
             "pool_mode": pool_mode,
         }
-        backbone, channels = sized(backbone, **recipe), num_channels(**recipe)
         network = TSN(
-            len(classes), backbone, weights, dropout=dropout, num_channels=channels, **attention
+            len(classes),
+            sized(backbone, **recipe),
+            weights,
+            dropout=dropout,
+            num_channels=num_channels(**recipe),
+            **attention,
         )
         super().__init__(network, classes, **recipe)
 
@@ -170,11 +184,12 @@ class MotionBackbone(FrameRecognition):
     """Trains an `SMNet` on 8 or 16 frames per video, which see their neighbours.
 
     Args:
-        classes, recipe: see `FrameRecognition`.
+        classes: see `FrameRecognition`.
         backbone: a timm ResNet, or the settings of one as a dict.
         weights: `imagenet`, `none` or a safetensors/pth file.
-        all_blocks: SMNet's modules in every residual block, not only in the first of each stage.
+        all_blocks: put SMNet's modules in every residual block, not only in each stage's first.
         dropout: before the fully connected layer.
+        recipe: see `FrameRecognition`.
     """
 
     def __init__(
@@ -198,13 +213,14 @@ class MotionBackbone(FrameRecognition):
 
 
 def num_channels(modality: str = "rgb", **_) -> int:
-    """Of one frame or stack of flow."""
+    """Return the channels of one frame, or of one stack of flow."""
     return 3 if modality == "rgb" else 2 * FLOW_STACK
 
 
 def sized(backbone: str | dict, input_px: int | None = None, **_) -> dict:
-    """The settings of a CNN that is fed crops of `input_px`, where they do not say a size themselves."""
-    return {"input_px": input_px, **({"name": backbone} if isinstance(backbone, str) else backbone)}
+    """Return a backbone's settings with `input_px`, where they do not say a size themselves."""
+    settings = {"name": backbone} if isinstance(backbone, str) else backbone
+    return {"input_px": input_px, **settings}
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
@@ -213,15 +229,28 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 def new_parameters(model: nn.Module) -> set[int]:
-    """Ids of the parameters inside the backbone that were put there by us and have no pretrained weights."""
-    return {id(parameter) for module in model.encoder.inserted for parameter in module.parameters()}
+    """Return ids of the parameters that the suite put into the backbone, never pretrained."""
+    found = set()
+    for module in model.encoder.inserted:
+        found |= {id(parameter) for parameter in module.parameters()}
+    return found
 
 
 def freeze(model: nn.Module, trained_batch_norms: str, share: float) -> None:
-    """Fix the parameters of the backbone's first layers and of the batch normalisations that are not to be trained."""
+    """Fix the backbone's first layers, and the batch normalisations that are not to be trained.
+
+    Args:
+        model: whose `encoder.cnn` is the backbone; what the suite inserted there stays trained.
+        trained_batch_norms: `all`, `first` or `none`.
+        share: of the layers that are fixed, from the input on.
+
+    Raises:
+        ConfigError: `share` is none, or timm does not say what this backbone's layers are.
+    """
     new = new_parameters(model)
     norms = [norm for norm in batch_norms(model.encoder.cnn) if id(norm.weight) not in new]
-    for norm in norms[{"all": len(norms), "first": 1, "none": 0}[trained_batch_norms] :]:
+    num_trained = {"all": len(norms), "first": 1, "none": 0}[trained_batch_norms]
+    for norm in norms[num_trained:]:
         norm.requires_grad_(False)
     if not 0 <= share <= 1:
         raise ConfigError(f"frozen_share={share}: a share of the backbone's layers, from 0 to 1.")
@@ -241,39 +270,47 @@ def freeze(model: nn.Module, trained_batch_norms: str, share: float) -> None:
 def tsn_parameter_groups(
     model: nn.Module, lr: float, scales: dict[str, float], weight_decay: float
 ) -> list[dict]:
-    """SGD groups: {first convolution, backbone, head} x {weights, biases at 2 lr}; decay where >= 2 dimensions.
+    """Return the optimiser's groups of parameters, as TSN has them.
+
+    The first convolution, the backbone and the rest have rates of their own; biases have twice the
+    rate. Weights of two and more dimensions decay.
 
     Args:
+        model: with `encoder.cnn`.
+        lr: of the backbone.
         scales: of the rate, for `first` and `head`.
+        weight_decay: of what decays.
     """
-    backbone = {id(parameter) for parameter in model.encoder.cnn.parameters()} - new_parameters(
-        model
-    )
-    first = {
-        id(parameter)
-        for convolution in model.encoder.cnn.first_convolutions
-        for parameter in convolution.parameters()
-    }
-    norms = set()
-    for module in model.modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, nn.Parameter) and weight.ndim <= 1:  # of whatever kind
-            norms |= {id(parameter) for parameter in module.parameters(recurse=False)}
+    new = new_parameters(model)
+    backbone = {id(parameter) for parameter in model.encoder.cnn.parameters()} - new
+    first = set()
+    for convolution in model.encoder.cnn.first_convolutions:
+        first |= {id(parameter) for parameter in convolution.parameters()}
+    norms = _of_normalisation(model)
     groups: dict[tuple, list] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        rate = lr * (
-            scales["first"]
-            if id(parameter) in first
-            else 1
-            if id(parameter) in backbone
-            else scales["head"]
-        )
-        bias = name.endswith("bias") and id(parameter) not in norms
+        rate = lr
+        if id(parameter) in first:
+            rate *= scales["first"]
+        elif id(parameter) not in backbone:
+            rate *= scales["head"]
+        if name.endswith("bias") and id(parameter) not in norms:
+            rate *= 2
         decay = 0.0 if parameter.ndim <= 1 else weight_decay
-        groups.setdefault((2 * rate if bias else rate, decay), []).append(parameter)
-    return [
-        {"params": params, "lr": rate, "weight_decay": decay}
-        for (rate, decay), params in groups.items()
-    ]
+        groups.setdefault((rate, decay), []).append(parameter)
+    found = []
+    for (rate, decay), parameters in groups.items():
+        found.append({"params": parameters, "lr": rate, "weight_decay": decay})
+    return found
+
+
+def _of_normalisation(model: nn.Module) -> set[int]:
+    """Return ids of the parameters of normalisations of whatever kind: their weight is a vector."""
+    found = set()
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter) and weight.ndim <= 1:
+            found |= {id(parameter) for parameter in module.parameters(recurse=False)}
+    return found

@@ -14,13 +14,17 @@ class InjectionBackbone(FrameRecognition):
     """Trains one stream of `STIN`: L = CE(scores) + auxiliary_weight * CE(auxiliary scores).
 
     Args:
-        classes, recipe: see `FrameRecognition`; `modality` chooses the stream. RGB wants pairs of frames
-            (`data.pair_distance`).
+        classes: see `FrameRecognition`.
         backbone: timm name of a CNN, or the settings of one as a dict.
         weights: `imagenet`, `none` or a safetensors/pth file.
-        pair_distance: of the clips; the data module gives it, and it travels in the checkpoint.
+        pair_distance: of the clips, in frames; the data module gives it, and it travels in the
+            checkpoint. RGB wants pairs of frames.
         auxiliary_weight: lambda; 0.5 is a reading.
         dropout: before the fully connected layers.
+        recipe: see `FrameRecognition`; its `modality` chooses the stream.
+
+    Raises:
+        ConfigError: RGB without pairs.
     """
 
     metrics: ClassVar = (*FrameRecognition.metrics, "train/loss_ce", "train/loss_auxiliary")
@@ -37,7 +41,8 @@ class InjectionBackbone(FrameRecognition):
     ):
         if recipe.get("modality", "rgb") == "rgb" and not pair_distance:
             raise ConfigError(
-                "data.pair_distance=0: STIN on RGB learns from pairs of frames; give the frames from one to the other, as 5."
+                "data.pair_distance=0: STIN on RGB learns from pairs of frames; give the frames "
+                "from one to the other, as 5."
             )
         network = STIN(
             len(classes), sized(backbone, **recipe), weights, dropout, num_channels(**recipe)

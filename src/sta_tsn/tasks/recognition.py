@@ -1,4 +1,4 @@
-"""What both stages share: validation accuracy, epochs that can be repeated, scores of the test videos."""
+"""What all tasks share: accuracy, epochs that can be repeated, scores of the test videos."""
 
 from typing import ClassVar
 
@@ -12,14 +12,15 @@ from sta_tsn.models import ActionOutput
 
 
 class ActionRecognition(LightningModule):
-    """Trains `model`; subclasses say how a training batch becomes a loss and what the optimiser is.
+    """Trains `model`; subclasses say how a batch becomes a loss and what the optimiser is.
 
-    A batch's `labels` (B, K) are 1 for each class of a video. Readings for videos with several: the target of the
-    cross entropy gives each the same share, and a top class among them is right.
+    A batch's `labels` (B, K) are 1 for each class of a video. Readings for videos with several: the
+    target of the cross entropy gives each the same share, and a top class among them is right.
 
-    Testing reads stored features (B, V, N, T, D), V crops: the class scores of all crops are averaged.
-    After `trainer.test`, `test_outputs` holds for every video, on every process, its position among the test
-    videos, scores (K,) and beta (N, T) of the centre crop (absent in stage one).
+    Testing reads stored features (B, V, N, T, D), V crops: the class scores of all crops are
+    averaged. After `trainer.test`, `test_outputs` holds for every video, on every process, its
+    position among the test videos, scores (K,) and beta (N, T) of the centre crop (absent in stage
+    one).
 
     `keeps_proportions` says of a loaded checkpoint what `VideoDataModule` was told.
 
@@ -28,28 +29,24 @@ class ActionRecognition(LightningModule):
         classes: their names; they travel in the checkpoint.
     """
 
-    metrics: ClassVar = (
-        "train/loss",
-        "train/accuracy",
-        "val/loss",
-        "val/accuracy",
-    )  # names in metrics.csv and W&B
+    # Names in metrics.csv and W&B.
+    metrics: ClassVar = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
     def __init__(self, model: nn.Module, classes: list[str]):
         super().__init__()
-        self.model, self.classes = model, list(classes)
-        accuracy = MulticlassAccuracy(
-            len(classes), average="micro"
-        )  # Eq 19; torchmetrics' default is macro
-        self.train_accuracy, self.val_accuracy = accuracy, accuracy.clone()
+        self.model = model
+        self.classes = list(classes)
+        # Eq 19; torchmetrics' default is macro.
+        self.train_accuracy = MulticlassAccuracy(len(classes), average="micro")
+        self.val_accuracy = self.train_accuracy.clone()
         self.test_outputs: dict[int, dict[str, Tensor]] = {}
         self.keeps_proportions = False
         self._share_of_step = 1.0
-        self.allow_zero_length_dataloader_with_multiple_devices = (
-            True  # fewer videos left than processes
-        )
+        # There may be fewer videos left than processes.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
 
-    def forward(self, clips: Tensor) -> ActionOutput:  # (B, N, T, C, S, S)
+    def forward(self, clips: Tensor) -> ActionOutput:
+        """Return the network's output of clips (B, N, T, C, S, S)."""
         return self.model(clips)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
@@ -117,22 +114,30 @@ class ActionRecognition(LightningModule):
                 self.test_outputs[index]["temporal_weights"] = beta[row].float().cpu()
 
     def on_test_epoch_end(self) -> None:
-        """Every process gets every video once, however the videos were dealt out."""
-        if torch.distributed.is_initialized():
-            parts: list[dict] = [{}] * self.trainer.world_size
-            torch.distributed.all_gather_object(parts, self.test_outputs)
-            self.test_outputs = {index: output for part in parts for index, output in part.items()}
+        """Give every process every video once, however the videos were dealt out."""
+        if not torch.distributed.is_initialized():
+            return
+        parts: list[dict] = [{}] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, self.test_outputs)
+        self.test_outputs = {}
+        for part in parts:
+            self.test_outputs |= part
 
 
 def classification_loss(scores: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross entropy of (B, K) scores with multi-hot labels, every class of a video with the same share."""
-    return F.cross_entropy(
-        scores, labels / labels.sum(1, keepdim=True), label_smoothing=label_smoothing
-    )
+    """Return the cross entropy of scores (B, K) with multi-hot labels (B, K).
+
+    Every class of a video has the same share of its target.
+    """
+    targets = labels / labels.sum(1, keepdim=True)
+    return F.cross_entropy(scores, targets, label_smoothing=label_smoothing)
 
 
 def top_and_true_class(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Top class (B,), and the class it should be: itself when it is one of the labels, else the first of them."""
+    """Return the top class (B,) and the class that it should be (B,).
+
+    That is itself where it is one of the labels, else the first of them.
+    """
     top = scores.argmax(1)
     hit = labels.gather(1, top[:, None]).squeeze(1) > 0
     return top, torch.where(hit, top, labels.argmax(1))

@@ -1,4 +1,4 @@
-"""STA-LSTM's joint training: two attention subnets and the main LSTM, pre-trained in turn, in phases of one run."""
+"""STA-LSTM's joint training: attention subnets and main LSTM, trained in phases of one run."""
 
 import math
 from collections.abc import Iterable
@@ -19,9 +19,14 @@ from sta_tsn.tasks.recognition import ActionRecognition, classification_loss
 
 
 class Phase(NamedTuple):
-    """What is trained for some epochs. The subnets not in `uses` are left out: their alpha or beta is 1.
+    """What is trained for some epochs.
 
-    uses: subnets that attend. trained: modules whose parameters change. fresh: the main LSTM that starts anew, if one does.
+    Attributes:
+        name: for the reader.
+        epochs: their number.
+        uses: subnets that attend; of the others alpha or beta is 1.
+        trained: modules whose parameters change.
+        fresh: the main LSTM that starts anew, if one does.
     """
 
     name: str
@@ -38,13 +43,20 @@ class Phase(NamedTuple):
 def joint_training(
     spatial: bool, temporal: bool, subnet_epochs: int, main_epochs: int, finetune_epochs: int
 ) -> list[Phase]:
-    """The paper's eight steps; for the ablations those that are left: three with one subnet, one without any.
+    """Return the paper's eight steps; for the ablations those that are left.
 
-    1-3 the temporal subnet with a main LSTM of one layer; fixed, under a new main LSTM of three layers; both. 4-6 the
-    spatial subnet likewise. 7 both fixed, under a new main LSTM. 8 everything. Readings: a main LSTM whose number of
-    layers changes, or whose subnets do, starts anew; the row without a subnet trains as long as steps 7 and 8.
+    With one subnet three are left, without any one. Steps 1 to 3 train the temporal subnet with a
+    main LSTM of one layer; a new main LSTM of three layers over the fixed subnet; both. Steps 4 to
+    6 are the spatial subnet's. Step 7 trains a new main LSTM over both fixed, step 8 everything.
+
+    Readings: a main LSTM whose number of layers changes, or whose subnets do, starts anew; the row
+    without a subnet trains as long as steps 7 and 8.
     """
-    subnets = (("temporal",) if temporal else ()) + (("spatial",) if spatial else ())
+    subnets: tuple[str, ...] = ()
+    if temporal:
+        subnets += ("temporal",)
+    if spatial:
+        subnets += ("spatial",)
     phases = []
     for subnet in subnets:
         phases += [
@@ -65,21 +77,32 @@ def joint_training(
 class SkeletonAttention(ActionRecognition):
     """Trains a `STALSTM` by `joint_training`, with Adam and the regularised loss.
 
-    The phase follows from the epoch alone; at its first epoch Adam's state is emptied and a fresh main LSTM drawn from the
-    run's seed, so a killed run goes on as if it had not been. The run ends with the last phase. val/loss and best.ckpt are
-    of the phase under way.
+    The phase follows from the epoch alone; at its first epoch Adam's state is emptied and a fresh
+    main LSTM drawn from the run's seed, so that a killed run goes on as if it had not been. The run
+    ends with the last phase. val/loss and best.ckpt are of the phase under way.
 
     Args:
         classes: class names; their number is K.
         num_joints: J, of all persons together.
-        spatial_attention, temporal_attention: both for STA-LSTM; one for SA- and TA-LSTM; none for LSTM.
-        hidden_dim, num_layers, rescale_joints, dropout: see `STALSTM`.
-        subnet_epochs, main_epochs, finetune_epochs: of the phases that train a subnet with a main LSTM of one layer, a main
-            LSTM on fixed subnets, and both.
+        spatial_attention: attend to joints. With both, STA-LSTM; with one, SA- or TA-LSTM.
+        temporal_attention: attend to frames.
+        hidden_dim: see `STALSTM`.
+        num_layers: see `STALSTM`.
+        rescale_joints: see `STALSTM`.
+        dropout: see `STALSTM`.
+        subnet_epochs: of the phases that train a subnet with a main LSTM of one layer.
+        main_epochs: of the phases that train a main LSTM on fixed subnets.
+        finetune_epochs: of the phases that train both.
         lr: of Adam at the start of each phase; it falls to 0 along a cosine (reading).
-        frame_lr_scale: the temporal subnet's rate, as a multiple (reading). At 1 beta moves by some tenths with each step,
-            shrinks before the main LSTM has learnt anything and ends at 0, where the ReLU has no gradient: on SBU within an epoch.
-        joint_regularization, frame_regularization, weight_regularization: lambda 1, 2 and 3, see `regularized_loss`.
+        frame_lr_scale: the temporal subnet's rate, as a multiple (reading). At 1 beta moves by some
+            tenths with each step, shrinks before the main LSTM has learnt anything and ends at 0,
+            where the ReLU has no gradient: on SBU within an epoch.
+        joint_regularization: lambda 1, see `regularized_loss`.
+        frame_regularization: lambda 2.
+        weight_regularization: lambda 3.
+
+    Raises:
+        ConfigError: a number of epochs below 1.
     """
 
     metrics: ClassVar = (
@@ -150,13 +173,15 @@ class SkeletonAttention(ActionRecognition):
         super().on_fit_start()
         if self.trainer.world_size > 1:
             raise ConfigError(
-                "STA-LSTM trains on one device: eight short sequences a step leave nothing to share. Use DEVICES=1."
+                f"trainer.devices: {self.trainer.world_size} processes, but STA-LSTM trains on "
+                "one device: eight short sequences a step leave nothing to share. Give 1."
             )
         total, loop = sum(phase.epochs for phase in self.phases), self.trainer.fit_loop
         loop.max_epochs = total if loop.max_epochs in (None, -1) else min(total, loop.max_epochs)
         if loop.max_epochs < total and self.trainer.is_global_zero:
             print(
-                f"trainer.max_epochs={loop.max_epochs} of {total} epochs: the phases that train what is tested are cut short."
+                f"trainer.max_epochs={loop.max_epochs} of {total} epochs: the phases that train "
+                "what is tested are cut short."
             )
 
     def on_train_epoch_start(self) -> None:
@@ -204,11 +229,13 @@ class SkeletonAttention(ActionRecognition):
         self.log_validation(self._attend(batch).scores, batch["labels"])
 
     def test_step(self, batch: dict) -> None:
-        """log p of each sequence, p = softmax of o averaged over its V views; joints (B, T, V, J, 3)."""
+        """Keep log p of each sequence, p the softmax of o averaged over its views.
+
+        The joints are (B, T, V, J, 3). o alone grows with a sequence's length, and mAP compares
+        sequences.
+        """
         views = [self.model(view, batch["lengths"]).scores for view in batch["joints"].unbind(2)]
-        scores = (
-            torch.stack(views).mean(0).log_softmax(-1).float().cpu()
-        )  # o alone grows with a sequence's length; mAP compares sequences
+        scores = torch.stack(views).mean(0).log_softmax(-1).float().cpu()
         for row, index in enumerate(batch["index"].tolist()):
             self.test_outputs[index] = {"scores": scores[row]}
 
@@ -232,25 +259,33 @@ def regularized_loss(
     weights: Iterable[Tensor],
     coefficients: tuple[float, float, float],
 ) -> dict[str, Tensor]:
-    """loss = CE + l1 sum over j of (1 - mean over t of alpha_j)^2 + l2 mean over t of |beta| + l3 |W|_1, and its terms.
+    """Return the loss and its terms.
 
-    Readings: alpha as printed, summing to 1 over the joints, so the first sum stays at J - 2 + 1/J or above unless joints are
-    rescaled; terms of an attention that is not in use are 0; W are the matrices in training, without biases; the first three
-    terms are means over the sequences of the batch, the last is added once.
+        loss = CE + l1 sum over j of (1 - mean over t of alpha_j)^2 + l2 mean over t of |beta|
+               + l3 |W|_1
+
+    Readings: alpha as printed, summing to 1 over the joints, so the first sum stays at J - 2 + 1/J
+    or above unless joints are rescaled; terms of an attention that is not in use are 0; W are the
+    matrices in training, without biases; the first three terms are means over the sequences of the
+    batch, the last is added once.
 
     Args:
         output: with alpha (B, T, J) and beta (B, T), or None for them.
-        labels: multi-hot (B, K). lengths: frames (B,). weights: W. coefficients: l1, l2, l3; the paper's 1e-3, 1e-4, 5e-4.
+        labels: multi-hot (B, K).
+        lengths: frames (B,).
+        weights: W.
+        coefficients: l1, l2, l3; the paper's 1e-3, 1e-4, 5e-4.
     """
-    alpha, beta, none = output.spatial_weights, output.temporal_weights, output.scores.new_zeros(())
-    terms = {
-        "loss_ce": classification_loss(output.scores, labels),
-        "loss_joints": none
-        if alpha is None
-        else coefficients[0] * joint_attention_regularization(alpha, lengths),
-        "loss_frames": none
-        if beta is None
-        else coefficients[1] * frame_attention_regularization(beta, lengths),
-        "loss_weights": coefficients[2] * sum((weight.abs().sum() for weight in weights), none),
-    }
+    nothing = output.scores.new_zeros(())
+    terms = {"loss_ce": classification_loss(output.scores, labels)}
+    terms["loss_joints"] = nothing
+    if output.spatial_weights is not None:
+        of_joints = joint_attention_regularization(output.spatial_weights, lengths)
+        terms["loss_joints"] = coefficients[0] * of_joints
+    terms["loss_frames"] = nothing
+    if output.temporal_weights is not None:
+        of_frames = frame_attention_regularization(output.temporal_weights, lengths)
+        terms["loss_frames"] = coefficients[1] * of_frames
+    of_weights = sum((weight.abs().sum() for weight in weights), nothing)
+    terms["loss_weights"] = coefficients[2] * of_weights
     return {"loss": sum(terms.values()), **terms}

@@ -11,26 +11,30 @@ from sta_tsn.tasks.recognition import ActionRecognition, classification_loss
 
 
 class TemporalAttentionTSN(ActionRecognition):
-    """Trains LSTM, 1x1 convolution and fully connected layer of a `STATSN`; the CNN is frozen and not run.
+    """Trains LSTM, 1x1 convolution and fully connected layer of a `STATSN`.
 
         loss = CE(scores, y) + l_MSE                                 Eq 14
 
-    The paper: SGD with momentum 0.9, batch 128, learning rate 1e-3 divided by 10 every 3000 iterations, end at
-    15000. Weight decay 5e-4 is a reading. The checkpoint holds stage one's weights too, so that it alone can
-    score a video.
+    The CNN is frozen and not run. The paper: SGD with momentum 0.9, batch 128, learning rate 1e-3
+    divided by 10 every 3000 iterations, end at 15000. Weight decay 5e-4 is a reading. The
+    checkpoint holds stage one's weights too, so that it alone can score a video.
 
     Args:
         classes: class names; their number is K.
         backbone_checkpoint: stage one's checkpoint. None when a checkpoint of this class is loaded.
-        network: arguments of `STATSN`, read from `backbone_checkpoint`; given when a checkpoint is loaded.
+        network: arguments of `STATSN`, read from `backbone_checkpoint`; given when a checkpoint is
+            loaded.
         hidden_dim: of the LSTM; the paper's 2048.
         dropout: before the fully connected layer.
         lr: learning rate.
         lr_step_iterations: iterations after which the rate is divided by 10.
         weight_decay: of all trained parameters.
         temporal_regularization: add l_MSE to the loss; it is logged in either case.
-        frames: segments x frames of each that the data has, for whoever shows the network another video. None: of an older
-            checkpoint, the paper's 3 x 10.
+        frames: segments x frames of each that the data has, for whoever shows the network another
+            video. None: of an older checkpoint, the paper's 3 x 10.
+
+    Raises:
+        ConfigError: `backbone_checkpoint` is of another kind of network.
     """
 
     metrics: ClassVar = (
@@ -59,27 +63,39 @@ class TemporalAttentionTSN(ActionRecognition):
         network = network or _network_of(state["hyper_parameters"])
         super().__init__(STATSN(hidden_dim=hidden_dim, dropout=dropout, **network), classes)
         if state:
-            weights = {
-                key.removeprefix("model."): value
-                for key, value in state["state_dict"].items()
-                if key.startswith("model.")
-            }
-            missing, unexpected = self.model.load_state_dict(weights, strict=False)
-            if unexpected or any(not name.startswith("attention.") for name in missing):
-                raise ConfigError(
-                    f"model.backbone_checkpoint={backbone_checkpoint} is not of a CNN as in Table 2 (experiments/models/sta_tsn)."
-                )
+            self._start_from(state["state_dict"], backbone_checkpoint)
         self.model.encoder.requires_grad_(False)
-        self.lr, self.lr_step_iterations, self.weight_decay = lr, lr_step_iterations, weight_decay
+        self.lr = lr
+        self.lr_step_iterations = lr_step_iterations
+        self.weight_decay = weight_decay
         self.temporal_regularization = temporal_regularization
         self.save_hyperparameters(
             {
-                "classes": list(classes), "network": network, "hidden_dim": hidden_dim, "dropout": dropout, "lr": lr,
-                "lr_step_iterations": lr_step_iterations, "weight_decay": weight_decay,
-                "temporal_regularization": temporal_regularization, "frames": frames,
+                "classes": list(classes),
+                "network": network,
+                "hidden_dim": hidden_dim,
+                "dropout": dropout,
+                "lr": lr,
+                "lr_step_iterations": lr_step_iterations,
+                "weight_decay": weight_decay,
+                "temporal_regularization": temporal_regularization,
+                "frames": frames,
             },
             logger=False,
-        )  # fmt: skip
+        )
+
+    def _start_from(self, state: dict[str, torch.Tensor], path: str) -> None:
+        """Take over stage one's weights; what is new is the attention over frames."""
+        weights = {}
+        for key, value in state.items():
+            if key.startswith("model."):
+                weights[key.removeprefix("model.")] = value
+        missing, unexpected = self.model.load_state_dict(weights, strict=False)
+        if unexpected or any(not name.startswith("attention.") for name in missing):
+            raise ConfigError(
+                f"model.backbone_checkpoint={path} is not of a CNN as in Table 2 "
+                "(experiments/models/sta_tsn)."
+            )
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -94,9 +110,13 @@ class TemporalAttentionTSN(ActionRecognition):
         loss = cross_entropy + regularization if self.temporal_regularization else cross_entropy
         judged_false = (~batch["relevant"]).float().mean()
         self.log_training(
-            loss, output.scores, batch["labels"],
-            loss_ce=cross_entropy, loss_mse=regularization, share_judged_false=judged_false,
-        )  # fmt: skip
+            loss,
+            output.scores,
+            batch["labels"],
+            loss_ce=cross_entropy,
+            loss_mse=regularization,
+            share_judged_false=judged_false,
+        )
         return loss
 
     def validation_step(self, batch: dict) -> None:
@@ -117,9 +137,9 @@ class TemporalAttentionTSN(ActionRecognition):
 
 
 def _network_of(hyper_parameters: dict) -> dict:
-    """The arguments of `STATSN` that stage one's checkpoint determines."""
-    names = ("backbone", "spatial_attention", "pool_sizes", "focus", "pool_mode")
-    network = {
-        key: hyper_parameters[key] for key in names if key in hyper_parameters
-    }  # older checkpoints have no pool_mode
-    return {"num_classes": len(hyper_parameters["classes"]), **network}
+    """Return the arguments of `STATSN` that stage one's checkpoint determines."""
+    network = {"num_classes": len(hyper_parameters["classes"])}
+    for name in ("backbone", "spatial_attention", "pool_sizes", "focus", "pool_mode"):
+        if name in hyper_parameters:  # older checkpoints have no pool_mode
+            network[name] = hyper_parameters[name]
+    return network
