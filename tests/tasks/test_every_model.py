@@ -16,7 +16,11 @@ SIDE = 96  # pixels
 
 @dataclass(frozen=True)
 class Case:
-    """make: the network of 4 classes. one: shape of a single input. alpha: of its attention over space, None without."""
+    """A network, and what it takes and gives.
+
+    make: builds it for 4 classes. one: shape of a single input. alpha: of its attention over space,
+    None without.
+    """
 
     make: Callable[[], nn.Module]
     one: tuple[int, ...]

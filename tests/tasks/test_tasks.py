@@ -62,7 +62,7 @@ def test_more_than_all_layers_cannot_be_frozen():
 
 
 def test_parameter_groups_are_tsns(task):
-    """Every trained parameter once; biases twice the rate and no decay; the head ten times the backbone."""
+    """Every trained parameter once; biases at twice the rate, the head at ten times."""
     groups = tsn_parameter_groups(task.model, 0.1, {"first": 1, "head": 10}, 5e-4)
     settings = {
         id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]

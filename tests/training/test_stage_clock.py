@@ -7,7 +7,7 @@ from sta_tsn.training import stage_clock
 
 
 def test_time_is_written_while_it_passes_and_added_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage_clock, "WRITTEN_EVERY_S", 0.05)
+    monkeypatch.setattr(stage_clock, "WRITTEN_EVERY_SEC", 0.05)
     folder = RunFolder(tmp_path)
     folder.claim("stamp", [])
     with stage_clock.timed(folder, "fit", is_global_zero=True):

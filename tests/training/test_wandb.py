@@ -1,4 +1,4 @@
-"""Runs at W&B, on a server of our own: an online run that is interrupted and resumed, and an offline one that is sent later."""
+"""Runs at W&B, on a server of our own: online, interrupted and resumed; offline and sent later."""
 
 import csv
 import json
@@ -117,7 +117,7 @@ def test_an_offline_run_is_sent_by_the_documented_command(trained):
 
 
 def test_an_offline_run_that_was_killed_and_resumed_is_sent_whole(trained, tmp_path):
-    """kill -9 leaves two folders of one run. Whatever comes twice, because the killed process got beyond its checkpoint, is the same."""
+    """kill -9 leaves two folders of one run; what both have, from behind the checkpoint, is equal."""
     experiments, runs, _ = trained
     backbone = RunFolder(runs / "mini/split1/sta_tsn/rgb/seed0/backbone")
     run, server = RunFolder(tmp_path / "mini/split2/sta_tsn/rgb/seed8/temporal"), FakeWandb()
@@ -170,7 +170,8 @@ from sta_tsn.sweeps.trials import read_trials
 for name in sys.argv[1:]:
     try:
         trials = read_trials(name)
-        print(trials.table.assign(parameters=[trials.parameters] * len(trials.table)).to_json(orient="records"))
+        told = trials.table.assign(parameters=[trials.parameters] * len(trials.table))
+        print(told.to_json(orient="records"))
     except UserError as error:
         print(error)
 """

@@ -1,10 +1,16 @@
-"""Which training frames show their video's action: K one-vs-rest classifiers, judged out of fold (Eq 13).
+"""Which training frames show their video's action: classifiers, judged out of fold (Eq 13).
 
-The paper trains as many binary classifiers as classes on the frozen features and asks the classifier of the
-video's own class (of any of its classes, in a multi-label video). Readings: logistic regression with positives
-weighted up to balance, target = the video's labels for all its frames; each video is judged by classifiers that
-did not see its group (5 folds), else nearly every training frame is "true" and the regularization is dead. Where a
-class occurs in one fold alone, nothing can judge its frames: they count as true.
+The paper trains as many binary classifiers as classes on the frozen features and asks the one of
+the video's own class (of any of its classes, in a multi-label video). Readings: logistic
+regression with positives weighted up to balance; the target is the video's labels for all its
+frames; each video is judged by classifiers that did not see its group (5 folds), else nearly every
+training frame is "true" and the regularization is dead. Where a class occurs in one fold alone,
+nothing can judge its frames: they count as true.
+
+The features themselves come from a backbone that learned all of these videos, which makes frames
+look more like their class than they would. The strict way is a backbone a fold, trained without the
+videos that it judges: five times stage one. It is not offered; the share judged false, which tells
+whether it would matter, is in every result.
 """
 
 from collections.abc import Sequence
@@ -27,17 +33,20 @@ DEAD_SHARE = 0.01  # of frames judged false, under which the regularization is a
 
 
 def fit_frame_classifiers(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """K balanced one-vs-rest logistic regressions by L-BFGS, all at once.
+    """Fit K balanced one-vs-rest logistic regressions by L-BFGS, all at once.
 
     Args:
         features: (M, D) of M frames, any scale (they are standardised inside).
         labels: (M, K), 1 for the classes of each frame's video.
 
     Returns:
-        weights (K, D) and biases (K,) for features as given. A class without frames gets bias -inf: never true.
+        weights (K, D) and biases (K,) for features as given. A class without frames gets bias
+        -inf: never true.
     """
-    mean, std = features.mean(0), features.std(0).clamp(min=1e-6)
-    inputs, targets = (features - mean) / std, labels.to(features.dtype)
+    mean = features.mean(0)
+    std = features.std(0).clamp(min=1e-6)
+    inputs = (features - mean) / std
+    targets = labels.to(features.dtype)
     positives = targets.sum(0)
     pos_weight = (len(targets) - positives) / positives.clamp(min=1)
     num_classes = labels.shape[1]
@@ -57,8 +66,9 @@ def fit_frame_classifiers(features: Tensor, labels: Tensor) -> tuple[Tensor, Ten
         return loss
 
     optimizer.step(closure)
-    weight, bias = weight.detach() / std, bias.detach()
-    bias = (bias - weight @ mean).masked_fill(positives == 0, -torch.inf)
+    weight = weight.detach() / std
+    bias = bias.detach() - weight @ mean
+    bias = bias.masked_fill(positives == 0, -torch.inf)
     return weight, bias
 
 
@@ -68,13 +78,17 @@ def judge_frames(
     groups: list[str],
     max_fitted: int = MAX_FITTED_FRAMES,
 ) -> Tensor:
-    """bool (V, N, T): whether the classifier of one of the video's classes, fitted on other groups, says true (> 0.5).
+    """Return bool (V, N, T): whether a classifier of the video's classes says true (> 0.5).
+
+    It was fitted on other groups.
 
     Args:
-        features: (N, T, D) of each of V training videos; each is asked for twice, so they need not be in memory.
+        features: (N, T, D) of each of V training videos; each is asked for twice, so that they need
+            not be in memory.
         labels: (V, K), 1 for the classes of each video.
         groups: source of each video; one group is in one fold.
-        max_fitted: frames that the classifiers of all folds are fitted on; beyond, some of each video.
+        max_fitted: frames that the classifiers of all folds are fitted on; beyond, some of each
+            video.
     """
     names, group_of_video = np.unique(groups, return_inverse=True)
     fold_of_group = np.random.default_rng(0).permutation(len(names)) % min(NUM_FOLDS, len(names))
@@ -84,18 +98,18 @@ def judge_frames(
     for fold in folds.unique().tolist():
         seen = folds[video_of_frame] != fold
         frame_labels = labels[video_of_frame[seen].to(labels.device)]
-        fitted = (
-            fit_frame_classifiers(sample[seen].to(labels.device).float(), frame_labels)
-            if seen.any()
-            else None
-        )
+        fitted = None
+        if seen.any():
+            fitted = fit_frame_classifiers(sample[seen].to(labels.device).float(), frame_labels)
         classifiers[fold] = fitted, frame_labels.any(0)
     of_videos = zip(features, labels.bool(), folds.tolist(), strict=True)
     return torch.stack([_judge(one, own, *classifiers[fold]) for one, own, fold in of_videos])
 
 
 def sampled_frames(features: Sequence[Tensor], count: int) -> tuple[Tensor, Tensor]:
-    """At most `count` frames, as many of each video, spread over it at random; of too many videos a part.
+    """Return at most `count` frames, as many of each video, spread over it at random.
+
+    Of more than `count` videos there are some.
 
     Returns:
         features (M, D) and the index (M,) of each one's video.
@@ -109,7 +123,7 @@ def sampled_frames(features: Sequence[Tensor], count: int) -> tuple[Tensor, Tens
         videos = torch.randperm(num_videos, generator=generator)[:count].sort().values
     sample = []
     for video in videos.tolist():
-        # One frame from each of `each` equal parts, anywhere in it: no place of a video is left out.
+        # One frame from each of `each` equal parts, anywhere in it: no place is left out.
         places = torch.arange(each) + torch.rand(each, generator=generator)
         chosen = (places * num_frames / each).long().clamp(max=num_frames - 1)
         sample.append(features[video].flatten(0, 1)[chosen].cpu())
@@ -119,7 +133,14 @@ def sampled_frames(features: Sequence[Tensor], count: int) -> tuple[Tensor, Tens
 def _judge(
     features: Tensor, own: Tensor, fitted: tuple[Tensor, Tensor] | None, known: Tensor
 ) -> Tensor:
-    """bool (N, T) of one video with classes `own` (K,), by classifiers fitted where the classes `known` (K,) occur."""
+    """Return bool (N, T), which frames of one video are judged true.
+
+    Args:
+        features: (N, T, D).
+        own: bool (K,), the video's classes.
+        fitted: weights and biases of the classifiers; None where there are none.
+        known: bool (K,), the classes that occur where they were fitted.
+    """
     if fitted is None or not (own & known).any():  # nothing can judge it
         return torch.ones(features.shape[:2], dtype=torch.bool)
     logits = F.linear(features.to(own.device).float(), *fitted)  # (N, T, K)
@@ -140,7 +161,7 @@ class _StoredFeatures(Sequence):
 
 
 def judge_videos(store: FeatureStore, device: torch.device) -> None:
-    """Judge the store's training videos and write the result beside them; does nothing where that is done."""
+    """Judge the store's training videos and write the result beside them, once."""
     path = store.folder / JUDGEMENT_FILE
     if path.exists():
         return
@@ -157,8 +178,8 @@ def judge_videos(store: FeatureStore, device: torch.device) -> None:
     print(f"Judged false: {share:.1%} of {relevant.numel()} frames", flush=True)
     if share < DEAD_SHARE:
         print(
-            "So few that l_MSE (Eq 12) does next to nothing: the backbone learned these very videos. "
-            "Only features of a backbone that did not see them would judge more strictly.",
+            "So few that l_MSE (Eq 12) does next to nothing: the backbone learned these very "
+            "videos. Only features of a backbone that did not see them would judge more strictly.",
             flush=True,
         )
     save_tensors(path, {"relevant": relevant})
@@ -171,7 +192,7 @@ def read_judgement(store: FeatureStore) -> Tensor:
 
 
 def share_judged_false(store: FeatureStore) -> float | None:
-    """Return the share (0 to 1) of the training frames judged false; None where nothing is judged."""
+    """Return the share (0 to 1) of the training frames judged false; None where none is judged."""
     if not (store.folder / JUDGEMENT_FILE).exists():
         return None
     return float((~read_judgement(store)).float().mean())

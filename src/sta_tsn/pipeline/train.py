@@ -7,9 +7,11 @@ same settings and inputs is not repeated.
 """
 
 import shlex
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sta_tsn.artefacts import file_fingerprint, fingerprint
 from sta_tsn.datasets import VideoDataset, VideoSplit, moving_only
@@ -22,11 +24,15 @@ from sta_tsn.pipeline.stage_process import run_command
 from sta_tsn.pipeline.stages import Stage, flow_arguments, plan_stages
 from sta_tsn.pipeline.studies import SKELETON, find_study
 from sta_tsn.runs.folder import RunFolder, stage_fingerprint
+from sta_tsn.training.dry_run import without_dry_run
 from sta_tsn.video import FlowStore
 
 
 def train(options: TrainOptions, dataset: VideoDataset | None = None) -> VideoSplit:
     """Train and test as `train_all` does, then write the report of RGB, of flow, of both fused.
+
+    With the setting trainer.fast_dev_run=true every row does so on a few batches and videos, and
+    nothing is kept.
 
     Args:
         options: what the user asked for.
@@ -34,8 +40,39 @@ def train(options: TrainOptions, dataset: VideoDataset | None = None) -> VideoSp
     """
     stages = _checked_stages(options)
     dataset = dataset or open_dataset(options)
+    _, num_dry_batches = without_dry_run(list(options.settings))
+    if num_dry_batches:
+        return _dry_run(options, dataset)
+    return _train_and_report(options, stages, dataset)
+
+
+def _train_and_report(
+    options: TrainOptions, stages: list[Stage], dataset: VideoDataset
+) -> VideoSplit:
     videos = _train_stages(options, stages, dataset)
     _report(options, dataset, videos)
+    return videos
+
+
+def _dry_run(options: TrainOptions, dataset: VideoDataset) -> VideoSplit:
+    """Go the whole road in a folder that is thrown away; frame counts and flow are kept."""
+    place = options.place
+    place.path.mkdir(parents=True, exist_ok=True)
+    videos = prepare_videos(options, dataset)
+    with TemporaryDirectory(prefix=".dry-run-", dir=options.runs) as folder:
+        dry = replace(options, runs=folder)
+        dry.place.path.mkdir()
+        if place.manifest.exists():
+            shutil.copy(place.manifest, dry.place.manifest)
+        if options.modality != "rgb":
+            place.flow.mkdir(exist_ok=True)
+            dry.place.flow.symlink_to(place.flow.resolve())
+        _train_and_report(dry, _checked_stages(dry), dataset)
+    print(
+        "Dry run: every row was trained, tested and reported on a few videos; the numbers mean "
+        "nothing, and nothing is kept.",
+        flush=True,
+    )
     return videos
 
 

@@ -1,1 +1,1 @@
-"""One stage in one process: LightningCLI, the stage from start to score table, monitors and loggers."""
+"""One stage in one process: LightningCLI, from start to score table, monitors and loggers."""

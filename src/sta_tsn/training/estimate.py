@@ -88,7 +88,7 @@ def _read(data: VideoDataModule, training: bool) -> tuple[float, Tensor]:
     else:
         records = videos.test or videos.train
         sampler = data.sampler(data.test_segments, data.test_frames_per_segment)
-    clips = data.loader(records, sampler, "augment" if training else "ten", 1).dataset
+    clips = data.clips(records, sampler, "augment" if training else "ten")
     start = time.perf_counter()
     views = clips[0, 0]["clips"]
     return time.perf_counter() - start, views

@@ -1,4 +1,4 @@
-"""metrics.csv of a run: Lightning's CSV logger, but whole after any kill and continued by a resumed run."""
+"""metrics.csv of a run: Lightning's CSV logger, but whole after any kill, and continued."""
 
 import csv
 from pathlib import Path
@@ -13,8 +13,8 @@ from sta_tsn.runs.folder import RunFolder
 class MetricsFile(ExperimentWriter):
     """Writes all rows anew at each save and renames: a few ms for thousands of rows.
 
-    Lightning appends, and empties the file when a column is new; an interruption in between leaves rows without
-    their header, or none at all.
+    Lightning appends, and empties the file when a column is new; an interruption in between leaves
+    rows without their header, or none at all.
 
     Args:
         path: metrics.csv.
@@ -23,9 +23,11 @@ class MetricsFile(ExperimentWriter):
 
     def __init__(self, path: Path, rows: list[dict[str, str]]):
         super().__init__(str(path.parent))
-        self.path, self.rows = path, rows
+        self.path = path
+        self.rows = rows
 
     def save(self) -> None:
+        """Write what is there; the file is never half written."""
         rows = self.rows + self.metrics
         if not self.metrics:
             return
@@ -33,28 +35,33 @@ class MetricsFile(ExperimentWriter):
             writer = csv.DictWriter(file, sorted(set().union(*rows)))
             writer.writeheader()
             writer.writerows(rows)
-        self.rows, self.metrics = rows, []
+        self.rows = rows
+        self.metrics = []
 
     def _check_log_dir_exists(self) -> None:
-        """Lightning's deletes the rows of the interrupted run."""
+        """Do nothing: Lightning's deletes the rows of the interrupted run."""
 
 
 def csv_logger(folder: RunFolder) -> CSVLogger:
-    """A CSV logger that keeps the rows of an interrupted run up to the checkpoint it goes on from."""
+    """Return a logger that keeps an interrupted run's rows up to the checkpoint it goes on from."""
     rows = []
     if folder.metrics.exists() and folder.last.exists():
         step = load_checkpoint(folder.last, mmap=True)["global_step"]
-        with open(folder.metrics, newline="") as file:
-            rows = [
-                {key: value for key, value in row.items() if value}
-                for row in csv.DictReader(file)
-                if int(row["step"]) < step
-            ]
+        rows = _rows_before(folder.metrics, step)
     logger = CSVLogger(
         str(folder.path.parent), name=folder.path.name, version="", flush_logs_every_n_steps=1
     )
     logger._experiment = MetricsFile(folder.metrics, rows)
     return logger
+
+
+def _rows_before(path: Path, step: int) -> list[dict[str, str]]:
+    rows = []
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            if int(row["step"]) < step:
+                rows.append({key: value for key, value in row.items() if value})
+    return rows
 
 
 def mean_of_last_epoch(folder: RunFolder, name: str) -> float | None:

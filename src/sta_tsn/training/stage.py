@@ -1,4 +1,7 @@
-"""One stage of training from start to score table: fit, features, test. Every step goes on where it stopped."""
+"""One stage of training from start to score table: fit, features, test.
+
+Every step goes on where it stopped.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -25,6 +28,7 @@ from sta_tsn.runs.folder import (
 from sta_tsn.runs.layout import sweeps_folder
 from sta_tsn.runs.model_card import write_card
 from sta_tsn.tasks import ProbeGrid
+from sta_tsn.training.dry_run import few_videos, limited_to, without_dry_run
 from sta_tsn.training.estimate import say_minutes
 from sta_tsn.training.metrics_file import mean_of_last_epoch
 from sta_tsn.training.stage_cli import MID_EPOCH, StageCLI
@@ -35,19 +39,22 @@ from sta_tsn.video.workers import dead_worker
 
 
 def fit_and_test(arguments: list[str]) -> None:
-    """`sta-tsn fit`: train the configured stage, test its last epoch (its best one with --select=true), write `scores.npz`.
+    """Train the configured stage, test it, and write its score table: `sta-tsn fit`.
 
-    With --test=false only train.
+    Its last epoch is tested, its best one with --select=true; with --test=false none is. With
+    --trainer.fast_dev_run=true every step sees a batch or two videos.
 
     Args:
-        arguments: LightningCLI's, each as `--name=value`, `--run_dir=FOLDER` among them except under a W&B agent.
+        arguments: LightningCLI's, each as `--name=value`, `--run_dir=FOLDER` among them except
+            under a W&B agent.
+
+    Raises:
+        UserError: something that the user can mend.
     """
     arguments = with_run_dir(arguments)
     check_arguments(arguments)
-    path = next(
-        argument.partition("=")[2] for argument in arguments if argument.startswith("--run_dir=")
-    )
-    folder, stamp = RunFolder(path), stage_fingerprint(arguments)
+    folder = RunFolder(_value_of("--run_dir", arguments))
+    stamp = stage_fingerprint(arguments)
     if folder.is_done(stamp):
         print(f"{folder.path}: done already, nothing to do", flush=True)
         return
@@ -61,65 +68,85 @@ def fit_and_test(arguments: list[str]) -> None:
         _fit_and_test(arguments, folder, stamp)
 
 
+def _value_of(name: str, arguments: list[str]) -> str:
+    return next(one.partition("=")[2] for one in arguments if one.startswith(f"{name}="))
+
+
 def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
+    told, num_dry_batches = without_dry_run(arguments)
+    if num_dry_batches:
+        told += limited_to(num_dry_batches)
     with plain_user_errors():
-        cli = StageCLI(arguments)
+        cli = StageCLI(told)
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     if trainer.is_global_zero:
-        cli.save_config(folder.config)
-        folder.note(select=cli.config.select)
-        log_settings(trainer, folder)
-        if isinstance(data, VideoDataModule):
-            print(f"Backbone: {task.model.encoder.cnn.loaded}", flush=True)
-            warn_of_frozen_noise(cli.config.model.init_args.weights, task)
-            if (
-                not folder.last.exists()
-            ):  # a first start may write the manifest, which the second start's stamp will hold
-                data.prepare_data()
-                stamp = stage_fingerprint(arguments)
-                folder.note(fingerprint=stamp)
-    if isinstance(data, VideoDataModule) and trainer.is_global_zero and not folder.last.exists():
-        say_minutes(trainer, task, data, all_parts=cli.config.keep_features)
+        stamp = _begin(cli, arguments, folder, stamp)
+        if isinstance(data, VideoDataModule) and not folder.last.exists() and not num_dry_batches:
+            say_minutes(trainer, task, data, all_parts=cli.config.keep_features)
     with dead_workers_named(data):
         _fit(trainer, task, data, folder)
     if not cli.config.test:
         if trainer.is_global_zero:
             folder.note(tested=False)
         return
-    tested_data = data
-    load_tested(task, data, folder)
-    if isinstance(data, VideoDataModule):
-        _extract(
-            trainer, task, data, folder, PARTS if cli.config.keep_features else ("val", "test")
-        )
-        tested_data = FeatureDataModule(str(folder.features), num_workers=data.num_workers)
-    with timed(folder, "test", trainer.is_global_zero):
-        validation = (
-            _scores_of_validation(trainer, task, tested_data)
-            if isinstance(tested_data, FeatureDataModule | FrozenFeatureDataModule)
-            else None
-        )
-        trainer.test(task, datamodule=tested_data, verbose=False)
+    if num_dry_batches and isinstance(data, VideoDataModule):
+        data.videos = few_videos(data.videos)
+    table = _test(cli, folder, {"fingerprint": stamp})
     if trainer.is_global_zero:
-        made_by = {"fingerprint": stamp, "seed": cli.config.seed_everything, **folder.about}
-        if isinstance(data, FeatureDataModule):
-            made_by["share_judged_false"] = share_judged_false(data.store)
-            made_by["l_mse"] = mean_of_last_epoch(folder, "train/loss_mse")
-        if isinstance(task, ProbeGrid):
-            made_by["choice"] = task.choice
-        table = replace(
-            score_table(task, tested_data.test_videos, {**tested_data.protocol, **made_by}),
-            validation=validation,
-        )
         folder.note(keeps_features=cli.config.keep_features)
         table.save(folder.scores)
         write_card(folder, table)
         if isinstance(data, VideoDataModule) and not cli.config.keep_features:
-            shutil.rmtree(
-                folder.features
-            )  # nobody reads the features of rows without a second stage
+            # Nobody reads the features of rows without a second stage.
+            shutil.rmtree(folder.features)
         log_test(trainer, folder, table)
         print(f"{folder.path}: {table.summary}", flush=True)
+
+
+def _begin(cli: StageCLI, arguments: list[str], folder: RunFolder, stamp: str) -> str:
+    """Write down what the run is, say what it starts from, and return its stamp."""
+    task, data = cli.model, cli.datamodule
+    cli.save_config(folder.config)
+    folder.note(select=cli.config.select)
+    log_settings(cli.trainer, folder)
+    if not isinstance(data, VideoDataModule):
+        return stamp
+    print(f"Backbone: {task.model.encoder.cnn.loaded}", flush=True)
+    warn_of_frozen_noise(cli.config.model.init_args.weights, task)
+    if folder.last.exists():
+        return stamp
+    # A first start may write the manifest, which the second start's stamp will hold.
+    data.prepare_data()
+    stamp = stage_fingerprint(arguments)
+    folder.note(fingerprint=stamp)
+    return stamp
+
+
+def _test(cli: StageCLI, folder: RunFolder, made_by: dict) -> ScoreTable | None:
+    """Return the scores of the test videos; None on all processes but the first."""
+    trainer, task, data = cli.trainer, cli.model, cli.datamodule
+    load_tested(task, data, folder)
+    tested_data = data
+    if isinstance(data, VideoDataModule):
+        parts = PARTS if cli.config.keep_features else ("val", "test")
+        _extract(trainer, task, data, folder, parts)
+        tested_data = FeatureDataModule(str(folder.features), num_workers=data.num_workers)
+    validation = None
+    with timed(folder, "test", trainer.is_global_zero):
+        if isinstance(tested_data, FeatureDataModule | FrozenFeatureDataModule):
+            validation = _scores_of_validation(trainer, task, tested_data)
+        trainer.test(task, datamodule=tested_data, verbose=False)
+    if not trainer.is_global_zero:
+        return None
+    protocol = {**tested_data.protocol, **made_by}
+    protocol |= {"seed": cli.config.seed_everything, **folder.about}
+    if isinstance(data, FeatureDataModule):
+        protocol["share_judged_false"] = share_judged_false(data.store)
+        protocol["l_mse"] = mean_of_last_epoch(folder, "train/loss_mse")
+    if isinstance(task, ProbeGrid):
+        protocol["choice"] = task.choice
+    table = score_table(task, tested_data.test_videos, protocol)
+    return replace(table, validation=validation)
 
 
 def remove_mid_epoch_checkpoints(folder: RunFolder) -> None:
@@ -133,15 +160,22 @@ def remove_mid_epoch_checkpoints(folder: RunFolder) -> None:
 
 
 def write_features(path: str) -> None:
-    """`sta-tsn features`: features, attention and judgement of all parts of the split of a trained stage-one run, for experiments on them.
+    """Write what a trained stage-one run says of all videos of its split: `sta-tsn features`.
+
+    That is features, attention and judgement, for experiments on them.
+
+    Args:
+        path: of the run's folder.
 
     Raises:
-        UserError: no such run, not trained to the end, not of stage one, or another process is at it.
+        UserError: no such run, not trained to the end, not of stage one, or another process is at
+            it.
     """
     folder = RunFolder(path)
     if not folder.scores.exists():
         raise UserError(
-            f"{folder.path} is no tested run. make train makes some: runs/<dataset>/split1/<model>/rgb/seed0/backbone"
+            f"{folder.path} is no folder of a tested run, such as `sta-tsn train` makes: "
+            "runs/<dataset>/split1/<model>/rgb/seed0/backbone"
         )
     with only_one(folder.path):
         _write_features(folder)
@@ -174,22 +208,26 @@ def _write_features(folder: RunFolder) -> None:
 
 
 def warn_of_frozen_noise(weights: str, task) -> None:
-    """Recipes of small datasets keep ImageNet's first layers; without its weights that keeps random ones."""
-    if weights == "none" and not all(
-        parameter.requires_grad for parameter in task.model.encoder.cnn.parameters()
-    ):
-        recipe = " and ".join(
-            f"model.{name}={task.hparams[name]}" for name in ("frozen_share", "trained_batch_norms")
-        )
-        print(
-            f"Random weights, and {recipe} keep part of them as they are: little can be learned so.",
-            flush=True,
-        )
+    """Say that a recipe which keeps ImageNet's first layers keeps random ones without its weights.
+
+    Args:
+        weights: that the backbone starts from.
+        task: of stage one.
+    """
+    parameters = task.model.encoder.cnn.parameters()
+    if weights != "none" or all(parameter.requires_grad for parameter in parameters):
+        return
+    names = ("frozen_share", "trained_batch_norms")
+    recipe = " and ".join(f"model.{name}={task.hparams[name]}" for name in names)
+    print(
+        f"Random weights, and {recipe} keep part of them as they are: little can be learned so.",
+        flush=True,
+    )
 
 
 @contextmanager
 def plain_user_errors() -> Iterator[None]:
-    """jsonargparse wraps what a constructor raises into pages of its own; the user needs the sentence inside."""
+    """Raise the sentence that a constructor raised, which jsonargparse wraps into pages."""
     try:
         yield
     except Exception as error:
@@ -219,7 +257,11 @@ def dead_workers_named(data) -> Iterator[None]:
 
 
 def load_tested(task, data, folder: RunFolder) -> None:
-    """The weights that are tested, on data like that which they learned from (flow: see `VideoDataModule.load_state_dict`)."""
+    """Load the weights that are tested, for data like that which they learned from.
+
+    Raises:
+        UserError: the flow was made otherwise, see `VideoDataModule.load_state_dict`.
+    """
     checkpoint = load_checkpoint(folder.tested_checkpoint)
     task.load_state_dict(checkpoint["state_dict"])
     data.load_state_dict(checkpoint.get(type(data).__qualname__, {}))
@@ -240,7 +282,13 @@ def _extract(
 
 
 def with_run_dir(arguments: list[str]) -> list[str]:
-    """The arguments with a run folder: under a W&B agent, which can give none, `runs/sweeps/<sweep>/<run>`."""
+    """Return the arguments with a run folder.
+
+    A W&B agent can give none; its trials lie in `runs/sweeps/<sweep>/<run>`.
+
+    Raises:
+        UserError: no folder, and no agent.
+    """
     if any(argument.startswith("--run_dir=") for argument in arguments):
         return arguments
     trial = agent_trial()
@@ -278,7 +326,16 @@ def _scores_of_validation(
 
 
 def score_table(task, videos: list[dict], protocol: dict) -> ScoreTable:
-    """What `task` said of the tested `videos` (id, group and labels), in their order; every one of them exactly once."""
+    """Return what a task said of the tested videos, in their order.
+
+    Args:
+        task: that was tested.
+        videos: id, group and labels of each.
+        protocol: of the test.
+
+    Raises:
+        RuntimeError: a video was not scored once.
+    """
     outputs = task.test_outputs
     if sorted(outputs) != list(range(len(videos))):
         raise RuntimeError(f"{len(outputs)} of {len(videos)} test videos were scored")
@@ -286,16 +343,19 @@ def score_table(task, videos: list[dict], protocol: dict) -> ScoreTable:
     labels = torch.zeros(len(videos), len(task.classes), dtype=torch.bool)
     for row, video in enumerate(videos):
         labels[row, video["labels"]] = True
-    beta = (
-        torch.stack([output["temporal_weights"] for output in ordered])
-        if "temporal_weights" in ordered[0]
-        else None
-    )
-    scores = torch.stack([output["scores"] for output in ordered])
-    ids, groups = ([video[part] for video in videos] for part in ("id", "group"))
+    beta = None
+    if "temporal_weights" in ordered[0]:
+        beta = torch.stack([output["temporal_weights"] for output in ordered])
     controls = {}
     for name in ordered[0].get("controls", {}):
         controls[name] = torch.stack([output["controls"][name] for output in ordered])
     return ScoreTable(
-        ids, scores, labels, task.classes, protocol, beta, groups=groups, controls=controls
+        [video["id"] for video in videos],
+        torch.stack([output["scores"] for output in ordered]),
+        labels,
+        task.classes,
+        protocol,
+        beta,
+        groups=[video["group"] for video in videos],
+        controls=controls,
     )

@@ -1,4 +1,4 @@
-"""LightningCLI as this project uses it: any task over any data module, loggers and checkpoints always on."""
+"""LightningCLI as the suite uses it: any task over any data module, always logged and kept."""
 
 import logging
 import warnings
@@ -13,6 +13,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.configuration import check_class_paths
+from sta_tsn.errors import ConfigError
 from sta_tsn.runs.folder import RunFolder
 from sta_tsn.training.metrics_file import csv_logger
 from sta_tsn.training.step_monitor import StepMonitor
@@ -23,7 +24,7 @@ MID_EPOCH = "hpc_ckpt_"  # what Lightning calls a checkpoint of a SLURM job that
 
 
 class StageCLI(LightningCLI):
-    """Builds trainer, task and data module from `--config FILE ...` and dotted overrides.
+    """Builds trainer, task and data module from configuration files and dotted overrides.
 
     Class names of the data travel into the model; the seed is given once.
     """
@@ -32,9 +33,15 @@ class StageCLI(LightningCLI):
         silence_noise()
         check_class_paths(arguments)
         super().__init__(
-            LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
-            save_config_callback=None, seed_everything_default=0, args=arguments, run=False,
-        )  # fmt: skip
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            args=arguments,
+            run=False,
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run_dir", type=str, required=True, help="folder of this run")
@@ -70,7 +77,13 @@ class StageCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def instantiate_trainer(self, **kwargs) -> Trainer:
-        folder, settings = RunFolder(self.config.run_dir), self.config.trainer
+        folder = RunFolder(self.config.run_dir)
+        settings = self.config.trainer
+        if settings.fast_dev_run:
+            raise ConfigError(
+                f"trainer.fast_dev_run={settings.fast_dev_run} in a YAML file: give it on the "
+                "command line, --trainer.fast_dev_run=true."
+            )
         kwargs.update(
             default_root_dir=str(folder.path),
             logger=[csv_logger(folder), wandb_logger(folder)],
@@ -86,7 +99,7 @@ class StageCLI(LightningCLI):
                 *environment_plugins(settings.accelerator, settings.devices, settings.num_nodes),
             ],
             precision=settings.precision or default_precision(settings.accelerator),
-            use_distributed_sampler=False,  # the project's sampler deals videos out without repeating any
+            use_distributed_sampler=False,  # the suite's own repeats no video
             num_sanity_val_steps=0,
             log_every_n_steps=settings.log_every_n_steps or 10,
             enable_model_summary=False,
@@ -121,30 +134,33 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def silence_noise() -> None:
-    """Each message with why a user need not see it; everything else is shown."""
+    """Silence messages that a user need not see, each with why; everything else is shown."""
     for message in (
-        "LightningCLI's args parameter",  # `sta-tsn fit` has looked at the command line first, on purpose
-        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 on torch 2.15, nothing of ours
-        r"Found \d+ module\(s\) in eval mode",  # partial batch normalisation and the frozen backbone
-        r"`torch\.jit\..*` is deprecated",  # folding for the CPU; torch.compile would need a C compiler
+        # `sta-tsn fit` has looked at the command line first, on purpose.
+        "LightningCLI's args parameter",
+        # Lightning 2.6 on torch 2.15, nothing of ours.
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+        # Partial batch normalisation and the frozen backbone.
+        r"Found \d+ module\(s\) in eval mode",
+        # Folding for the CPU; torch.compile would need a C compiler.
+        r"`torch\.jit\..*` is deprecated",
         "Checkpoint directory .* exists and is not empty",  # resuming
-        "The number of training batches .* is smaller than the logging interval",  # epochs are logged in any case
+        # Epochs are logged in any case.
+        "The number of training batches .* is smaller than the logging interval",
         "The `srun` command is available",  # a note for SLURM users
         "Total length of `DataLoader` across ranks is zero",  # no validation videos
         "The '.*dataloader' does not have many workers",  # two cores have not
         "Your `IterableDataset` has `__len__` defined",  # true on any number of workers
     ):
         warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(
-        logging.WARNING
-    )  # device list, adverts
-    logging.getLogger("torch.utils.cpp_extension").setLevel(
-        logging.ERROR
-    )  # "no CUDA runtime", where a CPU's code is compiled
+    # The list of devices, adverts.
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    # "no CUDA runtime", where a CPU's code is compiled.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
 
 def default_precision(accelerator: str) -> str:
-    """Mixed on a GPU, exact fp32 on the CPU."""
+    """Return the precision of a run that names none: mixed on a GPU, exact fp32 on the CPU."""
     if accelerator == "cpu" or not torch.cuda.is_available():
         return "32-true"
     return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
@@ -156,14 +172,17 @@ def warn_of_slow_precision(trainer: Trainer) -> None:
     old = torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2", "NO AVX")
     if on_cpu and old and trainer.precision.startswith("bf16") and trainer.is_global_zero:
         print(
-            f"trainer.precision={trainer.precision}: this CPU has no bf16 instructions, training is "
-            "about ten times slower than with 32-true.",
+            f"trainer.precision={trainer.precision}: this CPU has no bf16 instructions, training "
+            "is about ten times slower than with 32-true.",
             flush=True,
         )
 
 
 def checkpoint_callbacks(folder: RunFolder) -> list[ModelCheckpoint]:
-    """last.ckpt to go on from and to test, best.ckpt by validation loss; each one file, overwritten."""
+    """Keep last.ckpt, to go on from and to test, and best.ckpt by validation loss.
+
+    Each is one file, overwritten.
+    """
     common = {"dirpath": str(folder.checkpoints), "enable_version_counter": False}
     best = ModelCheckpoint(
         filename="best", monitor="val/loss", mode="min", save_on_train_epoch_end=False, **common

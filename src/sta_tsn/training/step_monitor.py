@@ -9,12 +9,14 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class StepMonitor(Callback):
-    """Logs, at the steps that are logged:
+    """Logs, at the steps that are logged, what a step costs.
 
-    `step/gradient_norm`: of all gradients together, before clipping. Means of the last `log_every_n_steps` batches:
-    `step/data_wait_share` of the time between two batches' ends that passes before the batch is there, and `step/clips_per_sec`
-    over all devices. `step/peak_memory_gb`: of the main process without its workers, on a GPU what torch allocated there.
-    Validation and checkpoints are in neither time. A GPU works behind the process: waiting for it counts as computing.
+    `step/gradient_norm`: of all gradients together, before clipping. The others are means of the
+    last `log_every_n_steps` batches. `step/data_wait_share`: share of the time between two batches'
+    ends that passes before the batch is there. `step/clips_per_sec`: over all devices.
+    `step/peak_memory_gb`: of the main process without its workers, on a GPU what torch allocated
+    there. Validation and checkpoints are in neither time. A GPU works behind the process: waiting
+    for it counts as computing.
     """
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
@@ -60,6 +62,7 @@ class StepMonitor(Callback):
 
 
 def peak_memory_gb(device: torch.device) -> float:
+    """Return the most memory that this process, or torch on its GPU, has held."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

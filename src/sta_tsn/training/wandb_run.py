@@ -69,7 +69,7 @@ def _asked_for(own: dict) -> dict:
 
 
 def _is_reachable() -> bool:
-    """Whether somebody is logged in and W&B knows; asks nobody."""
+    """Tell whether somebody is logged in and W&B knows; nobody is asked."""
     import wandb
 
     try:
@@ -77,14 +77,15 @@ def _is_reachable() -> bool:
     except (wandb.Error, OSError) as error:
         reason = str(error).splitlines()[0]
         print(
-            f"W&B cannot be reached ({reason}): logged offline; experiments/README.md, Logs, says how to send the run.",
+            f"W&B cannot be reached ({reason}): logged offline; experiments/README.md, Logs, says "
+            "how to send the run.",
             flush=True,
         )
         return False
 
 
 def labels(path: Path) -> dict:
-    """Name, group (runs that differ in seed alone), job type and tags, from the run's folder.
+    """Return name, group (runs that differ in seed alone), job type and tags of a run's folder.
 
     Example:
         >>> labels(Path("runs/demo/split1/cnn/rgb/seed0/backbone"))["group"]
@@ -103,7 +104,7 @@ def labels(path: Path) -> dict:
 
 
 def log_settings(trainer: Trainer, folder: RunFolder) -> None:
-    """The run's settings and what it is, as `load_runs` reads them from the folder."""
+    """Send the run's settings and what it is, as `load_runs` reads them from the folder."""
     settings = flat_settings(read_yaml(folder.config))
     _run(trainer).config.update(
         {**run_identity(folder.path), "commit": folder.about["commit"], **settings},
@@ -112,21 +113,22 @@ def log_settings(trainer: Trainer, folder: RunFolder) -> None:
 
 
 def log_test(trainer: Trainer, folder: RunFolder, table: ScoreTable) -> None:
-    """Send what the test said; where W&B does not take it, say so: the results are safe in the folder."""
+    """Send what the test said, or say that W&B does not take it: the folder has the results."""
     run = _run(trainer)
     if run.disabled:
         return
     try:
         _send_test(run, folder, table, attention_figures(trainer.lightning_module, folder))
     except Exception as error:  # whatever W&B and the network raise
-        print(
-            f"{folder.path}: the test's results were not sent to W&B ({' '.join(str(error).split())}).",
-            flush=True,
-        )
+        reason = " ".join(str(error).split())
+        print(f"{folder.path}: the test's results were not sent to W&B ({reason}).", flush=True)
 
 
 def attention_figures(task: LightningModule, folder: RunFolder) -> dict:
-    """What a model of attention looks at, in test videos drawn at random; {} for other models and for runs outside `runs/`."""
+    """Return pictures of what a model of attention looks at, in test videos drawn at random.
+
+    There are none of other models, and of runs outside `runs/`.
+    """
     from sta_tsn.attention.explain import explain_video, plot_attention
 
     identity = run_identity(folder.path)
@@ -135,9 +137,8 @@ def attention_figures(task: LightningModule, folder: RunFolder) -> dict:
     _, videos = run_videos(folder)
     flow = FlowStore(DatasetRuns.of(folder.path).flow) if identity["modality"] == "flow" else None
     figures = {}
-    for record in np.random.default_rng(0).permutation(np.array(videos.test, dtype=object))[
-        :NUM_PICTURES
-    ]:
+    shuffled = np.random.default_rng(0).permutation(np.array(videos.test, dtype=object))
+    for record in shuffled[:NUM_PICTURES]:
         explained = explain_video(task, record, flow)
         if explained.output.spatial_weights is None:
             return {}
@@ -146,7 +147,7 @@ def attention_figures(task: LightningModule, folder: RunFolder) -> dict:
 
 
 def _send_test(run, folder: RunFolder, table: ScoreTable, attention: dict) -> None:
-    """Measures and cost as the run's summary; confusion, accuracy by class, attention and scores as media; scores.npz as a file."""
+    """Send measures and cost as the run's summary, the rest as pictures, tables and a file."""
     import wandb
 
     from sta_tsn.attention.key_frames import beta_figure

@@ -274,7 +274,7 @@ class VideoDataModule(LightningDataModule):
     def frames_loader(self, records: list[VideoRecord], crop: Crop) -> DataLoader:
         """Return all test frames (3 x 10) of each video, one view of it a batch: for features."""
         sampler = self.sampler(self.test_segments, self.test_frames_per_segment)
-        clips = self._clips(records, sampler, crop)
+        clips = self.clips(records, sampler, crop)
         return self._loader(clips, self._order(clips), batch_size=1, by_views=True)
 
     def sampler(
@@ -294,12 +294,17 @@ class VideoDataModule(LightningDataModule):
             crop: which views.
             batch_size: videos of a batch of one device.
         """
-        clips = self._clips(records, sampler, crop)
+        clips = self.clips(records, sampler, crop)
         return self._loader(clips, self._order(clips), batch_size, by_views=False)
 
-    def _clips(
-        self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop
-    ) -> ClipDataset:
+    def clips(self, records: list[VideoRecord], sampler: SegmentSampler, crop: Crop) -> ClipDataset:
+        """Return videos as the network of the trainer sees them.
+
+        Args:
+            records: the videos.
+            sampler: which frames.
+            crop: which views.
+        """
         size_px = self.trainer.lightning_module.model.input_px if self.trainer else 224
         return ClipDataset(
             records,

@@ -1,4 +1,4 @@
-"""Processes that read for a data loader: how many their shared memory has room for, and what one that died was reading."""
+"""Processes that read for a data loader: how many there is room for, what one that died read."""
 
 import os
 import re
