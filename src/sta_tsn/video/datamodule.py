@@ -1,6 +1,7 @@
 """From a dataset's split to batches of uint8 clips; everything after this runs on the device."""
 
 from collections.abc import Iterator
+from math import ceil
 from typing import Literal
 
 import cv2
@@ -29,17 +30,21 @@ NOTABLE_CHANGE = 1.1  # of proportions; nobody sees less
 
 
 class SeededSampler(Sampler[tuple[int, int]]):
-    """Yields (index, seed). Order and seeds depend on (seed, epoch) alone, so a resumed epoch is the same one.
+    """Yield (index, seed), which depend on the seed and the epoch alone.
+
+    So a resumed epoch is the same one.
 
     Args:
         size: number of items.
         seed: of order and item seeds.
-        num_draws: length of a training epoch in items, drawn as one random order of all items after another,
-            the same number for every process. None: every item once, in order, dealt out without repeats (but
-            a process for which nothing is left repeats one: Lightning hangs where only some processes have batches).
-        rank, world_size: this process among those that share the work.
-        epoch: the first one. Lightning calls `set_epoch`, but for a resumed run only after its workers were sent the
-            first batches.
+        num_draws: length of a training epoch in items, drawn as one random order of all items after
+            another, the same number for every process. None: every item once, in order, dealt out
+            without repeats (but a process for which nothing is left repeats one: Lightning hangs
+            where only some processes have batches).
+        rank: this process among those that share the work, from 0.
+        world_size: how many share it.
+        epoch: the first one. Lightning calls `set_epoch`, but for a resumed run only after its
+            workers were sent the first batches.
     """
 
     def __init__(
@@ -51,8 +56,12 @@ class SeededSampler(Sampler[tuple[int, int]]):
         world_size: int = 1,
         epoch: int = 0,
     ):
-        self.size, self.seed, self.num_draws = size, seed, num_draws
-        self.rank, self.world_size, self.epoch = rank, world_size, epoch
+        self.size = size
+        self.seed = seed
+        self.num_draws = num_draws
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -62,28 +71,27 @@ class SeededSampler(Sampler[tuple[int, int]]):
             everyone = max(self.size, self.world_size) if self.size else 0
             return [index % self.size for index in range(self.rank, everyone, self.world_size)]
         generator = np.random.default_rng((self.seed, self.epoch))
-        total = -(-self.num_draws // self.world_size) * self.world_size
-        orders = [generator.permutation(self.size) for _ in range(-(-total // self.size))]
-        return np.concatenate(orders)[:total][self.rank :: self.world_size].tolist()
+        total = ceil(self.num_draws / self.world_size) * self.world_size
+        orders = [generator.permutation(self.size) for _ in range(ceil(total / self.size))]
+        drawn = np.concatenate(orders)[:total]
+        return drawn[self.rank :: self.world_size].tolist()
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         for turn, index in enumerate(self._indices()):
-            entropy = (
-                self.seed,
-                self.epoch,
-                index,
-                turn * self.world_size + self.rank,
-            )  # the same on any number of devices
-            yield index, int(np.random.SeedSequence(entropy).generate_state(1)[0])
+            place = turn * self.world_size + self.rank  # the same on any number of devices
+            entropy = np.random.SeedSequence((self.seed, self.epoch, index, place))
+            yield index, int(entropy.generate_state(1)[0])
 
     def __len__(self) -> int:
         if self.num_draws is None:
             return len(self._indices())
-        return -(-self.num_draws // self.world_size)
+        return ceil(self.num_draws / self.world_size)
 
 
 class VideoDataModule(LightningDataModule):
-    """Clips for stage one. Rows of the paper's Table 2 differ in `num_segments` (1, or 3 for "+TSN").
+    """Give clips for stage one.
+
+    Rows of the paper's Table 2 differ in `num_segments` (1, or 3 for "+TSN").
 
     Args:
         dataset: where videos, labels and splits come from.
@@ -91,25 +99,30 @@ class VideoDataModule(LightningDataModule):
         split: official split, 1-based.
         num_segments: snippets of one training video, one random frame each (SMNet: 8 or 16).
         batch_size: videos per step, over all devices together.
-        videos_per_pass: that a device holds at one time; a step is then made of as many passes as it takes. None: all of its share.
+        videos_per_pass: that a device holds at one time; a step is then made of as many passes as
+            it takes. None: all of its share.
         test_segments: segments of a video in testing and validation.
         test_frames_per_segment: frames of each of them in testing (the paper's 10).
         val_frames_per_segment: the same in validation; fewer, to save time. Centre crop.
-        train_crop: of the training videos in features for stage two: `center`, or `ten`, of which every draw of a video gets one
-            at random (ten times the extraction).
-        val_share: share of the training clips held out, by group, to choose settings, where the dataset has no
-            validation list of its own.
+        train_crop: of the training videos in features for stage two: `center`, or `ten`, of which
+            every draw of a video gets one at random (ten times the extraction).
+        val_share: share of the training clips held out, by group, to choose settings, where the
+            dataset has no validation list of its own.
         allow_missing: go on without videos that are absent.
-        flow: folder of the flow store (`make flow`); the clips are then stacks of ten flows. None: RGB.
-        pair_distance: RGB frames come in pairs, so many frames apart (STIN); 0: alone. Without meaning for flow.
-        mirror: whether mirrored clips are learned from and tested. Without them, where left and right tell classes apart, a test
-            video has five crops.
+        flow: folder of the flow store; the clips are then stacks of ten flows. None: RGB.
+        pair_distance: RGB frames come in pairs, so many frames apart (STIN); 0: alone. Without
+            meaning for flow.
+        mirror: whether mirrored clips are learned from and tested. Without them, where left and
+            right tell classes apart, a test video has five crops.
         keep_proportions: frames are resized to 256 px on their short side; False: to TSN's 340x256,
             whatever their proportions, as the papers' numbers were made. Without meaning for flow,
             which is stored in 340x256.
         scales: of the corner crop, relative to the short side; None: TSN's for the modality.
         num_workers: processes that decode, per device.
         seed: of order, frames and crops.
+
+    Raises:
+        ConfigError: a number of videos or of frames that is none.
     """
 
     def __init__(
@@ -135,14 +148,6 @@ class VideoDataModule(LightningDataModule):
         seed: int = 0,
     ):
         super().__init__()
-        self.dataset, self.manifest, self.split = dataset, manifest, split
-        self.num_segments, self.test_segments = num_segments, test_segments
-        self.batch_size, self.videos_per_pass = batch_size, videos_per_pass
-        self.test_frames_per_segment, self.val_frames_per_segment = (
-            test_frames_per_segment,
-            val_frames_per_segment,
-        )
-        self.train_crop, self.val_share, self.allow_missing = train_crop, val_share, allow_missing
         for name, value in (("batch_size", batch_size), ("videos_per_pass", videos_per_pass)):
             if value is not None and value < 1:
                 raise ConfigError(f"data.{name}={value}: a number of videos, at least 1.")
@@ -150,13 +155,25 @@ class VideoDataModule(LightningDataModule):
             raise ConfigError(
                 f"data.pair_distance={pair_distance}: frames from one to the other, at least 0."
             )
-        self.flow, self.pair_distance = (
-            FlowStore(flow) if flow else None,
-            0 if flow else pair_distance,
-        )
-        self.mirror, self.scales = mirror, scales or (FLOW_SCALES if flow else RGB_SCALES)
+        self.dataset = dataset
+        self.manifest = manifest
+        self.split = split
+        self.num_segments = num_segments
+        self.batch_size = batch_size
+        self.videos_per_pass = videos_per_pass
+        self.test_segments = test_segments
+        self.test_frames_per_segment = test_frames_per_segment
+        self.val_frames_per_segment = val_frames_per_segment
+        self.train_crop = train_crop
+        self.val_share = val_share
+        self.allow_missing = allow_missing
+        self.flow = FlowStore(flow) if flow else None
+        self.pair_distance = 0 if flow else pair_distance
+        self.mirror = mirror
         self.keep_proportions = keep_proportions and not flow
-        self.num_workers, self.seed = num_workers, seed
+        self.scales = scales or (FLOW_SCALES if flow else RGB_SCALES)
+        self.num_workers = num_workers
+        self.seed = seed
         self.videos: VideoSplit | None = None
         self.flow_settings: dict = {}  # what made the flow, known after `setup`
         self.reading: list[tuple[ReadingNow, list]] = []  # of each loader, with its files
@@ -181,14 +198,13 @@ class VideoDataModule(LightningDataModule):
                 say=self._say,
             )
             if self.flow:
-                self.flow_settings = self.flow.check(
-                    [*self.videos.train, *self.videos.val, *self.videos.test]
-                )
+                everything = [*self.videos.train, *self.videos.val, *self.videos.test]
+                self.flow_settings = self.flow.check(everything)
             if not self.keep_proportions:
                 self._say_squashed()
 
     def state_dict(self) -> dict:
-        """Return what a checkpoint keeps of the data: how its test videos are shown, for `predict`."""
+        """Return what a checkpoint keeps of the data: how test videos are shown, for `predict`."""
         state: dict = {"frames": [self.test_segments, self.test_frames_per_segment]}
         if self.flow:
             state["flow"] = self.flow_settings
@@ -199,11 +215,18 @@ class VideoDataModule(LightningDataModule):
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Raises UserError where the checkpoint's network learned from flow that was made otherwise than this."""
-        if names := differing(state_dict.get("flow", self.flow_settings), self.flow_settings):
+        """Check that the checkpoint's network learned from flow like this.
+
+        Raises:
+            UserError: its flow was made otherwise.
+        """
+        learned_from = state_dict.get("flow", self.flow_settings)
+        names = differing(learned_from, self.flow_settings)
+        if names:
             raise UserError(
-                f"The network learned from flow of other settings than that in {self.flow.root.resolve()} ({names}). "
-                "Bring the former flow back, or train anew (another --run_dir)."
+                "The network learned from flow of other settings than that in "
+                f"{self.flow.root.resolve()} ({names}). Bring the former flow back, or train anew "
+                "(another --run_dir)."
             )
 
     def _say_squashed(self) -> None:
@@ -221,7 +244,8 @@ class VideoDataModule(LightningDataModule):
             self._say(text)
 
     def train_dataloader(self) -> DataLoader:
-        if note := uneven_share(self.batch_size, self._world_size):
+        note = uneven_share(self.batch_size, self._world_size)
+        if note:
             self._say(note)
         if self.trainer and self.videos_per_pass:
             passes = self.passes_per_step(self._world_size)
@@ -230,17 +254,17 @@ class VideoDataModule(LightningDataModule):
                     "give data.videos_per_pass or trainer.accumulate_grad_batches, not both"
                 )
             self.trainer.accumulate_grad_batches = passes
-        return self.loader(
-            self.videos.train,
-            self.sampler(self.num_segments, 1, training=True),
-            "augment",
-            self._pass_size,
-        )
+        sampler = self.sampler(self.num_segments, 1, training=True)
+        return self.loader(self.videos.train, sampler, "augment", self._pass_size)
 
     def passes_per_step(self, world_size: int) -> int:
-        """Of each device (gradient accumulation); fewer where a step has all videos and they are fewer than `batch_size`."""
-        step = min(self._share(world_size), -(-len(self.videos.train) // world_size))
-        return -(-step // self._videos_at_once(world_size))
+        """Return how many passes of each device make a step (gradient accumulation).
+
+        They are fewer where a step has all videos and those are fewer than `batch_size`.
+        """
+        own_videos = ceil(len(self.videos.train) / world_size)
+        step = min(self._share(world_size), own_videos)
+        return ceil(step / self._videos_at_once(world_size))
 
     @property
     def _world_size(self) -> int:
@@ -255,21 +279,16 @@ class VideoDataModule(LightningDataModule):
         return self._videos_at_once(self._world_size)
 
     def _videos_at_once(self, world_size: int) -> int:
-        """Videos in a pass of one device: the most that make all passes of a step alike."""
+        """Return the videos in a pass of one device: the most that make a step's passes alike."""
         share = self._share(world_size)
-        return next(
-            number
-            for number in range(min(share, self.videos_per_pass or share), 0, -1)
-            if share % number == 0
-        )
+        number = min(share, self.videos_per_pass or share)
+        while share % number:
+            number -= 1
+        return number
 
     def val_dataloader(self) -> DataLoader:
-        return self.loader(
-            self.videos.val,
-            self.sampler(self.test_segments, self.val_frames_per_segment),
-            "center",
-            self._pass_size,
-        )
+        sampler = self.sampler(self.test_segments, self.val_frames_per_segment)
+        return self.loader(self.videos.val, sampler, "center", self._pass_size)
 
     def frames_loader(self, records: list[VideoRecord], crop: Crop) -> DataLoader:
         """Return all test frames (3 x 10) of each video, one view of it a batch: for features."""
@@ -280,6 +299,7 @@ class VideoDataModule(LightningDataModule):
     def sampler(
         self, num_segments: int, frames_per_segment: int, training: bool = False
     ) -> SegmentSampler:
+        """Return which frames, or stacks of flow, are looked at."""
         stack_length = FLOW_STACK if self.flow else 1 + self.pair_distance
         return SegmentSampler(num_segments, frames_per_segment, training, stack_length)
 
@@ -383,7 +403,10 @@ def uneven_share(batch_size: int, world_size: int) -> str:
 
 
 def next_epoch(trainer: Trainer) -> int:
-    """The epoch that training begins with. `current_epoch` lags behind in a run resumed from an epoch's end."""
+    """Return the epoch that training begins with.
+
+    `current_epoch` lags behind in a run resumed from an epoch's end.
+    """
     return trainer.fit_loop.epoch_progress.current.processed
 
 
