@@ -97,6 +97,8 @@ bench: $(BIN)/.installed ## the benchmarks, on real clips: make bench JHMDB=path
 	$(BIN)/python experiments/benchmarks/attention.py
 	$(BIN)/python experiments/benchmarks/sta_lstm.py
 	$(if $(UCF101),$(BIN)/python experiments/benchmarks/data.py DATA="$(UCF101)")
+	$(if $(JHMDB)$(UCF101),$(BIN)/python experiments/benchmarks/input.py $(if $(JHMDB),JHMDB="$(JHMDB)") \
+	  $(if $(UCF101),UCF101="$(UCF101)") OUT="$(RUNS)/benchmarks/input")
 	$(if $(JHMDB),$(BIN)/python experiments/benchmarks/flow.py DATA="$(JHMDB)" \
 	  OUT="$(RUNS)/benchmarks/flow")
 

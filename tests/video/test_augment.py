@@ -21,6 +21,7 @@ from sta_tsn.video.crops import (
     RGB_SCALES,
     THIRTEEN_PLACES,
     TSN_FRAME,
+    as_planes,
     crop_and_resize,
     crop_box,
     five_crops,
@@ -284,3 +285,11 @@ def test_corner_crops_of_an_upright_video_reach_its_ends():
     augment.set_random_seed(0)
     highest = {int(augment(images=frame[None])["images"][0][-1, -1, 1]) for _ in range(60)}
     assert max(highest) > 250
+
+
+@pytest.mark.parametrize("channels", [1, 3, 20])
+def test_planes_hold_what_the_pictures_hold(channels):
+    """Mirrored ones too, whose rows lie in memory from right to left."""
+    pictures = np.random.default_rng(0).integers(0, 255, (2, 5, 7, channels), dtype=np.uint8)
+    for shown in (pictures, pictures[:, :, ::-1]):
+        assert (as_planes(shown) == np.moveaxis(shown, -1, 1)).all()

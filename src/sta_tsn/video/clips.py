@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, Sampler, get_worker_info
 
 from sta_tsn.datasets import VideoRecord
-from sta_tsn.video.crops import RGB_SCALES, center_crop, each_crop
+from sta_tsn.video.crops import RGB_SCALES, as_planes, center_crop, each_crop
 from sta_tsn.video.flow.flow_files import read_flow
 from sta_tsn.video.flow.flow_store import FlowStore
 from sta_tsn.video.reader import VideoReader
@@ -77,7 +77,10 @@ class ClipDataset(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> dict:
         views = sorted(self.views(item), key=lambda view: view["view"])
-        clips = torch.cat([view["clips"] for view in views])
+        # One view needs no copy.
+        clips = views[0]["clips"]
+        if len(views) > 1:
+            clips = torch.cat([view["clips"] for view in views])
         whole = {**views[0], "clips": clips}
         del whole["view"]
         return whole
@@ -120,7 +123,7 @@ class ClipDataset(Dataset):
             "frame_indices": frame_indices,
         }
         for number, crop in self._crops(frames, seed):
-            pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(crop, -1, 1)))
+            pixels = torch.from_numpy(as_planes(crop))
             clip = pixels.unflatten(0, (*frame_indices.shape, -1))
             clip = clip.flatten(2, 3)  # the frames of a pair: on the channels
             yield {"clips": clip[None], "view": number, **about}

