@@ -16,7 +16,7 @@ from sta_tsn.pipeline.attention_scores import score_attention
 from sta_tsn.pipeline.data import extract_flow
 from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.pipeline.probes import HEADS
-from sta_tsn.pipeline.stages import stage_arguments
+from sta_tsn.pipeline.stages import plan_stages, stage_arguments
 from sta_tsn.pipeline.studies import (
     ABLATIONS,
     SA_CNN_TSN,
@@ -301,12 +301,19 @@ def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):
         )
 
 
+def test_the_folders_own_recipe_of_smnet_is_read_and_its_keys_fit():
+    options = TrainOptions(dataset="folder", model="smnet", experiments=str(EXPERIMENTS))
+    recipe = f"--config={EXPERIMENTS / 'datasets/folder/smnet.yaml'}"
+    for stage in plan_stages(options):
+        assert recipe in stage.arguments
+
+
 def test_every_file_says_what_it_is_and_is_covered():
     """The tests of skeletons are in test_joint_training.py, those of sweeps in test_sweep.py.
 
     Those of clips among unrelated frames are in test_interference.py.
     """
-    covered = {"datasets/demo/smnet.yaml", "datasets/sbu/lstm.yaml"}
+    covered = {"datasets/demo/smnet.yaml", "datasets/folder/smnet.yaml", "datasets/sbu/lstm.yaml"}
     covered |= {"datasets/jhmdb_joints/lstm.yaml"}
     covered |= {f"datasets/{name}/interference.yaml" for name in ("demo", "jhmdb")}
     covered |= {f"models/probe/{head.name}.yaml" for head in HEADS}  # tests/pipeline/test_probes.py
