@@ -7,8 +7,9 @@ Every clip is read in turn by everyone, in one process of one thread, and CPU ti
 busy the machine is matters little so. A training clip of mmaction2 goes through the transforms of
 its TSN recipe (decord, short side 256, multi-scale crop, 224x224, flip, NCHW). A 10 s film of
 1280x720 in H.264 is made from the clips. The peers are installed into OUT/peers on first use; torch
-and what else is here is shared with them. torchcodec looks for FFmpeg's libraries in the system; where
-there are none it is left out, with its message. Writes input.csv, every measurement, and table.md.
+and what else is here is shared with them. torchcodec looks for FFmpeg's libraries in the system;
+where there are none it is left out, with its message. Writes input.csv, every measurement, and
+table.md.
 
 A frame is wrong where it differs by more than 12 grey levels in the mean from the frame of that
 number when all are decoded in order. Decoders round differently, by a level or two.
