@@ -7,8 +7,8 @@ all classes. Judged true should be every action frame, and of the others what ch
 50,000 videos one frame of each is fitted: the first (as it was until November 2026), or one from
 anywhere in the video. The last row fits every frame of a tenth of the videos. A minute on one core.
 
-50,100 videos, share judged true of action frames and of others: the first frame 0.42 and 0.50 (worse
-than a coin), one from anywhere 1.00 and 0.47, all frames 1.00 and 0.47.
+50,100 videos, share judged true of action frames and of others: the first frame 0.42 and 0.50
+(worse than a coin), one from anywhere 1.00 and 0.47, all frames 1.00 and 0.47.
 """
 
 import sys
@@ -40,7 +40,7 @@ def simulated(num_videos: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def first_frames(features: Sequence[Tensor], count: int) -> tuple[Tensor, Tensor]:
-    """Return what was fitted before: places from the first frame on, evenly spaced, the first alone."""
+    """Return what was fitted before: evenly spaced places from the first frame on."""
     each = max(1, count // len(features))
     places = torch.linspace(0, NUM_FRAMES - 1, each).round().long()
     sample = torch.cat([one.flatten(0, 1)[places] for one in features])

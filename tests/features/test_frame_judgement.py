@@ -1,4 +1,4 @@
-"""From stored features to attention: frames are judged, and l_MSE (Eq 12) takes beta off the false ones."""
+"""From features to attention: l_MSE (Eq 12) takes beta off frames that are judged false."""
 
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def attention_on_false_frames(store: FeatureStore, regularized: bool) -> float:
 
 
 def test_l_mse_takes_attention_off_the_frames_judged_false(store):
-    """The same training with the term and without it, from the same weights and in the same order."""
+    """The same training with the term and without it, from the same weights and in one order."""
     assert 0.2 < share_judged_false(store) < 0.5
     without = attention_on_false_frames(store, regularized=False)
     with_term = attention_on_false_frames(store, regularized=True)

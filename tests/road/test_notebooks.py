@@ -25,7 +25,10 @@ from sta_tsn.sweeps.sweep_report import AXES_FILE
 from sta_tsn.sweeps.trials import progress_figure, read_trials, sweep_folders, trials_figure
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-TRIALS = "trial,model.lr,model.dropout,val/loss,validations,state,minutes\n2,0.1,0.5,0.4,3,finished,0.1\n1,0.01,0.5,0.9,3,finished,0.1\n"
+TRIALS = """trial,model.lr,model.dropout,val/loss,validations,state,minutes
+2,0.1,0.5,0.4,3,finished,0.1
+1,0.01,0.5,0.9,3,finished,0.1
+"""
 TRIALS += "3,1.0,0.5,,0,failed,0.0\n"
 
 
@@ -79,7 +82,10 @@ def test_notebooks_run(trained, tmp_path):
 
 
 def with_ground_truth(runs: Path, data: Path, folder: Path) -> tuple[Path, Path]:
-    """Copies of runs and data that are taken for the demo's: the action is in frames 4 to 9, in the left half of the picture."""
+    """Return copies of runs and data that are taken for the demo's.
+
+    The action is in frames 4 to 9, in the left half of the picture.
+    """
     runs, data = (
         Path(shutil.copytree(runs, folder / "mini")),
         Path(shutil.copytree(data, folder / "data")),
@@ -100,7 +106,7 @@ def with_ground_truth(runs: Path, data: Path, folder: Path) -> tuple[Path, Path]
 
 
 def test_attention_is_scored_where_the_dataset_knows_the_action(trained, mini_ucf101, tmp_path):
-    """The actor is a half of the picture: of five columns of cells in the centre crop the middles of two lie on it."""
+    """The actor is half of the picture: two of five columns of cells in the crop lie on it."""
     runs, data = with_ground_truth(trained[1] / "mini", mini_ucf101, tmp_path)
     done = execute(tmp_path / "pages", NOTEBOOKS[3], RUNS=str(runs), DATA=str(data))
     assert done.returncode == 0, done.stderr[-3000:]
@@ -133,7 +139,7 @@ def answers(**runs: list[float]) -> Runs:
 
 
 def test_tables_of_compared_runs():
-    """8 of 10: Wilson's interval by hand; ten videos gained of thirty is significant, none is not."""
+    """8 of 10 by Wilson's formula; ten videos gained of thirty are significant, none is not."""
     runs = answers(low=[1.0] * 8 + [0.0] * 2, high=[1.0] * 10)
     table = accuracy_table(runs.scores)
     assert table.index[0] == "high" and table.loc["low"].round(1).tolist() == [

@@ -117,7 +117,7 @@ def test_an_offline_run_is_sent_by_the_documented_command(trained):
 
 
 def test_an_offline_run_that_was_killed_and_resumed_is_sent_whole(trained, tmp_path):
-    """kill -9 leaves two folders of one run; what both have, from behind the checkpoint, is equal."""
+    """A killed run leaves two folders; what both have, from behind the checkpoint, is equal."""
     experiments, runs, _ = trained
     backbone = RunFolder(runs / "mini/split1/sta_tsn/rgb/seed0/backbone")
     run, server = RunFolder(tmp_path / "mini/split2/sta_tsn/rgb/seed8/temporal"), FakeWandb()
