@@ -2,6 +2,8 @@ import dataclasses
 import os
 import re
 import shutil
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import av
@@ -28,7 +30,17 @@ from sta_tsn.datasets import (
 )
 from sta_tsn.datasets import manifest as manifest_module
 from sta_tsn.datasets.check import summary
-from sta_tsn.datasets.demo import ACTIONS, render_clip, write_video
+from sta_tsn.datasets.demo import (
+    ACTIONS,
+    MARKER,
+    NUM_GROUPS,
+    SETTINGS,
+    TEST_GROUPS,
+    class_of_setting,
+    render_clip,
+    render_demo,
+    write_video,
+)
 from sta_tsn.errors import ConfigError, DatasetError, VideoReadError
 from sta_tsn.video import VideoReader
 
@@ -492,17 +504,13 @@ def test_broken_test_videos_need_permission_and_training_goes_on(tmp_path, mini_
 def test_demo_clips_are_seeded_and_their_ground_truth_is_true():
     """Frames change inside the recorded window and region; the actor's colour is nowhere else."""
     for name in ACTIONS:
-        frames, (first, last), (x, y, width, height) = render_clip(
-            ACTIONS[name], scene_seed=1, clip_seed=(0, 1, 1)
-        )
-        again = render_clip(ACTIONS[name], scene_seed=1, clip_seed=(0, 1, 1))[0]
-        assert (frames == again).all()
-        assert 60 <= len(frames) <= 84
-        assert 0 <= first < last < len(frames)
+        rendered = partial(render_clip, ACTIONS[name], 1, (0, 1, 1), SETTINGS[name])
+        frames, (first, last), (x, y, width, height) = rendered()
+        assert (frames == rendered()[0]).all()
+        assert 40 <= len(frames) <= 56 and 0 <= first < last < len(frames)
         actor = (np.abs(frames.astype(int) - ACTIONS[name].colour) <= 25).all(-1)
         assert actor[first : last + 1].any((1, 2)).all()
-        assert not actor[:first].any()
-        assert not actor[last + 1 :].any()
+        assert not actor[:first].any() and not actor[last + 1 :].any()
         actor[:, y : y + height, x : x + width] = False
         assert not actor.any()
 
@@ -510,10 +518,39 @@ def test_demo_clips_are_seeded_and_their_ground_truth_is_true():
 def test_demo_walks_ucf101s_road(tmp_path):
     demo = Demo(str(tmp_path / "demo"))
     official = demo.records(1)
-    assert (len(official.train), len(official.test), demo.classes) == (84, 36, list(ACTIONS))
+    assert (len(official.train), len(official.test), demo.classes) == (252, 126, list(ACTIONS))
     counted = build_manifest(everything(demo), tmp_path / "manifest.csv")
-    assert len(counted) == 120
-    assert all(row.reason == "" and 60 <= row.num_frames <= 84 for row in counted.values())
+    assert len(counted) == 378
+    for row in counted.values():
+        assert row.reason == "" and 40 <= row.num_frames <= 56
+
+
+def test_half_of_the_demos_scenes_have_the_setting_of_another_class():
+    """On either side of every split, so that no setting tells a class and each suggests one."""
+    for test_groups in TEST_GROUPS.values():
+        train_groups = set(range(1, NUM_GROUPS + 1)) - set(test_groups)
+        for groups in (test_groups, train_groups):
+            for name in ACTIONS:
+                own = [class_of_setting(name, group) == name for group in groups]
+                assert abs(sum(own) - len(own) / 2) <= 1
+    misleading = [class_of_setting("BoxOrbit", group) for group in range(2, NUM_GROUPS, 2)]
+    assert Counter(misleading) == {name: 2 for name in ACTIONS if name != "BoxOrbit"}
+
+
+def test_a_demo_of_other_scenes_is_rendered_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("sta_tsn.datasets.demo.NUM_GROUPS", 1)
+    monkeypatch.setattr("sta_tsn.datasets.demo.CLIPS_PER_GROUP", 1)
+    render_demo(tmp_path)
+    clip = tmp_path / "UCF-101" / "BoxOrbit" / "v_BoxOrbit_g01_c01.avi"
+    rendered = clip.read_bytes()
+    clip.write_bytes(b"kept where the scenes are the same")
+    render_demo(tmp_path)
+    assert clip.read_bytes() != rendered
+    (tmp_path / MARKER).write_text("")  # as versions before the first number left it
+    former = clip.with_name("v_BoxOrbit_g99_c01.avi")
+    former.touch()
+    render_demo(tmp_path)
+    assert clip.read_bytes() == rendered and not former.exists()
 
 
 def test_a_copy_encoded_anew_is_another_input(mini_ucf101, tmp_path):

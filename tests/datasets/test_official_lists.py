@@ -107,7 +107,7 @@ def test_ground_truth_of_the_demo(tmp_path, monkeypatch):
     )
     assert np.flatnonzero(dataset.key_frames(record)).tolist() == [2, 3, 4]
     mask = dataset.actor_mask(record)
-    assert mask.shape == (8, 240, 320)
+    assert mask.shape == (8, 120, 160)
     assert mask.sum() == 3 * 47 * 60
     assert mask[3, 10:70, :47].all()
 

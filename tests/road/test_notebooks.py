@@ -93,7 +93,7 @@ def with_ground_truth(runs: Path, data: Path, folder: Path) -> tuple[Path, Path]
     ids = [f"{path.parent.name}/{path.stem}" for path in data.glob("UCF-101/*/*.avi")]
     lines = [
         "id,first_frame,last_frame,x_px,y_px,width_px,height_px",
-        *(f"{name},4,9,0,0,160,240" for name in ids),
+        *(f"{name},4,9,0,0,80,120" for name in ids),
     ]
     (data / "ground_truth.csv").write_text("\n".join(lines))
     for file in runs.rglob("config.yaml"):

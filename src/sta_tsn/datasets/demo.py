@@ -1,12 +1,20 @@
 """The demo dataset: rendered here, seeded, real .avi files in UCF101's layout, no download.
 
-Six classes, ten groups each (a group is one scene), two clips a group, 320x240, 25 fps, 60 to 84 frames.
-An actor appears for a quarter to a third of the clip, in a small region; drifting grey shapes distract all
-the time. BallBounce and BallSwing show the same actor and differ in motion alone, so that flow has something
-to add; a single RGB frame cannot tell them apart, unless the ball is nearer to an edge than the other class
-comes (every region lies inside the picture): over a whole clip that gives some four clips in ten away. Window
-and region of every clip are recorded in ground_truth.csv: id, first and last frame of the action (0-based,
-inclusive), region x, y, width, height in pixels.
+Six classes, 21 groups each (a group is one scene), three clips a group: 378 clips, of which each of
+the three official splits tests 126. Frames are 160x120 at 25 fps, 40 to 56 of them a clip.
+
+An actor appears for a fifth to a half of the clip, in a small region. It alone always tells the
+class; drifting grey shapes distract all the time, and so does the setting: each class has a
+background colour, as grass goes with football, but half of its scenes have that of another class.
+A network that judges by the setting is wrong there. How much a network sees of the actor beside the
+setting is what tells the rows of Table 2 apart: spatial attention finds the actor in the frame,
+more segments find more frames with it, and temporal attention leaves out the frames without it.
+
+BallBounce and BallSwing show the same actor and differ in motion alone, so that flow has something
+to add. A single RGB frame shows their direction only by the streak that a fast ball leaves.
+
+ground_truth.csv records the action's window and region of every clip: id, first and last frame of
+the action (0-based, inclusive), region x, y, width, height in pixels.
 """
 
 import csv
@@ -14,6 +22,7 @@ import math
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import av
@@ -25,34 +34,64 @@ from sta_tsn.datasets.records import VideoRecord
 from sta_tsn.datasets.ucf101 import UCF101
 from sta_tsn.errors import DatasetError
 
-WIDTH_PX, HEIGHT_PX, FPS = 320, 240, 25
+WIDTH_PX = 160
+HEIGHT_PX = 120
+FPS = 25
+PERIOD_FRAMES = 12  # of every actor's motion
+STREAK_FRAMES = 2  # that a ball's streak reaches back
 MARKER = "rendered_by_sta_tsn"  # nothing is ever written into a folder without it
-NUM_GROUPS, CLIPS_PER_GROUP = 10, 2
-TEST_GROUPS = {1: (1, 2, 3), 2: (4, 5, 6), 3: (7, 8, 9)}
+SCENES = "2"  # what the marker says; clips of other scenes are rendered anew
+NUM_GROUPS = 21
+CLIPS_PER_GROUP = 3
+TEST_GROUPS = {1: range(1, 8), 2: range(8, 15), 3: range(15, 22)}
+NUM_UNRELATED = 8
+SETTING_SHARE = 0.3  # of the background's colour; the rest is the scene's own
+
+Colour = tuple[int, ...]  # RGB
 
 
 @dataclass(frozen=True)
 class Action:
-    """What an actor looks like (`corners`: 0 for a disc, else of a star polygon) and how it moves."""
+    """What an actor looks like and how it moves.
+
+    Args:
+        corners: 0 for a disc, else of a star polygon.
+        colour: of the actor.
+        motion: see `_offset` and `_draw_actor`.
+        radius_px: its smallest and largest radius.
+        reach_px: how far it moves from its middle, smallest and largest.
+    """
 
     corners: int
-    colour: tuple[int, int, int]  # RGB
+    colour: Colour
     motion: str
+    radius_px: tuple[float, float] = (9, 11)
+    reach_px: tuple[float, float] = (10, 13)
 
 
+BALL_RED = (230, 60, 40)
+BALL_RADIUS_PX = (5.5, 6.5)
+BALL_REACH_PX = (22, 26)  # far and fast, so that the streak is long
 ACTIONS = {
-    "BallBounce": Action(0, (230, 60, 40), "vertical"),
-    "BallSwing": Action(0, (230, 60, 40), "horizontal"),
+    "BallBounce": Action(0, BALL_RED, "vertical", BALL_RADIUS_PX, BALL_REACH_PX),
+    "BallSwing": Action(0, BALL_RED, "horizontal", BALL_RADIUS_PX, BALL_REACH_PX),
     "BoxOrbit": Action(4, (60, 90, 230), "circle"),
     "CrossSpin": Action(8, (60, 200, 70), "spin"),
     "StarPulse": Action(10, (230, 210, 50), "pulse"),
     "TriangleShake": Action(3, (200, 70, 210), "shake"),
 }
+SETTINGS = {  # colours of the background that go with a class
+    "BallBounce": (160, 110, 80),
+    "BallSwing": (80, 140, 150),
+    "BoxOrbit": (130, 130, 90),
+    "CrossSpin": (100, 90, 150),
+    "StarPulse": (150, 90, 120),
+    "TriangleShake": (90, 145, 95),
+}
 UNRELATED = (  # actors of no class
     Action(5, (80, 210, 220), "circle"),
     Action(6, (240, 240, 240), "shake"),
 )
-NUM_UNRELATED = 8
 
 
 class Demo(UCF101):
@@ -60,26 +99,28 @@ class Demo(UCF101):
 
     archives = ()
     published_classes = 6
-    published_videos = 120
-    published_splits = ((84, 36),) * 3
+    published_videos = 378
+    published_splits = ((252, 126),) * 3
 
     def __init__(self, root: str = "data/demo"):
         render_demo(Path(root).expanduser())
         super().__init__(root)
 
     def key_frames(self, record: VideoRecord) -> np.ndarray:
-        frames, truth = np.arange(record.num_frames), self._ground_truth[record.id]
+        """Return bool (num_frames,), True in the window of the action."""
+        frames = np.arange(record.num_frames)
+        truth = self._ground_truth[record.id]
         return (frames >= truth["first_frame"]) & (frames <= truth["last_frame"])
 
     def actor_mask(self, record: VideoRecord) -> np.ndarray:
-        """The action's rectangle, empty outside its window."""
+        """Return bool (num_frames, 120, 160): the action's rectangle, empty outside its window."""
         truth = self._ground_truth[record.id]
+        top = max(0, truth["y_px"])
+        bottom = truth["y_px"] + truth["height_px"]
+        left = max(0, truth["x_px"])
+        right = truth["x_px"] + truth["width_px"]
         mask = np.zeros((record.num_frames, HEIGHT_PX, WIDTH_PX), bool)
-        rows, columns = (
-            slice(max(0, truth[a]), truth[a] + truth[b])
-            for a, b in (("y_px", "height_px"), ("x_px", "width_px"))
-        )
-        mask[self.key_frames(record), rows, columns] = True
+        mask[self.key_frames(record), top:bottom, left:right] = True
         return mask
 
     def unrelated_footage(self) -> list[Path]:
@@ -106,54 +147,44 @@ class Demo(UCF101):
 
 
 def render_demo(root: Path, seed: int = 0) -> None:
-    """Render every clip and list under `root`; does nothing where that is done. 120 clips, half a minute."""
+    """Render every clip and list under `root`, in a quarter of a minute.
+
+    Does nothing where that is done. Clips of an earlier version of the demo are replaced.
+
+    Raises:
+        DatasetError: `root` holds files that are not the demo's.
+    """
     truth = root / "ground_truth.csv"
-    if truth.exists():
+    marker = root / MARKER
+    outdated = marker.exists() and marker.read_text() != SCENES
+    if truth.exists() and not outdated:
         return
     from rich.progress import track
 
-    marker = root / MARKER
     if root.exists() and any(root.iterdir()) and not marker.exists():
         raise DatasetError(
-            f"{root.resolve()} holds something else than the demo dataset. Did you forget DATASET=<name>?"
+            f"{root.resolve()} holds something else than the demo dataset. "
+            "Did you forget DATASET=<name>?"
         )
+    if outdated:
+        truth.unlink(missing_ok=True)
+        for folder in ("UCF-101", "unrelated"):
+            shutil.rmtree(root / folder, ignore_errors=True)
     root.mkdir(parents=True, exist_ok=True)
-    marker.touch()
-    lists = root / "ucfTrainTestlist"
-    shutil.rmtree(lists, ignore_errors=True)
-    lists.mkdir(parents=True)
-    (lists / "classInd.txt").write_text(
-        "".join(f"{i} {name}\n" for i, name in enumerate(ACTIONS, 1))
-    )
+    marker.write_text(SCENES)
     rows = []
-    clips = [
-        (name, g, c)
-        for name in ACTIONS
-        for g in range(1, NUM_GROUPS + 1)
-        for c in range(1, CLIPS_PER_GROUP + 1)
-    ]
-    for name, group, clip in track(clips, description="Rendering the demo dataset"):
-        stem = f"v_{name}_g{group:02d}_c{clip:02d}"
+    for name, group, clip in track(_clips(), description="Rendering the demo dataset"):
         frames, window, region = render_clip(
             ACTIONS[name],
             scene_seed=seed * 1000 + group,
             clip_seed=(seed, group, clip, *name.encode()),
+            setting=SETTINGS[class_of_setting(name, group)],
         )
+        stem = _stem(name, group, clip)
         with atomic(root / "UCF-101" / name / f"{stem}.avi") as path:
             write_video(path, frames)
         rows.append([f"{name}/{stem}", *window, *region])
-    for split, test_groups in TEST_GROUPS.items():
-        sides = {"train": [], "test": []}
-        for name, group, clip in clips:
-            label = list(ACTIONS).index(name) + 1
-            line = f"{name}/v_{name}_g{group:02d}_c{clip:02d}.avi"
-            sides["test" if group in test_groups else "train"].append((line, label))
-        (lists / f"trainlist{split:02d}.txt").write_text(
-            "".join(f"{line} {label}\n" for line, label in sides["train"])
-        )
-        (lists / f"testlist{split:02d}.txt").write_text(
-            "".join(f"{line}\n" for line, _ in sides["test"])
-        )
+    _write_lists(root / "ucfTrainTestlist")
     with atomic(truth) as path, open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
@@ -162,18 +193,75 @@ def render_demo(root: Path, seed: int = 0) -> None:
         writer.writerows(rows)
 
 
-def render_clip(action: Action, scene_seed: int, clip_seed: tuple[int, ...]):
-    """Frames uint8 (T, 240, 320, 3) RGB, the action's (first, last) frame, and its (x, y, width, height) px."""
+def class_of_setting(name: str, group: int) -> str:
+    """Return the class whose setting a scene has: its own in odd groups, others in turn in even."""
+    if group % 2 == 1:
+        return name
+    names = list(ACTIONS)
+    others = len(names) - 1
+    steps = 1 + (group // 2 - 1) % others
+    return names[(names.index(name) + steps) % len(names)]
+
+
+def _clips() -> list[tuple[str, int, int]]:
+    """Return class, group and clip number of every clip."""
+    groups = range(1, NUM_GROUPS + 1)
+    clips = range(1, CLIPS_PER_GROUP + 1)
+    return list(product(ACTIONS, groups, clips))
+
+
+def _stem(name: str, group: int, clip: int) -> str:
+    """Return a clip's file name without its suffix, as UCF101 writes it."""
+    return f"v_{name}_g{group:02d}_c{clip:02d}"
+
+
+def _write_lists(folder: Path) -> None:
+    """Write the class index and the train and test lists of the three splits, as UCF101 does."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    labels = {name: label for label, name in enumerate(ACTIONS, 1)}
+    index = [f"{label} {name}\n" for name, label in labels.items()]
+    (folder / "classInd.txt").write_text("".join(index))
+    for split, test_groups in TEST_GROUPS.items():
+        train = []
+        test = []
+        for name, group, clip in _clips():
+            path = f"{name}/{_stem(name, group, clip)}.avi"
+            if group in test_groups:
+                test.append(f"{path}\n")
+            else:
+                train.append(f"{path} {labels[name]}\n")
+        (folder / f"trainlist{split:02d}.txt").write_text("".join(train))
+        (folder / f"testlist{split:02d}.txt").write_text("".join(test))
+
+
+def render_clip(
+    action: Action, scene_seed: int, clip_seed: tuple[int, ...], setting: Colour | None = None
+) -> tuple[np.ndarray, tuple[int, int], tuple[int, int, int, int]]:
+    """Render one clip.
+
+    Args:
+        action: of the actor.
+        scene_seed: of the background.
+        clip_seed: of everything else.
+        setting: colour that the background tends to; None: its own colours alone.
+
+    Returns:
+        Frames uint8 (T, 120, 160, 3) RGB, the action's (first, last) frame, and its region
+        (x, y, width, height) in pixels.
+    """
     generator = np.random.default_rng(clip_seed)
-    background = _texture(np.random.default_rng(scene_seed))
-    num_frames = int(generator.integers(60, 85))
-    window_frames = int(num_frames * generator.uniform(0.25, 0.34))
+    background = _texture(np.random.default_rng(scene_seed), setting)
+    num_frames = int(generator.integers(40, 57))
+    window_frames = round(num_frames * generator.uniform(0.2, 0.5))
     first = int(generator.integers(0, num_frames - window_frames + 1))
-    radius, reach = generator.uniform(24, 30), generator.uniform(26, 34)
+    radius = generator.uniform(*action.radius_px)
+    reach = generator.uniform(*action.reach_px)
     margin = radius + reach + 1
     centre = generator.uniform((margin, margin), (WIDTH_PX - margin, HEIGHT_PX - margin))
     distractors = [_Distractor(generator) for _ in range(3)]
-    phase, colour = generator.uniform(0, 2 * math.pi), _jitter(action.colour, generator)
+    phase = generator.uniform(0, 2 * math.pi)
+    colour = _jitter(action.colour, generator)
 
     frames = np.empty((num_frames, HEIGHT_PX, WIDTH_PX, 3), np.uint8)
     for t in range(num_frames):
@@ -181,15 +269,8 @@ def render_clip(action: Action, scene_seed: int, clip_seed: tuple[int, ...]):
         for distractor in distractors:
             distractor.draw(frames[t], t)
         if first <= t < first + window_frames:
-            _draw_actor(
-                frames[t],
-                action,
-                centre,
-                radius,
-                reach,
-                phase + 2 * math.pi * t / 12,
-                colour,
-            )
+            angle = phase + 2 * math.pi * t / PERIOD_FRAMES
+            _draw_actor(frames[t], action, centre, radius, reach, angle, colour)
     x, y = np.floor(centre - margin).astype(int).tolist()
     side = math.ceil(2 * margin) + 2  # shapes are drawn at rounded positions
     return frames, (first, first + window_frames - 1), (x, y, side, side)
@@ -202,45 +283,70 @@ def write_video(
     pixel_format: str = "yuv420p",
     options: dict | None = None,
 ) -> None:
-    """Encode uint8 (T, H, W, 3) RGB at 25 fps; `ffv1` with `bgr0` is lossless (the tests use it)."""
+    """Encode uint8 (T, H, W, 3) RGB at 25 fps; `ffv1` with `bgr0` is lossless (tests use it)."""
     with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream(codec, rate=FPS)
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt, stream.bit_rate = pixel_format, 1_500_000
+        stream.pix_fmt = pixel_format
+        stream.bit_rate = 1_500_000
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
 
 
-def _draw_actor(
-    frame, action: Action, centre, radius: float, reach: float, angle: float, colour
-) -> None:
-    """One frame of the action; `angle` runs through 2 pi every 12 frames."""
+def _offset(motion: str, reach: float, angle: float) -> np.ndarray:
+    """Return an actor's (x, y) in pixels from its middle."""
     swing = reach * math.sin(angle)
-    dx, dy = {
-        "vertical": (0, swing),
-        "horizontal": (swing, 0),
-        "circle": (reach * math.cos(angle), swing),
-        "shake": (swing * 0.7, swing * 0.7),
-    }.get(action.motion, (0, 0))
-    size = radius * (1 + 0.5 * math.sin(angle)) if action.motion == "pulse" else radius
-    turn = angle if action.motion == "spin" else 0.0
-    position = (centre[0] + dx, centre[1] + dy)
+    if motion == "vertical":
+        return np.array((0.0, swing))
+    if motion == "horizontal":
+        return np.array((swing, 0.0))
+    if motion == "circle":
+        return np.array((reach * math.cos(angle), swing))
+    if motion == "shake":
+        return np.array((0.7 * swing, 0.7 * swing))
+    return np.zeros(2)
+
+
+def _draw_actor(
+    frame: np.ndarray,
+    action: Action,
+    centre: np.ndarray,
+    radius: float,
+    reach: float,
+    angle: float,
+    colour: Colour,
+) -> None:
+    """Draw one frame of the action; `angle` runs through 2 pi in a period.
+
+    A disc is drawn as a streak from where it was `STREAK_FRAMES` ago to where it is.
+    """
+    position = centre + _offset(action.motion, reach, angle)
     if action.corners == 0:
-        cv2.circle(frame, _point(position), round(size), colour, -1, cv2.LINE_AA)
-    else:
-        cv2.fillPoly(frame, [_star(position, size, action.corners, turn)], colour, cv2.LINE_AA)
+        thickness_px = 2 * round(radius)
+        for _ in range(STREAK_FRAMES):
+            angle -= 2 * math.pi / PERIOD_FRAMES
+            before = centre + _offset(action.motion, reach, angle)
+            cv2.line(frame, _point(before), _point(position), colour, thickness_px, cv2.LINE_AA)
+            position = before
+        return
+    size = radius
+    if action.motion == "pulse":
+        size = radius * (1 + 0.5 * math.sin(angle))
+    turn = angle if action.motion == "spin" else 0.0
+    cv2.fillPoly(frame, [_star(position, size, action.corners, turn)], colour, cv2.LINE_AA)
 
 
-def _star(centre, radius: float, corners: int, turn: float) -> np.ndarray:
-    """Corner points; from 8 corners on, every second one lies nearer to the centre."""
-    angles = turn + np.arange(corners) * 2 * np.pi / corners
-    radii = np.where((np.arange(corners) % 2 == 1) & (corners >= 8), 0.45 * radius, radius)
-    return (
-        np.stack([centre[0] + radii * np.cos(angles), centre[1] + radii * np.sin(angles)], 1)
-        .round()
-        .astype(np.int32)
-    )
+def _star(centre: np.ndarray, radius: float, corners: int, turn: float) -> np.ndarray:
+    """Return corner points int32 (corners, 2); from 8 on, every second one lies farther inside."""
+    number = np.arange(corners)
+    angles = turn + number * 2 * np.pi / corners
+    radii = np.full(corners, radius)
+    if corners >= 8:
+        radii[1::2] *= 0.45
+    columns = centre[0] + radii * np.cos(angles)
+    rows = centre[1] + radii * np.sin(angles)
+    return np.stack([columns, rows], 1).round().astype(np.int32)
 
 
 class _Distractor:
@@ -248,8 +354,8 @@ class _Distractor:
 
     def __init__(self, generator: np.random.Generator):
         self.start = generator.uniform((0, 0), (WIDTH_PX, HEIGHT_PX))
-        self.velocity = generator.uniform(-3, 3, 2)  # px per frame
-        self.axes = tuple(int(v) for v in generator.uniform(12, 30, 2))
+        self.velocity = generator.uniform(-1.5, 1.5, 2)  # px per frame
+        self.axes = tuple(int(v) for v in generator.uniform(6, 15, 2))
         self.colour = (int(generator.uniform(60, 200)),) * 3
 
     def draw(self, frame: np.ndarray, t: int) -> None:
@@ -257,16 +363,22 @@ class _Distractor:
         cv2.ellipse(frame, _point(position), self.axes, 0, 0, 360, self.colour, -1, cv2.LINE_AA)
 
 
-def _texture(generator: np.random.Generator) -> np.ndarray:
+def _texture(generator: np.random.Generator, setting: Colour | None) -> np.ndarray:
+    """Return a background uint8 (120, 160, 3): smooth colours under fine noise."""
     coarse = generator.uniform(70, 170, (6, 8, 3)).astype(np.float32)
+    if setting is not None:
+        own = (1 - SETTING_SHARE) * coarse
+        coarse = own + SETTING_SHARE * np.array(setting, np.float32)
     fine = generator.normal(0, 9, (HEIGHT_PX, WIDTH_PX, 1)).astype(np.float32)
     smooth = cv2.resize(coarse, (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_CUBIC)
-    return np.clip(smooth + cv2.GaussianBlur(fine, (3, 3), 0)[..., None], 0, 255).astype(np.uint8)
+    noise = cv2.GaussianBlur(fine, (3, 3), 0)[..., None]
+    return np.clip(smooth + noise, 0, 255).astype(np.uint8)
 
 
-def _jitter(colour, generator: np.random.Generator) -> tuple[int, ...]:
-    return tuple(int(v) for v in np.clip(np.array(colour) + generator.uniform(-20, 20, 3), 0, 255))
+def _jitter(colour: Colour, generator: np.random.Generator) -> Colour:
+    varied = np.clip(np.array(colour) + generator.uniform(-20, 20, 3), 0, 255)
+    return tuple(int(value) for value in varied)
 
 
-def _point(position) -> tuple[int, int]:
+def _point(position: np.ndarray) -> tuple[int, int]:
     return round(float(position[0])), round(float(position[1]))
