@@ -53,7 +53,7 @@ given         = $(filter command,$(origin $(1)))
 
 .DEFAULT_GOAL := help
 .PHONY: help train reproduce report test data flow features bench check-data evaluate fuse
-.PHONY: predict explain export sweep notebook lint format
+.PHONY: predict explain demo export sweep notebook lint format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2} \
@@ -125,6 +125,10 @@ explain: $(BIN)/.installed ## a page for each video: the answer, where and when 
 #: make explain VIDEO=clip.mp4 CKPT=.../last.ckpt (one picture)
 	$(STA_TSN) explain $(if $(VIDEOS),$(VIDEOS) --checkpoint "$(checkpoint)" $(second) $(out), \
 	  "$(or $(VIDEO),$(videos))" "$(checkpoint)")
+
+demo: $(BIN)/.installed ## a page on this machine alone that takes videos and explains each
+#: make demo CKPT=.../last.ckpt [CKPT2=flow's] [PORT=7860]
+	$(STA_TSN) demo "$(checkpoint)" $(second) $(if $(PORT),--port $(PORT))
 
 export: $(BIN)/.installed ## a checkpoint's network as a file that runs without this suite
 #: make export CKPT=.../last.ckpt VIDEOS="a.mp4 folder" [FORMAT=onnx|torch_export] [OUT=file]
