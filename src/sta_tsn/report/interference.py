@@ -258,8 +258,8 @@ def goals_text(
     chance = 100 * float(recall.chance.mean())
     points = 100 * gain.mean
     verdicts = [
-        f"At {GOAL_SHARE} unrelated frames STA-TSN ({beta:.1f} %) is {points:+.1f} points to "
-        f"the mean over frames ({mean:.1f} %; 95 % interval {100 * gain.low:+.1f} to "
+        f"At {GOAL_SHARE} unrelated frames STA-TSN has {beta:.1f} %, the mean over frames "
+        f"{mean:.1f} %: {points:+.1f} points (95 % interval {100 * gain.low:+.1f} to "
         f"{100 * gain.high:+.1f}, p = {gain.p:.4f}). "
         f"Goal {GOAL_POINTS} points: {_reached(points, GOAL_POINTS, 'points')}.",
         way_verdict(mean, beta, oracle),
