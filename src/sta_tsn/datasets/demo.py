@@ -40,11 +40,12 @@ FPS = 25
 PERIOD_FRAMES = 12  # of every actor's motion
 STREAK_FRAMES = 2  # that a ball's streak reaches back
 MARKER = "rendered_by_sta_tsn"  # nothing is ever written into a folder without it
-SCENES = "2"  # what the marker says; clips of other scenes are rendered anew
+SCENES = "3"  # what the marker says; clips of other scenes are rendered anew
 NUM_GROUPS = 21
 CLIPS_PER_GROUP = 3
 TEST_GROUPS = {1: range(1, 8), 2: range(8, 15), 3: range(15, 22)}
 NUM_UNRELATED = 8
+CENTRE_MARGIN = 0.075  # of width and height, kept free around every region: crops seldom lose it
 SETTING_SHARE = 0.3  # of the background's colour; the rest is the scene's own
 
 Colour = tuple[int, ...]  # RGB
@@ -258,7 +259,9 @@ def render_clip(
     radius = generator.uniform(*action.radius_px)
     reach = generator.uniform(*action.reach_px)
     margin = radius + reach + 1
-    centre = generator.uniform((margin, margin), (WIDTH_PX - margin, HEIGHT_PX - margin))
+    nearest = margin + CENTRE_MARGIN * np.array((WIDTH_PX, HEIGHT_PX))
+    farthest = np.array((WIDTH_PX, HEIGHT_PX)) - nearest
+    centre = generator.uniform(nearest, farthest)
     distractors = [_Distractor(generator) for _ in range(3)]
     phase = generator.uniform(0, 2 * math.pi)
     colour = _jitter(action.colour, generator)
