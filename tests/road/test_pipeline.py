@@ -179,10 +179,8 @@ def test_features_of_a_run_that_kept_none(trained, tmp_path, capsys):
         store.read(store.about["videos"]["test"][0]["id"])["features"].shape[:3] == (10, 3, 10)
         and len(read_judgement(store)) == 12
     )
-    assert (
-        main(["features", str(tmp_path / "absent")]) == 1
-        and "is no tested run" in capsys.readouterr().err
-    )
+    assert main(["features", str(tmp_path / "absent")]) == 1
+    assert "is no folder of a tested run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"text\n" * 99])
