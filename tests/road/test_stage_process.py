@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from importlib.util import find_spec
+from multiprocessing.popen_forkserver import Popen
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,22 @@ def test_a_command_that_is_ended_from_outside_is_told_by_its_status(tmp_path, nu
     os.mkfifo(pipe)
     threading.Thread(target=_end_who_reads, args=(pipe, number), daemon=True).start()
     assert run_command(["evaluate", str(pipe)]) == status
+
+
+def test_sigterm_while_a_process_is_being_started_ends_like_any_other(monkeypatch):
+    launch = Popen._launch
+
+    def launch_signalled(self, process):
+        os.kill(os.getpid(), signal.SIGTERM)
+        launch(self, process)
+
+    monkeypatch.setattr(Popen, "_launch", launch_signalled)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_command(["--version"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end_who_reads(pipe: Path, number: int) -> None:

@@ -37,12 +37,7 @@ def top_k_accuracy(scores: Tensor, labels: Tensor, k: int = 5) -> float:
     Raises:
         ValueError: no video has a label.
     """
-    labels = labels.bool()
-    labelled = labels.any(1)
-    if not labelled.any():
-        raise ValueError("no video has a label, so no accuracy exists")
-    scores = scores[labelled]
-    labels = labels[labelled]
+    scores, labels = _labelled(scores, labels)
     # Of several labels the one with the highest score: where none is among k, that is not either.
     target = scores.masked_fill(~labels, -torch.inf).argmax(1)
     accuracy = multiclass_accuracy(
@@ -139,6 +134,19 @@ def _float64_by_default() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+def _labelled(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return scores (V', K) and boolean labels (V', K) of the videos that have a label.
+
+    Raises:
+        ValueError: no video has one.
+    """
+    labels = labels.bool()
+    labelled = labels.any(1)
+    if not labelled.any():
+        raise ValueError("no video has a label, so no accuracy exists")
+    return scores[labelled], labels[labelled]
+
+
 def _top_and_target(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return top class and one true class of each labelled video, and which classes occur (K,).
 
@@ -148,12 +156,8 @@ def _top_and_target(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Ten
     Raises:
         ValueError: no video has a label.
     """
-    labels = labels.bool()
-    labelled = labels.any(1)
-    if not labelled.any():
-        raise ValueError("no video has a label, so no accuracy exists")
-    labels = labels[labelled]
-    top = scores[labelled].argmax(1)
+    scores, labels = _labelled(scores, labels)
+    top = scores.argmax(1)
     hit = labels.gather(1, top[:, None]).squeeze(1)
     target = torch.where(hit, top, labels.int().argmax(1))
     present = torch.zeros(labels.shape[1], dtype=torch.bool)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
+HELD = [signal.SIGINT, signal.SIGTERM]  # while a process is being started
 IMPORTED_BY_SERVER = ["sta_tsn.training.stage", "torch._dynamo", "wandb.sdk.launch", "pandas"]
 
 
@@ -64,12 +65,12 @@ def run_command(arguments: list[str]) -> int:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back, also from a server that starts meanwhile and still imports."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    """Hold Ctrl-C and SIGTERM back, also from a server that starts meanwhile and still imports."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
 def _run(arguments: list[str], environment: dict[str, str], outputs: list[Connection]) -> None:
@@ -79,7 +80,7 @@ def _run(arguments: list[str], environment: dict[str, str], outputs: list[Connec
         output.close()
     os.environ.clear()
     os.environ.update(environment)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
     sys.argv = ["sta-tsn", *arguments]
     try:
         # Lightning starts the other ranks of a stage with the command that it finds in __main__.

@@ -25,7 +25,8 @@ class ProbeGrid(ActionRecognition):
     validation videos is chosen (of equal ones that with the least loss). They are of other sources
     than what was learned from; no test video has a part in it.
 
-    Subclasses say what a head is (`build_head`).
+    Subclasses say what a head is (`build_head`), or what the whole grid is where it is not made of
+    heads with gradients (`build_grid`).
 
     Args:
         classes: class names; their number is K.

@@ -122,9 +122,6 @@ class NeighbourProbing(ProbeGrid):
     def build_grid(self) -> nn.Module:
         return NeighbourGrid(self.neighbours, self.feature_dim, len(self.classes))
 
-    def build_head(self) -> nn.Module:
-        raise NotImplementedError("one bank of videos serves all numbers of neighbours")
-
     @property
     def choice(self) -> dict:
         return {"neighbours": self.settings[int(self.model.chosen)], "grid": self.grid_results}
