@@ -17,13 +17,13 @@ from sta_tsn.errors import ConfigError, DatasetError
 
 @dataclass(frozen=True)
 class VideoSplit:
-    """Hold readable videos with their frame counts.
+    """Hold the readable videos of one split, with their frame counts.
 
     Args:
-        train: to learn from.
-        val: to select by.
-        test: to measure on.
-        num_test_missing: how many test videos are listed but not usable.
+        train: videos to learn from.
+        val: videos to select an epoch by.
+        test: videos to measure accuracy on.
+        num_test_missing: number of test videos that are listed but cannot be used.
     """
 
     train: list[VideoRecord]

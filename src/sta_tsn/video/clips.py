@@ -174,7 +174,7 @@ class ViewStream(IterableDataset):
 
 
 def multi_hot(labels: Sequence[int], num_classes: int) -> torch.Tensor:
-    """float (K,): 1 at each of `labels`."""
+    """Return float32 (K,), 1 at each of `labels` and 0 elsewhere."""
     vector = torch.zeros(num_classes)
     vector[list(labels)] = 1
     return vector

@@ -59,7 +59,7 @@ class VideoReader:
 
     @property
     def fault(self) -> str:
-        """What is wrong with the file though frames decode: it is cut off, say. Else empty."""
+        """Return what is wrong with a file whose frames decode, a cut-off end say; else empty."""
         return self._probed.get("reason") or self._probed.get("note", "")
 
     @cached_property

@@ -29,16 +29,16 @@ def free_shared_memory() -> int | None:
 def workers_with_room(
     num_workers: int, batch_bytes: int, num_processes: int, say: Callable[[str], None]
 ) -> int:
-    """Return how many workers can hand over their batches, at most `num_workers`.
+    """Return how many workers shared memory has room for, at most `num_workers`.
 
-    A worker that finds no room is killed by the system. Without workers the process reads itself,
-    more slowly and with no need of shared memory.
+    The system kills a worker that runs out of shared memory. With no workers, the process itself
+    reads the data, which is slower but needs no shared memory.
 
     Args:
-        num_workers: that are wanted.
-        batch_bytes: of one batch.
-        num_processes: of this machine, each with as many workers.
-        say: prints a sentence where they are fewer.
+        num_workers: number of workers asked for.
+        batch_bytes: size of one batch in bytes.
+        num_processes: number of processes on this machine, each with that many workers.
+        say: called with a sentence if fewer workers are returned than asked for.
     """
     free = free_shared_memory()
     if free is None or not num_workers:
