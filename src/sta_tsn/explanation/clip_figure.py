@@ -1,7 +1,8 @@
-"""A video as one picture: its strongest crops at their full size, and all frames in seconds."""
+"""A video as one picture: its strongest crops at full size, and all frames in seconds."""
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -17,6 +18,7 @@ CHART_PX = 84
 BELOW_PX = 34  # the chart: seconds
 LEFT_PX = 58
 NARROWEST_PX = 448
+SMALLEST_TILE_PX = 128  # smaller crops, the demo's say, are enlarged: their captions need the room
 JPEG_QUALITY = 88
 
 
@@ -36,7 +38,7 @@ def draw_clip(
         num_moments: how many frames, of different segments, are shown at most.
     """
     explained = stream.explained
-    side = explained.pictures.shape[1]
+    side = max(SMALLEST_TILE_PX, explained.pictures.shape[1])
     moments = strongest_of_segments(bars, num_moments)
     tiles = []
     for number in moments:
@@ -50,13 +52,20 @@ def draw_clip(
     for place, (pixels, text) in enumerate(tiles):
         left = place * (side + GAP_PX)
         bottom = height - side
-        figure.figimage(np.ascontiguousarray(pixels), left, bottom)
+        figure.figimage(_enlarged(pixels, side), left, bottom)
         figure.text(left / width, (bottom - 7) / height, text, fontsize=9, va="top")
     box = (LEFT_PX, BELOW_PX, width - LEFT_PX - GAP_PX, CHART_PX)
     shares = [box[0] / width, box[1] / height, box[2] / width, box[3] / height]
     _draw_bars(figure.add_axes(shares), stream, bars, set(moments), duration_sec)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="jpg", pil_kwargs={"quality": JPEG_QUALITY})
+
+
+def _enlarged(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Return uint8 (side, side, 3): the square picture itself where it has that size."""
+    if len(pixels) == side:
+        return np.ascontiguousarray(pixels)
+    return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_CUBIC)
 
 
 def _draw_bars(
