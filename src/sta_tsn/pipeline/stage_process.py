@@ -65,12 +65,27 @@ def run_command(arguments: list[str]) -> int:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back, also from a server that starts meanwhile and still imports."""
+    """Hold Ctrl-C and SIGTERM back, also from a server that starts meanwhile and still imports.
+
+    The mask is what the server inherits. It holds for this thread alone, and a signal that another
+    thread takes would interrupt this one all the same, so that handlers only note what came.
+
+    Raises:
+        KeyboardInterrupt: at the end, where one of the two came meanwhile.
+    """
+    came: list[int] = []
+    before = {}
+    for number in HELD:
+        before[number] = signal.signal(number, lambda number, frame: came.append(number))
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _run(arguments: list[str], environment: dict[str, str], outputs: list[Connection]) -> None:
