@@ -44,7 +44,7 @@ train_options = --modality "$(MODALITY)" --model "$(MODEL)" $(on_devices) $(work
                 $(if $(SHOTS),--shots $(SHOTS))
 of_frozen     = --backbone "$(BACKBONE)" $(all_splits) $(weights) $(on_devices) $(workers) \
                 $(if $(KEPT),--kept $(KEPT)) $(if $(CROPS),--crops $(CROPS)) \
-                $(if $(SPLITS),--splits $(SPLITS))
+                $(if $(SPLITS),--splits $(SPLITS)) $(if $(SEGMENTS),--segments $(SEGMENTS))
 checkpoint    = $(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))
 second        = $(if $(CKPT2),--and "$(CKPT2)")
 videos        = $(or $(VIDEOS),$(error give VIDEOS="a.mp4 folder list.txt"))
@@ -88,6 +88,7 @@ flow: $(BIN)/.installed ## TV-L1 optical flow of the videos of SPLIT, stored onc
 
 features: $(BIN)/.installed ## features of videos, stored once
 #: make features BACKBONE=timm name DATASET=... [KEPT=pooled|map|both] [CROPS=10] [SPLITS="1 2"]
+#: make features BACKBONE=transformers:name DATASET=... [SEGMENTS=1] (V-JEPA 2, VideoMAE)
 #: make features RUN=runs/<dataset>/split1/<model>/rgb/seed0/backbone
 	$(STA_TSN) features $(or $(if $(RUN),"$(RUN)"),$(if $(BACKBONE),$(of_frozen)), \
 	  $(error give BACKBONE=timm name, or RUN=runs/.../backbone))

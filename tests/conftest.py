@@ -284,3 +284,39 @@ def frozen_store(tmp_path_factory, mini_ucf101) -> tuple[Path, Path]:
     experiments = write_mini_experiments(folder, mini_ucf101)
     assert main(features_command(experiments, folder / "runs")) == 0
     return experiments, folder / "runs"
+
+
+@pytest.fixture(scope="session")
+def tiny_encoders(tmp_path_factory) -> dict[str, str]:
+    """Write a tiny V-JEPA 2 and VideoMAE as their library saves them; their names by kind.
+
+    Clips have 8 frames of 32 px, tokens stand for 2 frames and 16 px.
+    """
+    import torch
+
+    from sta_tsn.features.clip_encoder import CLIP_ENCODER
+
+    transformers = pytest.importorskip("transformers")
+    root = tmp_path_factory.mktemp("encoders")
+    torch.manual_seed(0)
+    common = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+    vjepa = transformers.VJEPA2Config(
+        crop_size=32,
+        frames_per_clip=8,
+        pred_hidden_size=12,
+        pred_num_attention_heads=1,
+        pred_num_hidden_layers=1,
+        **common,
+    )
+    transformers.VJEPA2Model(vjepa).save_pretrained(root / "tiny_vjepa2")
+    transformers.VJEPA2VideoProcessor(crop_size=32).save_pretrained(root / "tiny_vjepa2")
+    videomae = transformers.VideoMAEConfig(
+        image_size=32, num_frames=8, intermediate_size=32, **common
+    )
+    size = {"height": 32, "width": 32}
+    # As it was published: a classifier, with the processor of images of earlier versions.
+    classifier = transformers.VideoMAEForVideoClassification(videomae)
+    classifier.save_pretrained(root / "tiny_videomae")
+    processor = transformers.VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size=size)
+    processor.save_pretrained(root / "tiny_videomae")
+    return {name: f"{CLIP_ENCODER}{root / name}" for name in ("tiny_vjepa2", "tiny_videomae")}

@@ -112,3 +112,22 @@ def features_command(experiments: Path, runs: Path, *options: str) -> list[str]:
     base = ["features", "--dataset", "mini", "--backbone", "test_resnet", "--weights", "none"]
     base += ["--experiments", str(experiments), "--runs", str(runs), "--devices", "1"]
     return [*base, "--splits", "1", "--kept", "both", *options]
+
+
+def train_heads(task, data, folder: Path, epochs: int = 1):
+    """Train a grid of heads, a `ProbeGrid`, on a `FrozenFeatureDataModule`; return the trainer."""
+    from pytorch_lightning import Trainer
+
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        default_root_dir=str(folder),
+    )
+    trainer.fit(task, datamodule=data)
+    return trainer

@@ -217,7 +217,9 @@ def _add_features(verbs: argparse._SubParsersAction) -> None:
         help="a stage-one run, .../backbone: the videos of its split",
     )
     features.add_argument(
-        "--backbone", help="in its place any timm network as it is, for all videos of --dataset"
+        "--backbone",
+        help="in its place a network as it is, for all videos of --dataset: any timm name, or "
+        "transformers:NAME (or folder) of a V-JEPA 2 or VideoMAE",
     )
     features.add_argument(
         "--weights", type=expanduser, help="of it: imagenet, none, or a safetensors/pth file"
@@ -233,6 +235,9 @@ def _add_features(verbs: argparse._SubParsersAction) -> None:
     )
     features.add_argument(
         "--splits", type=int, nargs="+", help="official splits whose videos are stored; all"
+    )
+    features.add_argument(
+        "--segments", type=int, help="of a video, or clips of a clip encoder; the recipe's"
     )
     features.add_argument("--out", type=expanduser, help="folder of the store")
     features.add_argument(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_lightning import Trainer
+from tests_support import train_heads
 from torch.nn.functional import one_hot
 
 from sta_tsn.artefacts import write_json
@@ -60,22 +61,6 @@ class PlantedProbing(LinearProbing):
         return grid
 
 
-def trained(task: LinearProbing, data: FrozenFeatureDataModule, folder: Path) -> Trainer:
-    trainer = Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        default_root_dir=str(folder),
-    )
-    trainer.fit(task, datamodule=data)
-    return trainer
-
-
 def accuracy(task: LinearProbing, trainer: Trainer, data: FrozenFeatureDataModule) -> float:
     trainer.test(task, datamodule=data, verbose=False)
     right = 0
@@ -88,7 +73,7 @@ def test_a_head_that_is_best_on_test_is_not_chosen(tmp_path):
     write_planted_store(tmp_path)
     data = FrozenFeatureDataModule(str(tmp_path), batch_size=6, iterations_per_epoch=1)
     task = PlantedProbing(data.classes, 3, data.frames, lrs=[0.0, 0.0], weight_decays=[0.0])
-    trainer = trained(task, data, tmp_path)
+    trainer = train_heads(task, data, tmp_path)
     assert int(task.model.chosen) == 1
     assert task.val_accuracies.tolist() == [0, 1]
     assert accuracy(task, trainer, data) == 0
@@ -100,7 +85,7 @@ def test_choosing_reads_no_test_video(tmp_path):
     write_planted_store(tmp_path, with_test_files=False)
     data = FrozenFeatureDataModule(str(tmp_path), batch_size=6, iterations_per_epoch=1)
     task = PlantedProbing(data.classes, 3, data.frames, lrs=[0.0, 0.0], weight_decays=[0.0])
-    trained(task, data, tmp_path)
+    train_heads(task, data, tmp_path)
     assert int(task.model.chosen) == 1
 
 
@@ -110,7 +95,7 @@ def test_a_grid_without_validation_videos_is_refused(tmp_path):
     data.videos.val.clear()
     task = LinearProbing(data.classes, 3, data.frames)
     with pytest.raises(ConfigError, match="no validation videos to choose a head by"):
-        trained(task, data, tmp_path)
+        train_heads(task, data, tmp_path)
 
 
 def test_of_equally_right_heads_the_one_with_the_least_loss_is_best_and_a_diverged_one_never():

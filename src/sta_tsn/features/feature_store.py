@@ -18,6 +18,7 @@ from sta_tsn.features.tensor_files import load_entry, load_tensors, save_tensors
 
 PARTS = ("train", "val", "test")
 STORE_FILE = "store.json"
+OF_FRAMES = ("frame_indices", "frame_spans")  # the tensors without a view in front
 
 
 class FeatureStore:
@@ -109,7 +110,7 @@ class FeatureStore:
         """Return all tensors of the video (see the class)."""
         tensors = load_tensors(self._present(video_id), self.remedy)
         return {
-            name: self.regrouped(tensor, axis=0 if name == "frame_indices" else 1)
+            name: self.regrouped(tensor, axis=0 if name in OF_FRAMES else 1)
             for name, tensor in tensors.items()
         }
 

@@ -31,11 +31,17 @@ class FrozenEncoder:
         device: that encodes.
     """
 
+    frames_per_entry = 1  # what is stored of a frame is that frame's alone
+
     def __init__(self, backbone: str, weights: str, device: str | torch.device = "cpu"):
         self.backbone = backbone
         self.weights = weights
         self.device = torch.device(device)
         self._folded: nn.Module | None = None
+
+    def sampled(self, frames: tuple[int, int]) -> tuple[int, int]:
+        """Return segments and frames of each that are looked at: the recipe's."""
+        return frames
 
     @property
     def about(self) -> dict[str, str]:

@@ -64,7 +64,7 @@ def _size_sentence(features: FrozenFeatures, todo: Sequence[FramesOfVideo]) -> s
     shapes = features.encoder.entry_shapes(features.kept)
     of_frame = sum(math.prod(shape) for shape in shapes.values()) * BYTES_OF_FP16
     num_frames = sum(len(video.indices) for video in todo)
-    needed = of_frame * num_frames * features.crops
+    needed = of_frame * num_frames * features.crops // features.encoder.frames_per_entry
     free = shutil.disk_usage(features.folder).free
     each = " and ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
     sentence = (

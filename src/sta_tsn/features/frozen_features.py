@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sta_tsn.artefacts import fingerprint, read_json, write_json
 from sta_tsn.errors import UserError
+from sta_tsn.features.clip_encoder import ClipEncoder
 from sta_tsn.features.feature_store import STORE_FILE, FeatureStore
 from sta_tsn.features.frozen_encoder import FrozenEncoder, Kept
 from sta_tsn.features.tensor_files import read_about, save_tensors
@@ -60,7 +61,9 @@ class FrozenFeatures:
     """A feature store that a frozen encoder fills.
 
     Its `store.json` says which encoder, views and what is kept; a video's file holds `features`
-    fp16 (V, N, T, D), `maps` fp16 (V, N, T, H, W, D), or both, and `frame_indices` (N, T).
+    fp16 (V, N, T, D), `maps` fp16 (V, N, T, H, W, D), or both, and `frame_indices` (N, T). Of a
+    clip encoder N counts clips and T time steps: `frame_spans` (N, T, 2) says the first and the
+    last frame that a time step stands for, and `frame_indices` the first.
 
     Args:
         folder: where the files lie; it is made on first use.
@@ -69,7 +72,13 @@ class FrozenFeatures:
         crops: views V of a frame: 1 for the centre crop, 10 for the ten of testing.
     """
 
-    def __init__(self, folder: Path, encoder: FrozenEncoder, kept: Kept = "pooled", crops: int = 1):
+    def __init__(
+        self,
+        folder: Path,
+        encoder: FrozenEncoder | ClipEncoder,
+        kept: Kept = "pooled",
+        crops: int = 1,
+    ):
         self.store = FeatureStore(folder)
         self.encoder = encoder
         self.kept = kept
@@ -114,7 +123,8 @@ class FrozenFeatures:
         Raises:
             UserError: a feature is not finite in fp16.
         """
-        grid = (video.segments, len(video.indices) // video.segments)
+        grid = (video.segments, -1)
+        step = self.encoder.frames_per_entry
         tensors: dict[str, Tensor] = {}
         for name, tensor in self.encoder.encode(frames, self.crops, self.kept).items():
             tensors[name] = tensor.half().unflatten(1, grid)
@@ -123,7 +133,10 @@ class FrozenFeatures:
                     f"{video.path}: {name} by {self.encoder.backbone} are not finite in fp16; "
                     "the weights are broken, or made for another input. Take others."
                 )
-        tensors["frame_indices"] = torch.tensor(video.indices).view(grid)
+        spans = torch.tensor(video.indices).view(video.segments, -1, step)
+        tensors["frame_indices"] = spans[..., 0]
+        if step > 1:
+            tensors["frame_spans"] = spans[..., [0, -1]]
         save_tensors(self.store.path(video.id), tensors, video.about)
 
     def write_all(self, videos: Sequence[FramesOfVideo]) -> None:

@@ -45,8 +45,14 @@ def check_names(options: TrainOptions) -> None:
     if not 0 <= options.seed < 2**32:
         raise ConfigError(f"seed={options.seed}: from 0 to {2**32 - 1}.")
     if options.backbone:
+        from sta_tsn.features.clip_encoder import CLIP_ENCODER
         from sta_tsn.models.map_backbone import check_backbone_name
 
+        if options.backbone.startswith(CLIP_ENCODER):
+            raise ConfigError(
+                f"backbone={options.backbone} is a clip encoder: it is used as it is, by the verb "
+                "features and by the model probe, and not trained."
+            )
         check_backbone_name(options.backbone)
     weights = options.weights
     if weights and weights not in ("imagenet", "none") and not Path(weights).is_file():

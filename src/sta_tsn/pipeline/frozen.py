@@ -6,15 +6,16 @@ store holds the sides of all official splits beside it, so that heads are traine
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sta_tsn.artefacts import read_json
 from sta_tsn.datasets import VideoRecord, VideoSplit, build_manifest, open_split
 from sta_tsn.errors import ConfigError
+from sta_tsn.features.clip_encoder import CLIP_ENCODER, check_one_crop, find_encoder
 from sta_tsn.features.exchange import import_features
 from sta_tsn.features.feature_store import STORE_FILE
-from sta_tsn.features.frozen_encoder import FrozenEncoder, Kept
+from sta_tsn.features.frozen_encoder import Kept
 from sta_tsn.features.frozen_extraction import extract_frozen
 from sta_tsn.features.frozen_features import FramesOfVideo, FrozenFeatures
 from sta_tsn.features.stored_split import sides_of, with_former_splits
@@ -36,12 +37,14 @@ class StoreOptions:
         out: folder of the store; one below the dataset's runs, named after the encoder, where None.
         splits: official splits whose videos are stored, beside those that are there; all where
             None.
+        segments: of a video, or clips where the encoder sees whole ones; the recipe's where None.
     """
 
     kept: Kept = "pooled"
     crops: int = 1
     out: str | None = None
     splits: tuple[int, ...] | None = None
+    segments: int | None = None
 
 
 def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
@@ -55,9 +58,14 @@ def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
     from sta_tsn.training.stage_cli import silence_noise
 
     silence_noise()
-    check_names(options)
+    check_encoder(options)
     if not options.backbone:
         raise ConfigError("features needs a trained run, or a backbone: any timm name.")
+    if options.backbone.startswith(CLIP_ENCODER):
+        check_one_crop(options.backbone, stored.crops)
+    if stored.segments is not None and stored.segments < 1:
+        raise ConfigError(f"segments={stored.segments}: of a video, at least 1.")
+    encoder = find_encoder(options.backbone, options.weights)
     if holds_skeletons(options):
         raise ConfigError(f"dataset={options.dataset} holds skeletons: there are no frames.")
     dataset = open_dataset(options)
@@ -74,17 +82,18 @@ def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
         )
     records = _each_once(list(splits.values()))
     settings = data_settings(options)
-    frames = (
-        settings.get("test_segments", FRAMES_OF_TESTING[0]),
-        settings.get("test_frames_per_segment", FRAMES_OF_TESTING[1]),
+    frames = encoder.sampled(
+        (
+            stored.segments or settings.get("test_segments", FRAMES_OF_TESTING[0]),
+            settings.get("test_frames_per_segment", FRAMES_OF_TESTING[1]),
+        )
     )
-    encoder = FrozenEncoder(options.backbone, options.weights or "imagenet")
-    folder = Path(stored.out) if stored.out else options.place.features(options.backbone)
+    folder = Path(stored.out) if stored.out else store_of(options)
     features = FrozenFeatures(folder, encoder, stored.kept, stored.crops)
     listing = {
         "dataset": options.dataset,
         "classes": dataset.classes,
-        "frames": list(frames),
+        "frames": [frames[0], frames[1] // encoder.frames_per_entry],
         "videos": [_listed(record) for record in records],
         "splits": {split: sides_of(videos) for split, videos in splits.items()},
     }
@@ -98,6 +107,25 @@ def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
         listing,
     )
     return folder
+
+
+def check_encoder(options: TrainOptions) -> None:
+    """Check every name that the options have; clip encoders are allowed here.
+
+    Raises:
+        ConfigError: as `check_names`.
+    """
+    if (options.backbone or "").startswith(CLIP_ENCODER):
+        options = replace(options, backbone=None)
+    check_names(options)
+
+
+def store_of(options: TrainOptions) -> Path:
+    """Return the folder of the backbone's features below the dataset's runs."""
+    name = options.backbone
+    if name.startswith(CLIP_ENCODER):
+        name = Path(name.removeprefix(CLIP_ENCODER)).name
+    return options.place.features(name)
 
 
 def import_store(

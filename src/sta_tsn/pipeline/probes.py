@@ -15,8 +15,7 @@ from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.features import FeatureStore
 from sta_tsn.features.feature_store import STORE_FILE
-from sta_tsn.pipeline.data import check_names
-from sta_tsn.pipeline.frozen import StoreOptions, store_features
+from sta_tsn.pipeline.frozen import StoreOptions, check_encoder, store_features, store_of
 from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.pipeline.settings import check_settings, settings_of_stage
 from sta_tsn.report.probes import ProbeRun, build_probe_report
@@ -113,13 +112,19 @@ def open_store(options: TrainOptions, splits: Sequence[int]) -> FeatureStore:
                 "Heads are compared on those of a frozen encoder: sta-tsn features --backbone."
             )
         return store
-    check_names(options)
+    check_encoder(options)
     if not options.backbone:
         raise ConfigError(
             "MODEL=probe wants BACKBONE=<timm name>, or FEATURES=<store> of features there are."
         )
-    there = read_json(options.place.features(options.backbone) / STORE_FILE)
-    stored = StoreOptions(there.get("kept", "pooled"), there.get("crops", 1), splits=tuple(splits))
+    there = read_json(store_of(options) / STORE_FILE)
+    segments = there["frames"][0] if "frames" in there else None
+    stored = StoreOptions(
+        there.get("kept", "pooled"),
+        there.get("crops", 1),
+        splits=tuple(splits),
+        segments=segments,
+    )
     return FeatureStore(store_features(options, stored))
 
 
