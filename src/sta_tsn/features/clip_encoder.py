@@ -187,8 +187,8 @@ class ClipEncoder:
             return transformers.AutoConfig.from_pretrained(self.source)
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"No network {self.backbone} ({first_line(error)}). On a machine that does not reach "
-                f"Hugging Face's hub, copy its folder there and name it behind {CLIP_ENCODER}."
+                f"No network {self.backbone} ({first_line(error)}). A machine that does not reach "
+                f"Hugging Face's hub takes a copy of its folder, named behind {CLIP_ENCODER}."
             ) from error
 
     @contextmanager
