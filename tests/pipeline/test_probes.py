@@ -3,12 +3,17 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+import sta_tsn
 from sta_tsn.artefacts import read_json, write_json
 from sta_tsn.cli import main
+from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable
+from sta_tsn.explanation.explained_video import explained_video
 from sta_tsn.pipeline.probes import HEADS
 
 STORE = "mini/features/test_resnet"
@@ -57,6 +62,43 @@ def test_the_report_compares_every_two_heads_and_shows_the_controls(probed):
     assert (choices["of"] > 1).all()
     assert "heads on frozen features" in (folder / "report.md").read_text()
     assert (folder / "index.html").exists()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_heads_checkpoint_answers_on_videos_as_it_was_tested(probed, mini_ucf101, head):
+    run = probed[1] / f"mini/split1/probe_{head.name}/test_resnet/seed0/probe"
+    table = ScoreTable.load(run)
+    model = sta_tsn.load(run / "checkpoints" / "last.ckpt")
+    for row in (0, 4):
+        path = mini_ucf101 / "UCF-101" / f"{table.ids[row]}.avi"
+        said = model.predict(path, crops=1).probabilities
+        assert np.allclose(said, table.scores[row].softmax(0), atol=1e-3)
+
+
+def test_the_pages_of_videos_are_given_a_heads_alpha_and_beta(probed, mini_ucf101):
+    run = probed[1] / "mini/split1/probe_focus/test_resnet/seed0/probe"
+    model = sta_tsn.load(run / "checkpoints" / "last.ckpt")
+    video = mini_ucf101 / "UCF-101" / "Jump/v_Jump_g01_c01.avi"
+    seen = explained_video(model, str(video)).streams[0]
+    table = ScoreTable.load(run)
+    row = table.ids.index("Jump/v_Jump_g01_c01")
+    assert seen.network == "α on maps + β on test_resnet"
+    assert seen.alpha.shape[:3] == (1, 3, 10)
+    assert torch.allclose(seen.alpha.sum((-1, -2)), torch.ones(1, 3, 10), atol=1e-4)
+    assert np.allclose(seen.beta, table.temporal_weights[row].squeeze(0), atol=1e-3)
+
+
+def test_a_head_whose_encoder_is_not_the_suites_says_so_for_videos(probed, tmp_path):
+    path = probed[1] / "mini/split1/probe_linear/test_resnet/seed0/probe/checkpoints/last.ckpt"
+    state = torch.load(path, weights_only=True)
+    for encoder, told in (
+        ({"encoder": "my ViT"}, "made elsewhere .my ViT."),
+        ({"backbone": "test_resnet", "weights": "0123456789ab"}, "fingerprint 0123456789ab"),
+    ):
+        state["FrozenFeatureDataModule"]["encoder"] = encoder
+        torch.save(state, tmp_path / "last.ckpt")
+        with pytest.raises(UserError, match=told):
+            sta_tsn.load(tmp_path / "last.ckpt")
 
 
 def test_repeated_the_command_trains_nothing(probed, capsys):

@@ -128,7 +128,9 @@ def _looked_at(
     network = stream.task.model
     seen = center_clips(stream.task, record, flow, TestedFrames(stream))
     features, alpha = network.encoder(seen.clips.to(device))
-    output = network.classify(features)._replace(spatial_weights=alpha)
+    output = network.classify(features)
+    if alpha is not None:
+        output = output._replace(spatial_weights=alpha)
     parts = [None if part is None else part.float().cpu() for part in output]
     output_on_cpu = ActionOutput(*parts)
     explained = Explained(

@@ -175,8 +175,16 @@ class FrozenFeatureDataModule(LightningDataModule):
         }
 
     def state_dict(self) -> dict:
-        """Return what a checkpoint keeps: which encoder's features its head has learned from."""
-        return {"encoder": self.about["encoder"], "frames": list(self.frames)}
+        """Return what a checkpoint keeps: which encoder's features its head has learned from.
+
+        And how videos were shown to it, so that a checkpoint and the encoder are enough to predict.
+        """
+        return {
+            "encoder": self.about["encoder"],
+            "frames": list(self.frames),
+            "stored_frames": list(self.about["frames"]),
+            "weights_file": self.about.get("weights_file", ""),
+        }
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Raise UserError where a head meets features by another encoder than it learned from."""

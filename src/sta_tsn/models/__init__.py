@@ -11,6 +11,7 @@ from sta_tsn.models.key_frame_probe import KeyFrameProbe
 from sta_tsn.models.linear_probe import LinearProbe
 from sta_tsn.models.map_backbone import CNN, Backbone
 from sta_tsn.models.nearest_neighbours import NeighbourGrid
+from sta_tsn.models.probed_network import MapEncoder, ProbedNetwork
 from sta_tsn.models.smnet import SMNet
 from sta_tsn.models.spatial_attention import SpatialAttention, SpatialPyramidPooling
 from sta_tsn.models.sta_lstm import (
@@ -38,7 +39,9 @@ __all__ = [
     "KeyFrameAttention",
     "KeyFrameProbe",
     "LinearProbe",
+    "MapEncoder",
     "NeighbourGrid",
+    "ProbedNetwork",
     "SMNet",
     "SpatialAttention",
     "SpatialPyramidPooling",

@@ -86,14 +86,18 @@ class FrameEncoder(nn.Module):
         return features.unflatten(0, leading), weights
 
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        maps = self._maps(images)
+        if self.attention is None:
+            return maps.mean((2, 3)), None
+        return self.attention(maps)
+
+    def _maps(self, images: Tensor) -> Tensor:
+        """Return the map (C, H, W) of every frame on the channels of the images."""
         cnn = self.cnn
         if self._folded and images.device.type == "cpu":
             cnn = self._folded[0]
         frames = images.unflatten(1, (-1, self.cnn.num_channels)).flatten(0, 1)
-        maps = cnn(frames)
-        if self.attention is None:
-            return maps.mean((2, 3)), None
-        return self.attention(maps)
+        return cnn(frames)
 
 
 def class_scores(feature_dim: int, num_classes: int) -> nn.Linear:

@@ -90,8 +90,12 @@ def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
     )
     folder = Path(stored.out) if stored.out else store_of(options)
     features = FrozenFeatures(folder, encoder, stored.kept, stored.crops)
+    weights_file = ""
+    if Path(encoder.weights or "").is_file():
+        weights_file = str(Path(encoder.weights).resolve())
     listing = {
         "dataset": options.dataset,
+        "weights_file": weights_file,
         "classes": dataset.classes,
         "frames": [frames[0], frames[1] // encoder.frames_per_entry],
         "videos": [_listed(record) for record in records],

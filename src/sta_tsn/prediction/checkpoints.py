@@ -10,6 +10,7 @@ import yaml
 from sta_tsn.artefacts import DAMAGED, first_line, load_checkpoint
 from sta_tsn.errors import UserError
 from sta_tsn.prediction.networks import TrainedNetwork, build_network, system_of
+from sta_tsn.prediction.probed import build_probe, is_probe, probe_system
 from sta_tsn.video.flow.flow_store import FLOW_STACK, differing
 from sta_tsn.video.flow.video_flow import FlowSettings
 
@@ -76,8 +77,12 @@ def load_stream(place: str | os.PathLike) -> Stream:
     saved = read_published(path) if path.is_dir() else read_checkpoint(path)
     system = _system(path, saved.settings)
     try:
-        model = build_network(saved.settings)
-        model.load_state_dict(saved.weights)
+        if is_probe(saved.settings):
+            model = build_probe(path, saved.settings, saved.shown or {})
+            model.heads.load_state_dict(saved.weights)
+        else:
+            model = build_network(saved.settings)
+            model.load_state_dict(saved.weights)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(
             f"{path}: the checkpoint's network cannot be built ({first_line(error)}); "
@@ -93,7 +98,7 @@ def load_stream(place: str | os.PathLike) -> Stream:
             f"lies beside it: {usual[0]} segments of {usual[1]} frames, mirrored views too, are "
             "taken. Train again where that is wrong."
         )
-    sampled = tuple(shown.get("frames", PAPERS_FRAMES))
+    sampled = tuple(shown.get("stored_frames") or shown.get("frames", PAPERS_FRAMES))
     read = tuple(saved.settings.get("frames") or sampled)
     ours = FlowSettings().as_dict()
     names = differing(shown.get("flow", ours), ours)
@@ -123,7 +128,9 @@ def read_checkpoint(path: Path) -> SavedNetwork:
     for name, tensor in state["state_dict"].items():
         if name.startswith("model."):
             weights[name.removeprefix("model.")] = tensor
-    shown = state.get("VideoDataModule") or state.get("FeatureDataModule")
+    shown = None
+    for data in ("VideoDataModule", "FeatureDataModule", "FrozenFeatureDataModule"):
+        shown = shown or state.get(data)
     if shown is None:
         shown = _shown_in_its_run(path)
     return SavedNetwork(state.get("hyper_parameters", {}), weights, shown)
@@ -206,7 +213,7 @@ def _system(path: Path, settings: dict) -> str:
         raise UserError(
             f"{path} learned from skeletons, not from videos. Give a checkpoint of a run on videos."
         )
-    system = system_of(settings)
+    system = probe_system(settings) if is_probe(settings) else system_of(settings)
     if system is None:
         raise UserError(
             f"{path} is a checkpoint of something else than this suite's networks. "
