@@ -53,7 +53,14 @@ class HeadGrid(nn.Module):
             stacked[name] = torch.stack([head.get_parameter(name) for head in self.heads])
         return self.heads[0].scores_of_stack(stacked, prepared)
 
+    def keep_chosen(self) -> None:
+        """Drop all heads but the chosen one."""
+        self.heads = nn.ModuleList([self.heads[int(self.chosen)]])
+        self.chosen.zero_()
+
     def classify(self, features: Tensor, **places) -> ActionOutput:
         """Return what the chosen head says of features (B, N, T, D), or maps (B, N, T, H, W, D)."""
-        head = self.heads[int(self.chosen)]
+        head = self.heads[0]
+        if len(self.heads) > 1:  # a choice by value could not be exported
+            head = self.heads[int(self.chosen)]
         return head(head.prepare(self.standardized(features)), **places)

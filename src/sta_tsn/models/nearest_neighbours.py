@@ -52,7 +52,15 @@ class NeighbourGrid(nn.Module):
     def classify(self, features: Tensor) -> ActionOutput:
         """Return what the chosen number of neighbours says."""
         similarity = self._directions(features) @ self.bank.T
-        return ActionOutput(self._vote(similarity, self.neighbours[int(self.chosen)]))
+        number = self.neighbours[0]
+        if len(self.neighbours) > 1:  # a choice by value could not be exported
+            number = self.neighbours[int(self.chosen)]
+        return ActionOutput(self._vote(similarity, number))
+
+    def keep_chosen(self) -> None:
+        """Drop all numbers but the chosen one."""
+        self.neighbours = (self.neighbours[int(self.chosen)],)
+        self.chosen.zero_()
 
     def _directions(self, features: Tensor) -> Tensor:
         means = features.mean((1, 2))

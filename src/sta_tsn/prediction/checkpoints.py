@@ -80,6 +80,7 @@ def load_stream(place: str | os.PathLike) -> Stream:
         if is_probe(saved.settings):
             model = build_probe(path, saved.settings, saved.shown or {})
             model.heads.load_state_dict(saved.weights)
+            model.heads.keep_chosen()
         else:
             model = build_network(saved.settings)
             model.load_state_dict(saved.weights)
