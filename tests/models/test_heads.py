@@ -5,7 +5,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sta_tsn.models import AttentiveProbe, HeadGrid, KeyFrameProbe, LinearProbe, NeighbourGrid
+from sta_tsn.models import (
+    AttentiveProbe,
+    HeadGrid,
+    KeyFrameProbe,
+    LinearProbe,
+    NeighbourGrid,
+    ProbedNetwork,
+)
 
 
 def randomized(head: nn.Module) -> nn.Module:
@@ -100,3 +107,23 @@ def test_the_nearest_videos_vote_and_their_bank_travels_in_the_state():
     loaded = NeighbourGrid((1, 3), 4, 2)
     loaded.load_state_dict(grid.state_dict())
     assert torch.equal(loaded.scores_of_all(asked), grid.scores_of_all(asked))
+
+
+def test_a_network_of_the_chosen_head_answers_as_the_grid_does_and_can_be_traced():
+    grid = HeadGrid([randomized(LinearProbe(8, 3)) for _ in range(3)], 8)
+    neighbours = NeighbourGrid((1, 3), 8, 2)
+    neighbours.remember(torch.randn(4, 1, 1, 8), torch.eye(2).repeat(2, 1))
+    features = torch.randn(5, 2, 3, 8)
+    for heads in (grid, neighbours):
+        heads.chosen.fill_(1)
+        before = heads.classify(features).scores
+        heads.keep_chosen()
+        traced = torch.export.export(ProbedNetwork(AsTheyAre(), heads), (features,)).module()
+        assert torch.allclose(traced(features).scores, before, atol=1e-5)
+
+
+class AsTheyAre(nn.Module):
+    """An encoder whose clips are features already."""
+
+    def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return clips, None
