@@ -22,7 +22,7 @@ def seconds_a_step(task: ProbeGrid, data: FrozenFeatureDataModule, num_steps: in
     for head, (lr, weight_decay) in zip(task.model.heads, task.settings, strict=True):
         parameters = list(head.parameters())
         groups.append({"params": parameters, "lr": lr, "weight_decay": weight_decay})
-    optimizer = torch.optim.AdamW(groups)
+    optimizer = torch.optim.AdamW(groups, fused=True)
     loader = data.train_dataloader()
     spent = 0.0
     for _ in range(2):
