@@ -13,7 +13,7 @@ SEED     ?= 0
 SEEDS    ?= 0
 FORMAT   ?= onnx
 PYTHON   ?= python3
-BIN      ?= .venv/bin
+BIN      ?= .venv$(if $(LOCKED),-locked)$(if $(NEWEST),-newest)/bin
 STA_TSN   = $(BIN)/sta-tsn
 
 define VARIABLES
@@ -25,9 +25,12 @@ define VARIABLES
     DATA=path RUNS=runs EXPERIMENTS=folder of recipes SPLIT=1 SEED=0 ALLOW_MISSING=1
     DEVICES=auto NODES=1 WORKERS=2 PAIRS_AT_ONCE=64 (make flow)
     FEATURES=store SHOTS="1 5 10 20" (MODEL=probe)
+    LOCKED=1 (exact versions with hashes: .requirements.lock, into .venv-locked; Python 3.11)
+    NEWEST=1 (the newest versions of everything, into .venv-newest)
     EPOCHS=5 SET="model.lr=0.001 data.batch_size=32 trainer.precision=bf16-mixed" (any argument)
 endef
 export VARIABLES
+export SHARED_DATA
 
 experiments   = $(if $(EXPERIMENTS),--experiments "$(EXPERIMENTS)")
 one_dataset   = --dataset "$(DATASET)" $(if $(DATA),--data "$(DATA)") --runs "$(RUNS)" \
@@ -49,11 +52,12 @@ checkpoint    = $(or $(CKPT),$(error give CKPT=runs/.../checkpoints/last.ckpt))
 second        = $(if $(CKPT2),--and "$(CKPT2)")
 videos        = $(or $(VIDEOS),$(error give VIDEOS="a.mp4 folder list.txt"))
 out           = $(if $(OUT),--out "$(OUT)")
+pip           = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 given         = $(filter command,$(origin $(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help train reproduce report test data flow features bench check-data evaluate fuse
-.PHONY: predict explain demo export sweep notebook lint format
+.PHONY: help train reproduce report test test-faults data flow features bench check-data evaluate fuse
+.PHONY: predict explain demo export sweep notebook lint format newest
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2} \
@@ -78,6 +82,11 @@ report: $(BIN)/.installed ## rebuild the report of reproduce from the score tabl
 
 test: $(BIN)/.installed ## the project's tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-faults: $(BIN)/.installed ## try to break the suite; the table is tests/README.md
+#: make test-faults [SHORT=1] [ONLY="kills disks"] [SHARED_DATA=folder of real videos]
+	$(BIN)/python tests/faults/run_faults.py $(if $(SHORT),--short) --seed $(SEED) \
+	  $(if $(ONLY),--only $(ONLY))
 
 data: $(BIN)/.installed ## download and unpack the archives of a dataset
 	$(STA_TSN) data $(one_dataset)
@@ -156,7 +165,11 @@ lint: $(BIN)/.installed ## ruff: rules and format
 format: $(BIN)/.installed ## let ruff mend what it can
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-$(BIN)/.installed: setup.cfg pyproject.toml
+$(BIN)/.installed: setup.cfg pyproject.toml $(if $(LOCKED),.requirements.lock) $(if $(NEWEST),newest)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(patsubst %/bin,%,$(BIN))
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(if $(LOCKED),$(pip) --require-hashes --requirement .requirements.lock)
+	$(pip) $(if $(LOCKED),--no-deps --no-build-isolation --editable .,--editable '.[dev]') \
+	  $(if $(NEWEST),--upgrade --upgrade-strategy eager)
 	@touch $@
+
+newest: # looked for at each `make ... NEWEST=1`

@@ -59,7 +59,11 @@ def mini_ucf101(tmp_path_factory) -> Path:
     Split 1 has 15 training and 5 test clips: the last class has one test clip fewer, so that no
     number of processes divides the test videos evenly.
     """
-    root = tmp_path_factory.mktemp("mini_ucf101")
+    return write_mini_ucf101(tmp_path_factory.mktemp("mini_ucf101"))
+
+
+def write_mini_ucf101(root: Path) -> Path:
+    """Write the clips and lists of `mini_ucf101` into a folder that is there."""
     lists = root / "ucfTrainTestlist"
     lists.mkdir()
     numbered = [f"{number} {name}\r\n" for number, name in enumerate(CLASSES, 1)]

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from sta_tsn import artefacts
-from sta_tsn.artefacts import load_checkpoint
+from sta_tsn.artefacts import load_checkpoint, plain_cell
 from sta_tsn.cli import main
-from sta_tsn.errors import UserError
+from sta_tsn.errors import UserError, unknown
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.features.tensor_files import load_entry, load_tensors, save_tensors
 
@@ -158,6 +158,17 @@ def test_files_without_checksums_are_read_as_before(tmp_path):
     old = ScoreTable.load(tmp_path / "old.npz")
     assert torch.equal(old.scores, table.scores)
     assert old.groups == old.ids
+
+
+def test_a_received_name_without_end_is_shortened_not_searched_for_hours():
+    said = str(unknown("backbone", "x" * 1_000_000, ["resnet18"] * 2000))
+    assert len(said) < 400
+
+
+def test_received_names_are_no_formulas_in_tables():
+    assert plain_cell("=1+1") == "'=1+1"
+    assert plain_cell("@SUM(A1)") == "'@SUM(A1)"
+    assert plain_cell("Jump = high") == "Jump = high"
 
 
 def test_weights_in_the_format_before_zip_are_read(tmp_path):

@@ -134,6 +134,22 @@ def test_yaml_nested_without_end_is_a_sentence(tmp_path, text):
         read_yaml(tmp_path / "deep.yaml")
 
 
+def test_yaml_whose_aliases_grow_without_end_is_a_sentence(tmp_path):
+    """A tenth of a kilobyte a line, nine times as many values with each."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    for number in range(1, 12):
+        inner = ", ".join([f"*a{number - 1}"] * 9)
+        lines.append(f"a{number}: &a{number} [{inner}]")
+    (tmp_path / "grown.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="aliases make more than 100,000 values"):
+        read_yaml(tmp_path / "grown.yaml")
+    (tmp_path / "itself.yaml").write_text("a: &a [*a]\n")
+    with pytest.raises(ConfigError, match="aliases make more"):
+        read_yaml(tmp_path / "itself.yaml")
+    (tmp_path / "few.yaml").write_text("a: &a [1, 2]\nb: *a\n")
+    assert read_yaml(tmp_path / "few.yaml") == {"a": [1, 2], "b": [1, 2]}
+
+
 @pytest.mark.parametrize("place", ["model.init_args", "data.init_args.dataset.init_args"])
 @pytest.mark.parametrize("value", [[1], "words"])
 def test_arguments_without_names_are_a_sentence(tmp_path, place, value):

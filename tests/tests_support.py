@@ -131,3 +131,16 @@ def train_heads(task, data, folder: Path, epochs: int = 1):
     )
     trainer.fit(task, datamodule=data)
     return trainer
+
+
+def save_checkpoint(path: Path, task, **shown) -> None:
+    """Write a task as its training does; `shown` is what the data module keeps."""
+    import torch
+
+    content = {
+        "state_dict": task.state_dict(),
+        "hyper_parameters": dict(task.hparams),
+        "pytorch-lightning_version": "2.6.0",
+        "VideoDataModule": shown,
+    }
+    torch.save(content, path)

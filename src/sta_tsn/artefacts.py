@@ -20,6 +20,8 @@ from sta_tsn.errors import UserError
 
 A_RUNS_CHECKPOINT = "Give runs/.../checkpoints/last.ckpt of a run."
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of a cell, in spreadsheets
+
 # What Python's readers raise of bytes that are not what they promise.
 DAMAGED = (
     zipfile.BadZipFile,
@@ -98,6 +100,14 @@ def read_json(path: str | os.PathLike) -> dict:
         raise UserError(
             f"{path} is damaged ({error}). Delete it; the command that writes it does so again."
         ) from error
+
+
+def plain_cell(text: str) -> str:
+    """Return a received name as a CSV cell that no spreadsheet takes for a formula.
+
+    An apostrophe leads it where it begins like one: spreadsheets hide it and show the rest as text.
+    """
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def fingerprint(content) -> str:

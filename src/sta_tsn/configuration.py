@@ -29,6 +29,8 @@ PARTS = (
     "videos",
 )
 
+MOST_VALUES = 100_000  # in a YAML file; the suite's own hold a hundred at most
+
 # The arguments of the Trainer that training/stage_cli.py gives.
 SET_BY_THE_SUITE = {
     "default_root_dir",
@@ -67,7 +69,17 @@ def read_yaml(path: str | Path) -> dict:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Refuse a second key of the same name, which YAML lets win in silence."""
+    """Refuse a second key of the same name, which YAML lets win in silence.
+
+    Aliases that refer to aliases may make a short file grow without end; that is refused, too.
+    """
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        if _num_values(node, {}) > MOST_VALUES:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"its aliases make more than {MOST_VALUES:,} values", node.start_mark
+            )
+        return super().construct_document(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         names = [key.value for key, _ in node.value if key.value != "<<"]
@@ -77,6 +89,24 @@ class _UniqueKeys(yaml.SafeLoader):
                     None, None, f"the key {key.value!r} is there twice", key.start_mark
                 )
         return super().construct_mapping(node, deep)
+
+
+def _num_values(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node holds, each as often as aliases name it.
+
+    Args:
+        node: of a YAML file.
+        known: filled with the number of every node that was counted, by its identity.
+    """
+    if id(node) not in known:
+        known[id(node)] = MOST_VALUES + 1  # of a node that holds itself
+        inner = node.value if isinstance(node, yaml.CollectionNode) else []
+        number = 1
+        for one in inner:
+            for part in one if isinstance(one, tuple) else (one,):
+                number += _num_values(part, known)
+        known[id(node)] = number
+    return known[id(node)]
 
 
 def resolve_class(name: str, place: str, kinds: type | tuple[type, ...]) -> type:

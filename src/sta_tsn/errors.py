@@ -9,6 +9,8 @@ OF_A_WORKER = re.compile(
     r"^Caught \w+ in DataLoader worker.*^sta_tsn\.errors\.\w+: ", re.DOTALL | re.MULTILINE
 )
 
+LONGEST_NAME = 200
+
 
 class UserError(Exception):
     """Say that something outside the code is wrong: the value, the place and the remedy."""
@@ -41,6 +43,8 @@ class VideoReadError(UserError):
 def unknown(kind: str, value: str, valid: Iterable[str]) -> ConfigError:
     """Return the error for a wrong name, with the nearest valid names, or the first dozen."""
     valid = sorted(valid)
+    if len(value) > LONGEST_NAME:  # received ones may be of any length, and comparing takes long
+        value = f"{value[:LONGEST_NAME]}..."
     near = difflib.get_close_matches(value, valid, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Valid: {', '.join(valid[:12])}."
     return ConfigError(f"Unknown {kind} {value!r}. {hint}")

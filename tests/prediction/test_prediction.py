@@ -12,7 +12,7 @@ import torch
 from conftest import CLASSES, clip
 from huggingface_hub import ModelCard
 from PIL import Image
-from tests_support import write_mini_experiments
+from tests_support import save_checkpoint, write_mini_experiments
 
 import sta_tsn
 from sta_tsn.cli import main
@@ -181,7 +181,7 @@ def test_what_a_checkpoint_is_of_is_told_from_its_settings_whatever_its_name(tmp
     stin = InjectionBackbone(["a", "b"], "test_resnet", "none", pair_distance=5)
     for task, system in ((smnet, "SMNet"), (stin, "STIN")):
         path = tmp_path / "sta_tsn.ckpt"
-        save(path, task, frames=[8, 1])
+        save_checkpoint(path, task, frames=[8, 1])
         stream = load_stream(path)
         assert stream.task.system == system
         assert stream.sampled == stream.read == (8, 1)
@@ -214,7 +214,7 @@ def test_old_checkpoints_alone_say_what_is_taken_for_granted(runs, tmp_path):
 
 
 def test_old_checkpoints_of_smnet_see_eight_frames(tmp_path):
-    save(tmp_path / "smnet.ckpt", MotionBackbone(["a", "b"], "resnet18", "none"))
+    save_checkpoint(tmp_path / "smnet.ckpt", MotionBackbone(["a", "b"], "resnet18", "none"))
     without_its_data(tmp_path / "smnet.ckpt", tmp_path / "old.ckpt")
     stream = load_stream(tmp_path / "old.ckpt")
     assert stream.sampled == stream.read == (8, 1)
@@ -247,18 +247,6 @@ def test_predicting_prints_no_warnings_and_imports_no_training(runs, tmp_path):
     assert not imported & {"pytorch_lightning", "albumentations", "matplotlib", "pandas"}
 
 
-def save(path, task, **shown) -> None:
-    torch.save(
-        {
-            "state_dict": task.state_dict(),
-            "hyper_parameters": dict(task.hparams),
-            "pytorch-lightning_version": "2.6.0",
-            "VideoDataModule": shown,
-        },
-        path,
-    )
-
-
 def test_checkpoints_of_something_else_are_one_sentence(tmp_path, capsys):
     class Evil:
         def __reduce__(self):
@@ -267,7 +255,7 @@ def test_checkpoints_of_something_else_are_one_sentence(tmp_path, capsys):
     torch.save({"state_dict": Evil()}, tmp_path / "evil.ckpt")
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "weights.ckpt")
     torch.save({"state_dict": {}, "hyper_parameters": {"lr": 1}}, tmp_path / "other.ckpt")
-    save(tmp_path / "joints.ckpt", SkeletonAttention(["a", "b"], num_joints=4))
+    save_checkpoint(tmp_path / "joints.ckpt", SkeletonAttention(["a", "b"], num_joints=4))
     expected = {
         "absent": "no such checkpoint",
         "evil": "could run code",

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from importlib.util import find_spec
@@ -43,6 +45,28 @@ def test_a_command_that_is_ended_from_outside_is_told_by_its_status(tmp_path, nu
     assert run_command(["evaluate", str(pipe)]) == status
 
 
+CALLER = """
+from sta_tsn.pipeline import stage_process
+if __name__ == "__main__":
+    stage_process.IMPORTED_BY_SERVER.clear()
+    stage_process.run_command(["evaluate", {pipe!r}])
+"""
+
+
+def test_a_command_ends_with_a_killed_caller(tmp_path):
+    """Else a stage would go on for hours that nobody waits for."""
+    pipe = tmp_path / "scores.npz"
+    os.mkfifo(pipe)
+    caller = subprocess.Popen([sys.executable, "-c", CALLER.format(pipe=str(pipe))])
+    while not (commands := _children_of_server_of(caller.pid)):
+        assert caller.poll() is None
+        time.sleep(0.05)
+    caller.kill()
+    caller.wait()
+    while _is_alive(commands[0]):
+        time.sleep(0.05)
+
+
 def test_sigterm_while_a_process_is_being_started_ends_like_any_other(monkeypatch):
     launch = Popen._launch
 
@@ -77,3 +101,25 @@ def _reader_of(pipe: Path) -> int | None:
         except OSError:
             continue
     return None
+
+
+def _children_of_server_of(caller: int) -> list[int]:
+    """Return the processes that were forked from a caller's server."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "stat").read_text().rpartition(")")[2].split()
+            is_server = b"forkserver" in (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if is_server:
+            parents[int(folder.name)] = int(status[1])
+    return [one for one, parent in parents.items() if parents.get(parent) == caller]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

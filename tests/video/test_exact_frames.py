@@ -7,25 +7,13 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from encoded_videos import CODECS, add_track, encode
 
 from sta_tsn.datasets.manifest import probe
 from sta_tsn.video import VideoReader
 from sta_tsn.video import reader as reader_module
 
 NUM_FRAMES = 48
-CODECS = {
-    "h264_closed": ("libx264", {"g": "12", "bf": "3", "x264-params": "open-gop=0:scenecut=0"}),
-    "h264_open": ("libx264", {"g": "12", "bf": "3", "x264-params": "open-gop=1:scenecut=0"}),
-    "h264_refresh": ("libx264", {"g": "12", "x264-params": "intra-refresh=1:scenecut=0"}),
-    "h264_intra": ("libx264", {"g": "1"}),
-    "hevc_open": ("libx265", {"g": "12", "bf": "3", "x265-params": "open-gop=1:log-level=none"}),
-    "mpeg4": ("mpeg4", {"g": "12", "bf": "0"}),
-    "mpeg4_b": ("mpeg4", {"g": "12", "bf": "2"}),
-    "mpeg2_b": ("mpeg2video", {"g": "12", "bf": "2"}),
-    "mpeg1_b": ("mpeg1video", {"g": "12", "bf": "2"}),
-    "mjpeg": ("mjpeg", {}),
-    "vp9": ("libvpx-vp9", {"g": "12", "lag-in-frames": "8", "deadline": "realtime"}),
-}
 CONTAINERS = {
     "mp4": set(CODECS) - {"mjpeg"},
     "mov": {"h264_closed", "h264_open", "mpeg4_b", "mjpeg"},
@@ -46,28 +34,14 @@ def moving_picture(number: int, width: int = 64, height: int = 48) -> np.ndarray
     return picture
 
 
-def add_track(container, codec: str, width: int = 64, height: int = 48):
-    encoder, options = CODECS[codec]
-    track = container.add_stream(encoder, rate=25, options=options)
-    track.width = width
-    track.height = height
-    track.pix_fmt = "yuvj420p" if encoder == "mjpeg" else "yuv420p"
-    return track
-
-
-def encode(container, track, numbers) -> None:
-    for number in numbers:
-        picture = moving_picture(number, track.width, track.height)
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame.pts = number
-        frame.time_base = Fraction(1, 25)
-        container.mux(track.encode(frame))
-    container.mux(track.encode())
+def encode_numbers(container, track, numbers) -> None:
+    pictures = {n: moving_picture(n, track.width, track.height) for n in numbers}
+    encode(container, track, pictures)
 
 
 def write(path, codec: str) -> None:
     with av.open(str(path), "w") as container:
-        encode(container, add_track(container, codec), range(NUM_FRAMES))
+        encode_numbers(container, add_track(container, codec), range(NUM_FRAMES))
 
 
 def in_order(path) -> np.ndarray:
@@ -125,8 +99,8 @@ def test_the_first_of_two_tracks_is_taken(tmp_path):
     with av.open(str(path), "w") as container:
         small = add_track(container, "h264_open")
         large = add_track(container, "h264_closed", 128, 96)
-        encode(container, small, range(NUM_FRAMES))
-        encode(container, large, range(10))
+        encode_numbers(container, small, range(NUM_FRAMES))
+        encode_numbers(container, large, range(10))
     assert_every_index_is_right(path, in_order(path))
 
 
@@ -169,7 +143,7 @@ def test_a_size_that_changes_is_scaled_to_the_first(tmp_path):
     parts = [tmp_path / "one.ts", tmp_path / "two.ts"]
     for part, size in zip(parts, [(64, 48), (96, 64)], strict=True):
         with av.open(str(part), "w") as container:
-            encode(container, add_track(container, "mpeg2_b", *size), range(12))
+            encode_numbers(container, add_track(container, "mpeg2_b", *size), range(12))
     path.write_bytes(parts[0].read_bytes() + parts[1].read_bytes())
     found = probe(str(path))
     assert "are scaled to its 64x48" in found["note"]
@@ -215,7 +189,7 @@ def test_tags_that_are_not_utf8(tmp_path, suffix):
     path = tmp_path / f"tags.{suffix}"
     with av.open(str(path), "w") as container:
         container.metadata["title"] = "Cafe_"
-        encode(container, add_track(container, "mpeg4_b"), range(12))
+        encode_numbers(container, add_track(container, "mpeg4_b"), range(12))
     content = path.read_bytes()
     assert b"Cafe_" in content
     path.write_bytes(content.replace(b"Cafe_", b"Caf\xe9_"))
@@ -226,7 +200,7 @@ def test_a_variable_rate_is_no_fault(tmp_path):
     """Of a screen recording: half of the time nothing moves and nothing is stored."""
     path = tmp_path / "variable.mkv"
     with av.open(str(path), "w") as container:
-        encode(container, add_track(container, "vp9"), [*range(10), *range(30, 48, 6), 100])
+        encode_numbers(container, add_track(container, "vp9"), [*range(10), *range(30, 48, 6), 100])
     found = probe(str(path))
     assert found["num_frames"] == 14
     assert "reason" not in found
@@ -239,5 +213,5 @@ def test_moving_pictures_of_the_web(tmp_path):
         track.width = 64
         track.height = 48
         track.pix_fmt = "rgb8"
-        encode(container, track, range(12))
+        encode_numbers(container, track, range(12))
     assert probe(str(path))["num_frames"] == 12

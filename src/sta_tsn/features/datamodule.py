@@ -113,6 +113,11 @@ class FeatureDataModule(LightningDataModule):
         return self.store.frames
 
     @property
+    def train_ids(self) -> list[str]:
+        """Return the names of the training videos, in the order of a batch's indices."""
+        return [video["id"] for video in self.store.about["videos"]["train"]]
+
+    @property
     def test_videos(self) -> list[dict]:
         return self.store.about["videos"][self.tested]
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
+from sta_tsn.training.orphans import end_with_parent
+
 HELD = [signal.SIGINT, signal.SIGTERM]  # while a process is being started
 IMPORTED_BY_SERVER = ["sta_tsn.training.stage", "torch._dynamo", "wandb.sdk.launch", "pandas"]
 
@@ -89,7 +91,13 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _run(arguments: list[str], environment: dict[str, str], outputs: list[Connection]) -> None:
-    """Be the process of `sta-tsn arguments`, as if it had been started by hand."""
+    """Be the process of `sta-tsn arguments`, as if it had been started by hand.
+
+    It ends with the server, which ends with the caller.
+    """
+    end_with_parent(os.getppid())
+    if not multiprocessing.parent_process().is_alive():
+        sys.exit(1)
     for stream, output in enumerate(outputs, 1):
         os.dup2(output.fileno(), stream)
         output.close()

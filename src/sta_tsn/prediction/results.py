@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sta_tsn.artefacts import atomic, write_json
+from sta_tsn.artefacts import atomic, plain_cell, write_json
 
 COLUMNS = ("video", "start_sec", "end_sec", "rank", "label", "probability")
 
@@ -99,13 +99,16 @@ def write_predictions(folder: Path, answers: Sequence[VideoAnswer], about: dict)
 
 def _rows(answer: VideoAnswer) -> list[tuple]:
     rows = []
+    video = plain_cell(answer.video)
     if answer.prediction:
         for rank, one in enumerate(answer.prediction.top, 1):
-            rows.append((answer.video, "", "", rank, one.label, f"{one.probability:.6f}"))
+            label = plain_cell(one.label)
+            rows.append((video, "", "", rank, label, f"{one.probability:.6f}"))
     for segment in answer.segments:
         span = (f"{segment.start_sec:.3f}", f"{segment.end_sec:.3f}")
         for rank, one in enumerate(segment.top, 1):
-            rows.append((answer.video, *span, rank, one.label, f"{one.probability:.6f}"))
+            label = plain_cell(one.label)
+            rows.append((video, *span, rank, label, f"{one.probability:.6f}"))
     return rows
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sta_tsn.artefacts import atomic, read_json
+from sta_tsn.artefacts import atomic, plain_cell, read_json
 from sta_tsn.evaluation import ScoreTable, confusion_matrix, pooled
 from sta_tsn.evaluation.charts import confusion_chart, per_class_chart
 from sta_tsn.report import paper
@@ -251,7 +251,8 @@ def _figures(
 def _write_confusion(shown: ScoreTable, path: Path) -> None:
     """Write the counts of Figures 4 and 5."""
     matrix = confusion_matrix(shown.scores, shown.labels).numpy()
-    counts = pd.DataFrame(matrix, shown.classes, shown.classes)
+    names = [plain_cell(name) for name in shown.classes]
+    counts = pd.DataFrame(matrix, names, names)
     with atomic(path) as temporary:
         counts.to_csv(temporary, index_label="true class, tests by predicted class")
 

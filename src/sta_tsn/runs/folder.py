@@ -27,6 +27,7 @@ from sta_tsn.runs.layout import ABOUT_FILE, CARD_FILE, CONFIG_FILE, METRICS_FILE
 
 SECONDS_TO_CLAIM = 600  # machines of a cluster do not start at one time
 VOLATILE = {"--run_dir", "--trainer.devices", "--trainer.num_nodes", "--data.num_workers"}
+NEEDED_OF_A_RUN = {"fingerprint", "arguments", "wandb_id", "seconds"}  # in run.json
 SAID_BY_VIDEOS = {
     "--data.manifest",
     "--data.dataset.init_args.root",
@@ -185,9 +186,15 @@ class RunFolder:
             arguments: its command line.
 
         Raises:
-            UserError: the checkpoint to go on from is damaged.
+            UserError: the checkpoint to go on from is damaged, or what the folder says of itself.
         """
         about = self.about
+        missing = NEEDED_OF_A_RUN - set(about)
+        if about and missing:
+            raise UserError(
+                f"{self.path / ABOUT_FILE} is damaged: it lacks {', '.join(sorted(missing))}. Move "
+                f"{self.path} away; the command that wrote it does so again."
+            )
         if about and about["fingerprint"] != stamp:
             aside = self.path.with_name(f"{self.path.name}.old-{time.strftime('%Y%m%d-%H%M%S')}")
             self.path.rename(aside)

@@ -108,6 +108,11 @@ class SkeletonDataModule(LightningDataModule):
                 allow_missing=self.allow_missing,
             )
 
+    @property
+    def train_ids(self) -> list[str]:
+        """Return the names of the training videos, in the order of a batch's indices."""
+        return [record.id for record in self.videos.train]
+
     def train_dataloader(self) -> DataLoader:
         return self._loader(self.videos.train, self.augmented, self.batch_size, training=True)
 

@@ -31,6 +31,7 @@ from sta_tsn.tasks import ProbeGrid
 from sta_tsn.training.dry_run import few_videos, limited_to, without_dry_run
 from sta_tsn.training.estimate import say_minutes
 from sta_tsn.training.metrics_file import mean_of_last_epoch
+from sta_tsn.training.orphans import end_with_first_process
 from sta_tsn.training.stage_cli import MID_EPOCH, StageCLI
 from sta_tsn.training.stage_clock import timed
 from sta_tsn.training.wandb_run import log_settings, log_test
@@ -51,6 +52,7 @@ def fit_and_test(arguments: list[str]) -> None:
     Raises:
         UserError: something that the user can mend.
     """
+    end_with_first_process()
     arguments = with_run_dir(arguments)
     check_arguments(arguments)
     folder = RunFolder(_value_of("--run_dir", arguments))

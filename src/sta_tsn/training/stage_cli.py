@@ -15,6 +15,7 @@ from sta_tsn.artefacts import atomic
 from sta_tsn.configuration import check_class_paths
 from sta_tsn.errors import ConfigError
 from sta_tsn.runs.folder import RunFolder
+from sta_tsn.training.divergence import DivergenceGuard
 from sta_tsn.training.metrics_file import csv_logger
 from sta_tsn.training.step_monitor import StepMonitor
 from sta_tsn.training.wandb_run import wandb_logger
@@ -91,6 +92,7 @@ class StageCLI(LightningCLI):
                 *(self.config_init.trainer.callbacks or []),
                 *checkpoint_callbacks(folder),
                 LearningRateMonitor(),
+                DivergenceGuard(folder.path),
                 StepMonitor(),
                 TQDMProgressBar(),
             ],

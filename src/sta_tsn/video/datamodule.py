@@ -183,6 +183,11 @@ class VideoDataModule(LightningDataModule):
     def classes(self) -> list[str]:
         return self.dataset.classes
 
+    @property
+    def train_ids(self) -> list[str]:
+        """Return the names of the training videos, in the order of a batch's indices."""
+        return [record.id for record in self.videos.train]
+
     def prepare_data(self) -> None:
         build_manifest(self.dataset.records(self.split).videos, self.manifest)
 
