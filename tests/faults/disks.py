@@ -51,18 +51,18 @@ def try_disks(folder: Path, videos: Path, step_bytes: int, most: int) -> list[Ta
     """
     full = Tally("Disks", "full again and again over the whole road, each time a little later")
     others = Tally("Disks", "read-only (one that goes in mid-run was not tried)")
-    whole = tiny_road(folder / "whole", videos, with_sweep=False)
+    whole = tiny_road(folder / "whole", videos, long=False)
     walk(whole)
     with small_disk(folder / "disk") as disk:
         if disk is None:
             full.remark = "no small disk may be mounted here: not tried"
             return [full]
-        road = tiny_road(disk / "road", videos, with_sweep=False)
+        road = tiny_road(disk / "road", videos, long=False)
         _walk_full(road, disk, step_bytes, most, full)
         for sentence in differences(whole.runs, road.runs):
             full.note("lost", sentence)
         shutil.rmtree(road.folder)
-        _walk_read_only(tiny_road(disk / "road", videos, with_sweep=False), disk, others)
+        _walk_read_only(tiny_road(disk / "road", videos, long=False), disk, others)
     return [full, others]
 
 

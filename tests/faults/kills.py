@@ -45,13 +45,14 @@ class Road:
         return self.folder / "runs"
 
 
-def tiny_road(folder: Path, videos: Path, with_sweep: bool) -> Road:
-    """Return a road over miniature videos: train with report, features, flow, and a sweep.
+def tiny_road(folder: Path, videos: Path, long: bool) -> Road:
+    """Return a road over miniature videos: train with report, and more.
 
     Args:
         folder: to work in.
         videos: in UCF101's layout.
-        with_sweep: let a sweep of two trials follow.
+        long: all rows of STA-TSN's table, then features of a frozen network, flow, and a sweep of
+            two trials. Else the one row of TSN's.
     """
     folder.mkdir(parents=True)
     experiments = write_mini_experiments(folder, videos)
@@ -62,10 +63,11 @@ def tiny_road(folder: Path, videos: Path, with_sweep: bool) -> Road:
     runs = folder / "runs"
     place = ["--dataset=mini", f"--experiments={experiments}", f"--runs={runs}"]
     train = ["train", *place, "--devices=1"]
-    commands = [train, features_command(experiments, runs), ["flow", *place, "--devices=1"]]
-    if with_sweep:
-        commands.append(["sweep", str(_sweep(folder, experiments)), f"--runs={runs}"])
-    return Road(folder, commands)
+    if not long:
+        return Road(folder, [[*train, "--model=tsn"]])
+    sweep = ["sweep", str(_sweep(folder, experiments)), f"--runs={runs}"]
+    flow = ["flow", *place, "--devices=1"]
+    return Road(folder, [train, features_command(experiments, runs), flow, sweep])
 
 
 def _sweep(folder: Path, experiments: Path) -> Path:
@@ -149,17 +151,17 @@ def walk_killed(road: Road, num_kills: int, seconds: float, seed: int) -> Tally:
     """
     tally = Tally("Kill anywhere", "SIGKILL, SIGTERM, SIGINT over manifest, training, flow, sweep")
     draw = random.Random(seed)
-    left = list(road.commands)
-    kills_of_one = max(1, num_kills // len(left) + 1)
-    while left and tally.tried < num_kills:
-        # The first command is the longest: its stages come one after the other.
-        for _ in range(kills_of_one if len(left) < len(road.commands) else num_kills // 2):
-            moment = draw.uniform(0.0, 2.5 * seconds / len(road.commands))
+    # Half of the kills are for the first command, which is the longest.
+    of_first = num_kills // 2 if len(road.commands) > 1 else num_kills
+    of_each = [of_first]
+    for _ in road.commands[1:]:
+        of_each.append((num_kills - of_first) // (len(road.commands) - 1))
+    for arguments, kills in zip(road.commands, of_each, strict=True):
+        for _ in range(kills):
+            moment = 0.8 * seconds * draw.random() ** 1.5
             number = draw.choice(SIGNALS)
-            if not _killed(left[0], road, moment, number, draw.random() < 0.5, tally):
+            if not _killed(arguments, road, moment, number, draw.random() < 0.5, tally):
                 break
-        _end(left.pop(0), road, tally)
-    for arguments in left:
         _end(arguments, road, tally)
     return tally
 
@@ -255,22 +257,24 @@ def _csv(path: Path, runs: Path) -> list[dict[str, str]]:
     return kept
 
 
-def try_kills(folder: Path, videos: Path, series: int, kills_of_one: int, seed: int) -> list[Tally]:
+def try_kills(
+    folder: Path, videos: Path, long: bool, series: int, kills_of_one: int, seed: int
+) -> list[Tally]:
     """Walk the road whole once and killed in several series; compare all results.
 
     Args:
         folder: to work in.
         videos: in UCF101's layout.
+        long: see `tiny_road`.
         series: of kills.
         kills_of_one: kills in each.
         seed: of the first series.
     """
-    with_sweep = kills_of_one > 5
-    whole = tiny_road(folder / "whole", videos, with_sweep)
+    whole = tiny_road(folder / "whole", videos, long)
     seconds = walk(whole)
     total = Tally("Kill anywhere", "")
     for number in range(series):
-        road = tiny_road(folder / f"killed{number}", videos, with_sweep)
+        road = tiny_road(folder / f"killed{number}", videos, long)
         tally = walk_killed(road, kills_of_one, seconds, seed + number)
         for sentence in differences(whole.runs, road.runs):
             tally.note("lost", f"series {number}: {sentence}")

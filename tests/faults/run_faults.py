@@ -20,12 +20,14 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from bad_files import try_bad_files  # noqa: E402
+from as_tests import MACHINES, NUMBERS, try_tests  # noqa: E402
+from bad_files import try_bad_files, whole_clips  # noqa: E402
 from conftest import write_mini_ucf101  # noqa: E402
 from disks import try_disks  # noqa: E402
 from distributed import try_distributed  # noqa: E402
 from hostile_input import try_hostile_input  # noqa: E402
 from kills import try_kills  # noqa: E402
+from long_runs import try_long  # noqa: E402
 from tally import COUNTED, Tally  # noqa: E402
 
 TABLE = HERE.parent / "README.md"
@@ -66,7 +68,8 @@ def families(short: bool, seed: int, data: Path | None) -> dict[str, Callable[[P
 
     def kills(folder: Path) -> list[Tally]:
         series = short_of(short, 1, 4)
-        return try_kills(folder, _miniature(folder), series, short_of(short, 4, 12), seed)
+        kills_of_one = short_of(short, 4, 12)
+        return try_kills(folder, _miniature(folder), not short, series, kills_of_one, seed)
 
     def disks(folder: Path) -> list[Tally]:
         return try_disks(folder, _miniature(folder), step_bytes=700_000, most=30)
@@ -74,10 +77,22 @@ def families(short: bool, seed: int, data: Path | None) -> dict[str, Callable[[P
     def ddp(folder: Path) -> list[Tally]:
         return try_distributed(folder, _miniature(folder), (2, 3))
 
-    found = {"bad-files": bad_files, "hostile-input": hostile, "kills": kills}
+    def numbers(folder: Path) -> list[Tally]:
+        what = "NaN, a diverging rate, labels out of range"
+        return try_tests("Numbers that go wrong", what, NUMBERS, folder)
+
+    def machines(folder: Path) -> list[Tally]:
+        what = "two machines as processes, no locks, SLURM's signal and requeue"
+        return try_tests("Machines", what, MACHINES, folder)
+
+    def long(folder: Path) -> list[Tally]:
+        clips = whole_clips(folder / "clips", data, 12, seed)
+        return try_long(clips, 20_000, 2000, 200)
+
+    found = {"bad-files": bad_files, "hostile-input": hostile, "kills": kills, "numbers": numbers}
     if short:  # the others take longer than CI has
         return found
-    return {**found, "disks": disks, "ddp": ddp}
+    return {**found, "disks": disks, "ddp": ddp, "machines": machines, "long": long}
 
 
 def _miniature(folder: Path) -> Path:

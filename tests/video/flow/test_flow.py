@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from dataclasses import replace
 
@@ -538,3 +539,18 @@ def test_cross_modality_initialisation_of_any_cnn(name):
     again = CNN(**flow.settings)
     assert again.first_convolutions[0].weight.shape[1] == 20
     assert again.settings == flow.settings
+
+
+def test_what_another_machine_writes_is_left_whatever_the_clocks_say(tmp_path, monkeypatch):
+    """This machine's clock is two hours ahead of the disk's."""
+    ahead = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    being_written = tmp_path / "videos" / ".v_Jump.1234.zip"
+    abandoned = tmp_path / "videos" / ".v_Run.5678.zip"
+    being_written.parent.mkdir()
+    for path in (being_written, abandoned):
+        path.touch()
+    os.utime(abandoned, (ahead - 12_000, ahead - 12_000))
+    FlowStore(tmp_path).clear_half_written()
+    assert [path.name for path in tmp_path.rglob("*.zip")] == [being_written.name]
+    assert not list(tmp_path.glob(".now*"))

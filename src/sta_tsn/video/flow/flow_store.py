@@ -3,11 +3,12 @@
 All are made alike, from the videos as they are now.
 """
 
-import time
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from torch import Tensor
 
@@ -93,11 +94,15 @@ class FlowStore:
     def clear_half_written(self) -> None:
         """Remove files that killed processes left, an hour later.
 
-        Another command may be writing beside this one.
+        Another command may be writing beside this one. The hour is that of the disk: on a shared
+        one the clocks of machines need not agree.
         """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=self.root, prefix=".now") as just_written:
+            now = os.fstat(just_written.fileno()).st_mtime
         for path in self.root.rglob(".*.zip"):
             with suppress(FileNotFoundError):  # it has just been finished
-                if time.time() - path.stat().st_mtime > SECONDS_ABANDONED:
+                if now - path.stat().st_mtime > SECONDS_ABANDONED:
                     path.unlink()
 
     def check(self, records: Sequence[VideoRecord]) -> dict:
