@@ -16,7 +16,7 @@ from sta_tsn.features.frozen_encoder import FrozenEncoder
 from sta_tsn.features.frozen_features import FramesOfVideo, FrozenFeatures, spread_evenly
 from sta_tsn.interference.fitting import FitSettings, fit, scores_and_weights
 from sta_tsn.interference.footage import divide, list_footage
-from sta_tsn.interference.measures import recall_in_segments, recall_in_videos
+from sta_tsn.interference.measures import found_in_segments, found_in_videos
 from sta_tsn.interference.rows import BETA, MEAN, ORACLE, ROWS
 from sta_tsn.interference.spliced_files import largest_difference
 from sta_tsn.interference.spliced_set import SplicedSet
@@ -157,9 +157,9 @@ def test_recall_is_one_for_the_oracle_and_chance_for_equal_weights():
     settings = FitSettings(iterations=1, batch_size=16, hidden_dim=8)
     _, of_oracle = scores_and_weights(fit(ORACLE, videos, None, settings, 0), videos)
     _, equal = scores_and_weights(fit(MEAN, videos, None, settings, 0), videos)
-    assert recall_in_videos(of_oracle, videos.key_frames).found.min() == 1
-    for measure in (recall_in_videos, recall_in_segments):
-        found, chance = measure(equal, videos.key_frames)
+    assert found_in_videos(of_oracle, videos.key_frames).recall.found.min() == 1
+    for measure in (found_in_videos, found_in_segments):
+        found, chance = measure(equal, videos.key_frames).recall
         assert float(found.mean()) == pytest.approx(float(chance.mean()), abs=0.01)
 
 
@@ -208,9 +208,29 @@ def test_one_command_makes_the_curve_and_repeated_fits_nothing(
     report = tmp_path / "runs" / "demo" / "report" / "interference"
     assert {path.name for path in report.iterdir()} >= {"curve.png", "report.md", "runs.csv"}
     assert "2/3 unrelated" in (report / "report.md").read_text()
+    kept = tmp_path / "kept" / "demo" / "interference" / "answers.npz"
+    kept.parent.mkdir(parents=True)
+    shutil.copy(report / "answers.npz", kept)
+    told = ["report", "--model", "interference", "--dataset", "demo"]
+    assert main([*told, "--runs", str(tmp_path / "kept")]) == 0
+    again = tmp_path / "kept" / "demo" / "report" / "interference"
+    for name in ("report.md", "runs.csv", "key_frames.csv", "curve.png"):
+        assert (again / name).read_bytes() == (report / name).read_bytes()
     capsys.readouterr()
     assert main(arguments) == 0
     assert "seed 0 ..." not in capsys.readouterr().out
     shutil.rmtree(tmp_path / "runs" / "demo" / "interference" / "split1" / "share_2_3")
     assert main(arguments) == 0
     assert capsys.readouterr().out.count("seed 0 ...") == 1
+
+
+def test_the_kept_answers_of_jhmdb_give_the_committed_report_to_the_byte(tmp_path):
+    committed = Path(__file__).parents[2] / "experiments/results/jhmdb/interference"
+    place = tmp_path / "jhmdb" / "interference"
+    place.mkdir(parents=True)
+    shutil.copy(committed / "answers.npz", place)
+    arguments = ["report", "--model", "interference", "--dataset", "jhmdb"]
+    assert main([*arguments, "--runs", str(tmp_path)]) == 0
+    made = tmp_path / "jhmdb" / "report" / "interference"
+    for name in ("report.md", "accuracy.csv", "differences.csv", "key_frames.csv"):
+        assert (made / name).read_bytes() == (committed / name).read_bytes()

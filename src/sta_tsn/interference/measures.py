@@ -13,26 +13,45 @@ class Recall(NamedTuple):
     chance: Tensor
 
 
-def recall_in_videos(weights: Tensor, key_frames: Tensor) -> Recall:
-    """Return which share of a video's k key frames is among its k frames of most weight.
+class FoundFrames(NamedTuple):
+    """Count, in M videos or segments with both kinds, the key frames that weights find.
+
+    Args:
+        num_found: (M,), of the k key frames those among the k frames of most weight.
+        num_key: (M,), k.
+        num_frames: of each of them, key frames and others.
+    """
+
+    num_found: Tensor
+    num_key: Tensor
+    num_frames: int
+
+    @property
+    def recall(self) -> Recall:
+        """Return both shares (M,)."""
+        return Recall(self.num_found / self.num_key, self.num_key / self.num_frames)
+
+
+def found_in_videos(weights: Tensor, key_frames: Tensor) -> FoundFrames:
+    """Count how many of a video's k key frames are among its k frames of most weight.
 
     Args:
         weights: (V, N, T), of the frames of a video beside one another.
         key_frames: bool (V, N, T).
 
     Returns:
-        found and chance (M,) of the M videos that hold key frames and others.
+        Of the M videos that hold key frames and others.
     """
-    return _recall(weights.flatten(1), key_frames.flatten(1))
+    return _found(weights.flatten(1), key_frames.flatten(1))
 
 
-def recall_in_segments(weights: Tensor, key_frames: Tensor) -> Recall:
+def found_in_segments(weights: Tensor, key_frames: Tensor) -> FoundFrames:
     """Return the same of single segments: how beta, a softmax in each of them, is trained."""
-    return _recall(weights.flatten(0, 1), key_frames.flatten(0, 1))
+    return _found(weights.flatten(0, 1), key_frames.flatten(0, 1))
 
 
-def _recall(weights: Tensor, key_frames: Tensor) -> Recall:
-    """Return the recall of frames (M', F) of which some are key frames and some are not."""
+def _found(weights: Tensor, key_frames: Tensor) -> FoundFrames:
+    """Count in frames (M', F) of which some are key frames and some are not."""
     mixed = key_frames.any(1) & ~key_frames.all(1)
     weights = weights[mixed]
     key_frames = key_frames[mixed]
@@ -46,5 +65,4 @@ def _recall(weights: Tensor, key_frames: Tensor) -> Recall:
     num_key = key_frames.sum(1)
     ranks = torch.arange(weights.shape[1])
     is_first = ranks < num_key[:, None]
-    num_found = (is_key & is_first).sum(1)
-    return Recall(found=num_found / num_key, chance=num_key / weights.shape[1])
+    return FoundFrames((is_key & is_first).sum(1), num_key, weights.shape[1])

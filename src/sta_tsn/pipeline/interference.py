@@ -33,6 +33,12 @@ from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.features.frozen_encoder import FrozenEncoder
 from sta_tsn.features.frozen_features import FramesOfVideo, FrozenFeatures, spread_evenly
+from sta_tsn.interference.answers import (
+    InterferenceRun,
+    load_answers,
+    run_of_table,
+    save_answers,
+)
 from sta_tsn.interference.fitting import FitSettings, fit, relevant_frames, scores_and_weights
 from sta_tsn.interference.footage import Footage, divide, list_footage
 from sta_tsn.interference.rows import ROWS, InterferenceRow
@@ -41,7 +47,7 @@ from sta_tsn.interference.spliced_set import SplicedSet, build_spliced_set, stan
 from sta_tsn.interference.splicing import SHARES
 from sta_tsn.pipeline.data import check_names, open_dataset
 from sta_tsn.pipeline.options import TrainOptions
-from sta_tsn.report.interference import InterferenceRun, build_interference
+from sta_tsn.report.interference import build_interference
 from sta_tsn.runs.layout import InterferenceRuns
 
 INTERFERENCE = "interference"  # name of the study
@@ -310,7 +316,7 @@ class InterferenceStudy:
 
 
 def report_interference(options: TrainOptions) -> None:
-    """Rebuild the report from the score tables that are there.
+    """Rebuild the report from the score tables that are there, or from the answers kept of them.
 
     Only splits and seeds for which every row was tested at every share are shown.
 
@@ -318,7 +324,25 @@ def report_interference(options: TrainOptions) -> None:
         UserError: there is no such split and seed.
     """
     place = options.place.interference
-    runs = []
+    folder = options.place.report(INTERFERENCE)
+    if place.answers.exists() and not place.fitted():
+        runs, facts = load_answers(place.answers)
+    else:
+        runs = _complete_runs(options)
+        facts = _facts(options, runs[0])
+        save_answers(runs, facts, folder / place.answers.name)
+    page = build_interference(runs, options.dataset, facts, folder)
+    print(f"{len(runs)} fitted rows. Report: {page.resolve()}", flush=True)
+
+
+def _complete_runs(options: TrainOptions) -> list[InterferenceRun]:
+    """Return the runs of the seeds that every split has, complete with every row and share.
+
+    Raises:
+        UserError: there is none.
+    """
+    place = options.place.interference
+    runs: list[InterferenceRun] = []
     for split, seed in place.fitted():
         of_seed = _tested(place, split, seed)
         if len(of_seed) == len(ROWS) * len(SHARES):
@@ -332,8 +356,15 @@ def report_interference(options: TrainOptions) -> None:
             f"No complete seed below {place.path.resolve()}: sta-tsn reproduce "
             f"--model={INTERFERENCE} --dataset={options.dataset} makes them."
         )
+    return runs
+
+
+def _facts(options: TrainOptions, run: InterferenceRun) -> dict[str, str]:
+    """Return what the report tells of how the rows were made."""
+    place = options.place.interference
+    table = ScoreTable.load(place.scores(run.split, run.share, run.row, run.seed))
+    protocol = table.protocol
     compared = read_json(place.comparison)
-    protocol = runs[0].table.protocol
     facts = {
         "frames": f"{protocol['segments']} x {protocol['frames_per_segment']}, centre crop",
         "commit": protocol["commit"],
@@ -344,9 +375,7 @@ def report_interference(options: TrainOptions) -> None:
             f"{compared['clips']} clips; features differ by at most "
             f"{compared['largest_difference']:.1e} of the largest"
         )
-    folder = options.place.report(INTERFERENCE)
-    page = build_interference(runs, options.dataset, facts, folder)
-    print(f"{len(runs)} fitted rows. Report: {page.resolve()}", flush=True)
+    return facts
 
 
 def recipe_file(options: TrainOptions) -> Path:
@@ -362,7 +391,7 @@ def _tested(place: InterferenceRuns, split: int, seed: int) -> list[Interference
             if path.exists():
                 key_frames = load_file(place.key_frames(split, share))["key_frames"]
                 table = ScoreTable.load(path)
-                found.append(InterferenceRun(row.name, share, split, seed, table, key_frames))
+                found.append(run_of_table(row.name, share, table, key_frames))
     return found
 
 

@@ -8,19 +8,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from sta_tsn.artefacts import atomic, save_figure
-from sta_tsn.evaluation import ScoreTable
 from sta_tsn.evaluation.charts import plt
-from sta_tsn.evaluation.metrics import is_right
 from sta_tsn.evaluation.statistics import (
     NUM_DRAWS,
     Difference,
     accuracy_interval,
     paired_difference,
 )
-from sta_tsn.interference.measures import Recall, recall_in_segments, recall_in_videos
+from sta_tsn.interference.answers import InterferenceRun
+from sta_tsn.interference.measures import Recall
 from sta_tsn.interference.rows import BETA, BETA_ALONE, MEAN, ORACLE, POSITIONED, ROWS
 from sta_tsn.report.renderer import Picture, Report, Section, write_markdown, write_page
 
@@ -37,17 +35,6 @@ GOAL_POINTS = 15  # of STA-TSN above the mean
 GOAL_WAY = 0.6  # from the mean to the oracle
 GOAL_RECALL = 2  # times chance
 COLOURS = ("#4477aa", "#66ccee", "#ee6677", "#ccbb44", "#228833")
-
-
-class InterferenceRun(NamedTuple):
-    """One fitted row: `row` is its name; `key_frames` bool (V, N, T) in the order of the table."""
-
-    row: str
-    share: Fraction
-    split: int
-    seed: int
-    table: ScoreTable
-    key_frames: Tensor
 
 
 class Answers(NamedTuple):
@@ -136,14 +123,11 @@ def answers_by_row(runs: Sequence[InterferenceRun]) -> dict[tuple[str, Fraction]
             right: list[np.ndarray] = []
             sources: list[str] = []
             for split in sorted({run.split for run in runs}):
-                tables = [
-                    run.table
-                    for run in runs
-                    if (run.row, run.share, run.split) == (row, share, split)
+                of_seeds = [
+                    run for run in runs if (run.row, run.share, run.split) == (row, share, split)
                 ]
-                of_seeds = [is_right(table.scores, table.labels).numpy() for table in tables]
-                right.append(np.mean(of_seeds, axis=0))
-                sources += tables[0].groups
+                right.append(np.mean([run.right.numpy() for run in of_seeds], axis=0))
+                sources += of_seeds[0].videos.sources
             found[row, share] = Answers(np.concatenate(right), sources)
     return found
 
@@ -222,9 +206,9 @@ def recall_of(
     runs: Sequence[InterferenceRun], row: str, share: Fraction, in_segments: bool
 ) -> Recall:
     """Return the recall of all videos, splits and seeds of a row at a share."""
-    measure = recall_in_segments if in_segments else recall_in_videos
     chosen = [run for run in runs if (run.row, run.share) == (row, share)]
-    found = [measure(run.table.temporal_weights, run.key_frames) for run in chosen]
+    counted = [run.in_segments if in_segments else run.in_videos for run in chosen]
+    found = [of.recall for of in counted]
     return Recall(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
@@ -232,14 +216,13 @@ def runs_table(runs: Sequence[InterferenceRun]) -> pd.DataFrame:
     """Return the accuracy of every fitted row, a line each."""
     lines = []
     for run in runs:
-        right = is_right(run.table.scores, run.table.labels).mean()
         lines.append(
             {
                 "split": run.split,
                 "unrelated": str(run.share),
                 "row": run.row,
                 "seed": run.seed,
-                "accuracy %": round(100 * float(right), 2),
+                "accuracy %": round(100 * float(run.right.mean()), 2),
             }
         )
     return pd.DataFrame(lines)

@@ -111,6 +111,11 @@ class InterferenceRuns:
         """Return the file that tells how far spliced features are from spliced files'."""
         return self.path / "spliced_files.json"
 
+    @property
+    def answers(self) -> Path:
+        """Return the file of all rows' answers, which the report is made from without tables."""
+        return self.path / "answers.npz"
+
     def judged(self, split: int, share: Fraction, made_by: str) -> Path:
         """Return the file of which training frames are judged true."""
         return self._share(split, share) / f"judged_{made_by}.safetensors"
