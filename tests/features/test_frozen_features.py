@@ -11,6 +11,7 @@ from sta_tsn.cli import main
 from sta_tsn.errors import UserError
 from sta_tsn.features import FeatureStore
 from sta_tsn.features.frozen_encoder import FrozenEncoder
+from sta_tsn.features.frozen_extraction import _Extraction
 from sta_tsn.features.frozen_features import FramesOfVideo, FrozenFeatures
 from sta_tsn.video import SegmentSampler, VideoReader
 
@@ -108,3 +109,14 @@ def test_features_that_are_no_numbers_are_told_with_the_file(tmp_path, index_vid
 def test_features_want_a_run_or_a_backbone(options, capsys):
     assert main(["features", *options]) == 1
     assert "one of the two" in capsys.readouterr().err
+
+
+def test_two_processes_share_the_videos_out_and_leave_out_none(tmp_path, index_video):
+    videos = [FramesOfVideo(f"{number}", index_video, 50, (number,)) for number in range(5)]
+    features = FrozenFeatures(tmp_path, FrozenEncoder("test_resnet", "none"))
+    met = []
+    for rank in range(2):
+        extraction = _Extraction(features, videos, workers=0)
+        extraction._trainer = SimpleNamespace(global_rank=rank, world_size=2)
+        met.append([index for index, _ in extraction.predict_dataloader()])
+    assert met == [[0, 2, 4], [1, 3]]

@@ -40,7 +40,8 @@ class FrozenFeatureDataset(Dataset):
         self.videos = videos
         self.tensor = tensor
         self.one_view = one_view
-        self.num_classes = len(store.about["classes"])
+        num_classes = len(store.about["classes"])
+        self.labels = [multi_hot(video["labels"], num_classes) for video in videos]
         self.num_views = store.about["crops"]
         self._room = keep_bytes
         self._kept: dict[tuple[int, int], Tensor] = {}
@@ -50,9 +51,8 @@ class FrozenFeatureDataset(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> dict:
         index, seed = item
-        video = self.videos[index]
-        labels = multi_hot(video["labels"], self.num_classes)
-        return {"features": self._read(index, seed), "labels": labels, "index": index}
+        features = self._read(index, seed)
+        return {"features": features, "labels": self.labels[index], "index": index}
 
     def _read(self, index: int, seed: int) -> Tensor:
         view = seed % self.num_views if self.one_view else -1
