@@ -3,7 +3,10 @@
 They are of the kind that the place takes, or refused before they are called.
 """
 
+from pathlib import Path
+
 import pytest
+import torch
 import yaml
 
 from sta_tsn.configuration import check_arguments, check_class_paths, read_yaml
@@ -73,6 +76,34 @@ def test_a_class_path_that_runs_a_command_is_refused_at_every_place(tmp_path, pl
     with pytest.raises(ConfigError, match=r"imaplib|no class is taken"):
         StageCLI([f"--config={file}", f"--run_dir={tmp_path / 'run'}"])
     assert not left.exists()
+
+
+@pytest.fixture
+def videos(mini_ucf101, tmp_path) -> Path:
+    """Return a recipe over real videos."""
+    content = recipe()
+    content["data"]["init_args"] = {
+        "dataset": {
+            "class_path": "sta_tsn.datasets.UCF101",
+            "init_args": {"root": str(mini_ucf101)},
+        },
+        "manifest": str(tmp_path / "manifest.csv"),
+    }
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, 1), (2, 2), (0, 3)])
+def test_a_stage_computes_with_as_many_threads_as_its_recipe_says(videos, tmp_path, asked, given):
+    RunFolder(tmp_path / "run").note(wandb_id="as a stage that has begun")
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        StageCLI([f"--config={videos}", f"--run_dir={tmp_path / 'run'}", f"--threads={asked}"])
+        assert torch.get_num_threads() == given
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ PARTS = (
     "run_dir",
     "seed_everything",
     "keep_features",
+    "threads",
     "select",
     "test",
     "videos",

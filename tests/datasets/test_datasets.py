@@ -10,6 +10,9 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
+import yaml
+from torch.nn import functional as F
 
 from sta_tsn.datasets import (
     HMDB51,
@@ -39,10 +42,14 @@ from sta_tsn.datasets.demo import (
     class_of_setting,
     render_clip,
     render_demo,
+    render_still,
     write_video,
 )
 from sta_tsn.errors import ConfigError, DatasetError, VideoReadError
+from sta_tsn.models.map_backbone import Backbone
 from sta_tsn.video import VideoReader
+
+DEMO_RECIPES = Path(__file__).parents[2] / "experiments" / "datasets" / "demo"
 
 
 def everything(dataset, split=1):
@@ -513,6 +520,28 @@ def test_demo_clips_are_seeded_and_their_ground_truth_is_true():
         assert not actor[:first].any() and not actor[last + 1 :].any()
         actor[:, y : y + height, x : x + width] = False
         assert not actor.any()
+
+
+def test_the_demos_first_weights_tell_its_actors_apart_on_scenes_of_any_setting():
+    """By the nearest mean of their features; guessing is right in one of six."""
+    recipe = yaml.safe_load((DEMO_RECIPES / "backbone.yaml").read_text())
+    start = str(DEMO_RECIPES / "start.safetensors")
+    network = Backbone(
+        **recipe["model"]["init_args"]["backbone"], weights=start, input_px=64
+    ).eval()
+    generator = np.random.default_rng(5)
+    features = []
+    for action in ACTIONS.values():
+        stills = np.stack([render_still(action, generator) for _ in range(30)])
+        crops = torch.from_numpy(stills[:, 20:100, 40:120]).permute(0, 3, 1, 2)
+        with torch.no_grad():
+            maps = network(F.interpolate(crops, size=64))
+        features.append(maps.mean((2, 3)))
+    means = torch.stack([of_action[:20].mean(0) for of_action in features])
+    tested = torch.cat([of_action[20:] for of_action in features])
+    named = torch.cdist(tested, means).argmin(1)
+    right = (named == torch.arange(len(ACTIONS)).repeat_interleave(10)).float().mean()
+    assert right > 0.9
 
 
 def test_demo_walks_ucf101s_road(tmp_path):

@@ -76,3 +76,14 @@ def test_a_setting_wins_over_what_a_stage_is_told_late(tmp_path):
     named = [one for one in command if one.startswith("--model.backbone_checkpoint=")]
     assert named[-1] == f"--{setting}"
     assert "last.ckpt" in named[0]
+
+
+def test_the_cnn_of_the_recipes_starts_from_the_weights_beside_them():
+    start = Path(EXPERIMENTS, "datasets", "demo", "start.safetensors")
+    assert f"--model.weights={start}" in arguments(SA_CNN_TSN, dataset="demo")
+
+
+@pytest.mark.parametrize("named", [{"backbone": "resnet18"}, {"weights": "none"}])
+def test_weights_beside_the_recipes_give_way_to_what_the_command_names(named):
+    line = arguments(SA_CNN_TSN, dataset="demo", **named)
+    assert not [argument for argument in line if argument.endswith("start.safetensors")]

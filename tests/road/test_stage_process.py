@@ -1,5 +1,6 @@
 """Commands in processes forked from a server that has imported everything."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from sta_tsn.pipeline.stage_process import IMPORTED_BY_SERVER, run_command
+from sta_tsn.pipeline.stage_process import (
+    IMPORTED_BY_SERVER,
+    forget_start_method,
+    run_command,
+)
 
 
 def test_a_command_runs_in_the_callers_folder_with_its_output(tmp_path, monkeypatch, capfd):
@@ -123,3 +128,17 @@ def _is_alive(process: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+def start_method_within() -> None:
+    forget_start_method()
+    sys.exit(multiprocessing.get_all_start_methods().index(multiprocessing.get_start_method()))
+
+
+def test_a_command_starts_its_own_processes_as_one_started_by_hand():
+    """Its data loaders' workers would otherwise import everything anew."""
+    process = multiprocessing.get_context("forkserver").Process(target=start_method_within)
+    process.start()
+    process.join()
+    methods = multiprocessing.get_all_start_methods()
+    assert methods[process.exitcode] == multiprocessing.get_context().get_start_method()

@@ -3,7 +3,7 @@
 Six classes, 21 groups each (a group is one scene), three clips a group: 378 clips, of which each of
 the three official splits tests 126. Frames are 160x120 at 25 fps, 40 to 56 of them a clip.
 
-An actor appears for a fifth to a half of the clip, in a small region. It alone always tells the
+An actor appears for an eighth to a third of the clip, in a small region. It alone always tells the
 class; drifting grey shapes distract all the time, and so does the setting: each class has a
 background colour, as grass goes with football, but half of its scenes have that of another class.
 A network that judges by the setting is wrong there. How much a network sees of the actor beside the
@@ -40,13 +40,15 @@ FPS = 25
 PERIOD_FRAMES = 12  # of every actor's motion
 STREAK_FRAMES = 2  # that a ball's streak reaches back
 MARKER = "rendered_by_sta_tsn"  # nothing is ever written into a folder without it
-SCENES = "3"  # what the marker says; clips of other scenes are rendered anew
+SCENES = "5"  # what the marker says; clips of other scenes are rendered anew
 NUM_GROUPS = 21
 CLIPS_PER_GROUP = 3
 TEST_GROUPS = {1: range(1, 8), 2: range(8, 15), 3: range(15, 22)}
 NUM_UNRELATED = 8
 CENTRE_MARGIN = 0.075  # of width and height, kept free around every region: crops seldom lose it
-SETTING_SHARE = 0.3  # of the background's colour; the rest is the scene's own
+ACTION_SHARE = (0.12, 0.3)  # smallest and largest, of the clip's frames
+NUM_DISTRACTORS = 3
+SETTING_SHARE = 0.45  # of the background's colour; the rest is the scene's own
 
 Colour = tuple[int, ...]  # RGB
 
@@ -66,13 +68,13 @@ class Action:
     corners: int
     colour: Colour
     motion: str
-    radius_px: tuple[float, float] = (9, 11)
-    reach_px: tuple[float, float] = (10, 13)
+    radius_px: tuple[float, float] = (6, 7.3)
+    reach_px: tuple[float, float] = (6.7, 8.7)
 
 
 BALL_RED = (230, 60, 40)
-BALL_RADIUS_PX = (5.5, 6.5)
-BALL_REACH_PX = (22, 26)  # far and fast, so that the streak is long
+BALL_RADIUS_PX = (3.7, 4.3)
+BALL_REACH_PX = (14.7, 17.3)  # far and fast, so that the streak is long
 ACTIONS = {
     "BallBounce": Action(0, BALL_RED, "vertical", BALL_RADIUS_PX, BALL_REACH_PX),
     "BallSwing": Action(0, BALL_RED, "horizontal", BALL_RADIUS_PX, BALL_REACH_PX),
@@ -254,7 +256,7 @@ def render_clip(
     generator = np.random.default_rng(clip_seed)
     background = _texture(np.random.default_rng(scene_seed), setting)
     num_frames = int(generator.integers(40, 57))
-    window_frames = round(num_frames * generator.uniform(0.2, 0.5))
+    window_frames = round(num_frames * generator.uniform(*ACTION_SHARE))
     first = int(generator.integers(0, num_frames - window_frames + 1))
     radius = generator.uniform(*action.radius_px)
     reach = generator.uniform(*action.reach_px)
@@ -262,7 +264,7 @@ def render_clip(
     nearest = margin + CENTRE_MARGIN * np.array((WIDTH_PX, HEIGHT_PX))
     farthest = np.array((WIDTH_PX, HEIGHT_PX)) - nearest
     centre = generator.uniform(nearest, farthest)
-    distractors = [_Distractor(generator) for _ in range(3)]
+    distractors = [_Distractor(generator) for _ in range(NUM_DISTRACTORS)]
     phase = generator.uniform(0, 2 * math.pi)
     colour = _jitter(action.colour, generator)
 
@@ -277,6 +279,29 @@ def render_clip(
     x, y = np.floor(centre - margin).astype(int).tolist()
     side = math.ceil(2 * margin) + 2  # shapes are drawn at rounded positions
     return frames, (first, first + window_frames - 1), (x, y, side, side)
+
+
+def render_still(action: Action, generator: np.random.Generator) -> np.ndarray:
+    """Render one frame of an action in the middle of a scene that has no class's setting.
+
+    Its colour is the action's own. Frames like this are what the demo's first weights are made of.
+
+    Args:
+        action: of the actor.
+        generator: of everything else.
+
+    Returns:
+        uint8 (120, 160, 3) RGB.
+    """
+    frame = _texture(generator, None)
+    for _ in range(NUM_DISTRACTORS):
+        _Distractor(generator).draw(frame, t=0)
+    radius = generator.uniform(*action.radius_px)
+    reach = generator.uniform(*action.reach_px)
+    angle = generator.uniform(0, 2 * math.pi)
+    centre = np.array((WIDTH_PX / 2, HEIGHT_PX / 2))
+    _draw_actor(frame, action, centre, radius, reach, angle, action.colour)
+    return frame
 
 
 def write_video(

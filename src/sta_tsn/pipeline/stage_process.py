@@ -104,9 +104,19 @@ def _run(arguments: list[str], environment: dict[str, str], outputs: list[Connec
     os.environ.clear()
     os.environ.update(environment)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
+    forget_start_method()
     sys.argv = ["sta-tsn", *arguments]
     try:
         # Lightning starts the other ranks of a stage with the command that it finds in __main__.
         runpy.run_module("sta_tsn", run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()  # multiprocessing leaves them out; W&B sends the rest there
+
+
+def forget_start_method() -> None:
+    """Let this process start its own as Python does by default, not as it was started itself.
+
+    A process of a fork server would start one more server for its data loaders, whose workers
+    import everything anew.
+    """
+    multiprocessing.set_start_method(None, force=True)

@@ -11,6 +11,7 @@ from sta_tsn.runs.folder import RunFolder
 
 VIDEOS = "--videos"
 STAGE_ONE = "--model.backbone_checkpoint"
+START = "start.safetensors"
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,16 @@ def _data_arguments(row: Row, options: TrainOptions) -> list[str]:
         arguments.append(f"--data.dataset.init_args.root={options.data}")
     if options.backbone:
         arguments.append(f"--model.backbone={options.backbone}")
-    if options.weights:
-        arguments.append(f"--model.weights={options.weights}")
+    weights = options.weights or _start(options)
+    if weights:
+        arguments.append(f"--model.weights={weights}")
     return arguments
+
+
+def _start(options: TrainOptions) -> Path | None:
+    """Return the weights that lie beside the dataset's recipes, for the CNN that those name."""
+    file = options.recipes / START
+    return file if file.exists() and not options.backbone else None
 
 
 def flow_arguments(options: TrainOptions) -> list[str]:

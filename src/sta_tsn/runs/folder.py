@@ -26,7 +26,13 @@ from sta_tsn.errors import UserError
 from sta_tsn.runs.layout import ABOUT_FILE, CARD_FILE, CONFIG_FILE, METRICS_FILE, SCORES_FILE
 
 SECONDS_TO_CLAIM = 600  # machines of a cluster do not start at one time
-VOLATILE = {"--run_dir", "--trainer.devices", "--trainer.num_nodes", "--data.num_workers"}
+VOLATILE = {
+    "--run_dir",
+    "--threads",
+    "--trainer.devices",
+    "--trainer.num_nodes",
+    "--data.num_workers",
+}
 NEEDED_OF_A_RUN = {"fingerprint", "arguments", "wandb_id", "seconds"}  # in run.json
 SAID_BY_VIDEOS = {
     "--data.manifest",

@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 import torch
+from jsonargparse.typing import NonNegativeInt
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -64,6 +65,12 @@ class StageCLI(LightningCLI):
         parser.add_argument(
             "--videos", type=str, default="", help="fingerprint of the split; make train gives it"
         )
+        parser.add_argument(
+            "--threads",
+            type=NonNegativeInt,
+            default=0,
+            help="of a process on a CPU; 0: one a core. Small networks are quicker with 1",
+        )
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
         parser.link_arguments(
             "data.num_joints", "model.init_args.num_joints", apply_on="instantiate"
@@ -76,6 +83,10 @@ class StageCLI(LightningCLI):
             "data.feature_dim", "model.init_args.feature_dim", apply_on="instantiate"
         )
         parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def before_instantiate_classes(self) -> None:
+        if self.config.threads:
+            torch.set_num_threads(self.config.threads)
 
     def instantiate_trainer(self, **kwargs) -> Trainer:
         folder = RunFolder(self.config.run_dir)
