@@ -13,7 +13,7 @@ from sta_tsn.configuration import check_arguments, check_class_paths, read_yaml
 from sta_tsn.errors import ConfigError
 from sta_tsn.runs.folder import RunFolder
 from sta_tsn.runs.run_videos import run_videos
-from sta_tsn.training.stage_cli import StageCLI
+from sta_tsn.training.stage import fit_and_test
 
 
 def evil(left) -> dict:
@@ -74,7 +74,7 @@ def test_a_class_path_that_runs_a_command_is_refused_at_every_place(tmp_path, pl
     payload = [evil(left)] if in_a_list else evil(left)
     file.write_text(yaml.safe_dump(placed(place, payload)))
     with pytest.raises(ConfigError, match=r"imaplib|no class is taken"):
-        StageCLI([f"--config={file}", f"--run_dir={tmp_path / 'run'}"])
+        fit_and_test([f"--config={file}", f"--run_dir={tmp_path / 'run'}"])
     assert not left.exists()
 
 

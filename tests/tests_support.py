@@ -143,4 +143,5 @@ def save_checkpoint(path: Path, task, **shown) -> None:
         "pytorch-lightning_version": "2.6.0",
         "VideoDataModule": shown,
     }
+    task.on_save_checkpoint(content)
     torch.save(content, path)

@@ -46,5 +46,7 @@ def unknown(kind: str, value: str, valid: Iterable[str]) -> ConfigError:
     if len(value) > LONGEST_NAME:  # received ones may be of any length, and comparing takes long
         value = f"{value[:LONGEST_NAME]}..."
     near = difflib.get_close_matches(value, valid, n=3, cutoff=0.4)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"Valid: {', '.join(valid[:12])}."
+    hint = f"Valid: {', '.join(valid[:12])}."
+    if near:
+        hint = f"Did you mean {' or '.join(near)}?"
     return ConfigError(f"Unknown {kind} {value!r}. {hint}")

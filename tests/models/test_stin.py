@@ -115,7 +115,7 @@ def test_a_checkpoint_alone_makes_the_network_again(tmp_path):
     )
     again = InjectionBackbone(**task.hparams)
     assert isinstance(again.model, STIN)
-    assert again.auxiliary_weight == 0.25
+    assert again.hparams.auxiliary_weight == 0.25
     assert again.model.settings == task.model.settings
 
 

@@ -15,12 +15,15 @@ from PIL import Image
 from tests_support import save_checkpoint, write_mini_experiments
 
 import sta_tsn
+from sta_tsn import models
 from sta_tsn.cli import main
 from sta_tsn.datasets.demo import write_video
 from sta_tsn.evaluation.scores import ScoreTable
+from sta_tsn.models import TSN
 from sta_tsn.prediction.checkpoints import load_stream
 from sta_tsn.prediction.windows import Window, window_frames
 from sta_tsn.tasks import InjectionBackbone, MotionBackbone, SkeletonAttention
+from sta_tsn.tasks.backbone import FrameRecognition
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +248,27 @@ def test_predicting_prints_no_warnings_and_imports_no_training(runs, tmp_path):
     imported = {line.rpartition("|")[2].strip() for line in imports}
     assert "sta_tsn.prediction.predictor" in imported
     assert not imported & {"pytorch_lightning", "albumentations", "matplotlib", "pandas"}
+
+
+def test_a_network_that_is_new_in_models_is_predicted_with(monkeypatch, tmp_path):
+    """Its checkpoint says which class it is; TSN has the same settings and another consensus."""
+
+    class Consensus(TSN):
+        pass
+
+    monkeypatch.setattr(models, "Consensus", Consensus, raising=False)
+    monkeypatch.setattr(models, "__all__", [*models.__all__, "Consensus"])
+    save_checkpoint(tmp_path / "new.ckpt", FrameRecognition(Consensus(2, "test_resnet"), ["a", "b"]))
+    assert type(load_stream(tmp_path / "new.ckpt").task.model) is Consensus
+
+
+def test_a_network_of_another_version_is_one_sentence(tmp_path, capsys):
+    class Unknown(TSN):
+        pass
+
+    save_checkpoint(tmp_path / "new.ckpt", FrameRecognition(Unknown(2, "test_resnet"), ["a", "b"]))
+    assert main(["predict", "a.mp4", "--checkpoint", str(tmp_path / "new.ckpt")]) == 1
+    assert "no network 'Unknown'" in capsys.readouterr().err
 
 
 def test_checkpoints_of_something_else_are_one_sentence(tmp_path, capsys):

@@ -13,7 +13,7 @@ from sta_tsn.configuration import read_yaml
 from sta_tsn.datasets import JHMDB, prepare_split, read_manifest
 from sta_tsn.evaluation import ScoreTable, fuse
 from sta_tsn.pipeline.attention_scores import score_attention
-from sta_tsn.pipeline.data import extract_flow
+from sta_tsn.pipeline.data import extract_flow, open_dataset
 from sta_tsn.pipeline.options import TrainOptions
 from sta_tsn.pipeline.probes import HEADS
 from sta_tsn.pipeline.stages import plan_stages, stage_arguments
@@ -32,20 +32,9 @@ from sta_tsn.tasks import MotionBackbone, SpatialAttentionBackbone
 from sta_tsn.video import tvl1_flow
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-LAYOUT = {"demo": "mini_ucf101"} | {
-    name: f"mini_{name}"
-    for name in (
-        "ucf101",
-        "hmdb51",
-        "jhmdb",
-        "thumos14",
-        "kinetics400",
-        "something_v1",
-        "something_v2",
-        "folder",
-    )
-}
-WITH_FLOW = ("demo", "ucf101", "hmdb51", "jhmdb", "thumos14", "folder")
+RECIPES = EXPERIMENTS / "datasets"
+DATASETS = sorted(file.parent.name for file in RECIPES.glob("*/backbone.yaml"))
+WITH_FLOW = sorted(file.parent.name for file in RECIPES.glob("*/flow.yaml"))
 CNN = STA_TSN_STUDY.rows[0]
 FEW_FRAMES = "--data.test_frames_per_segment=2"
 
@@ -79,14 +68,23 @@ def stage_one_options(dataset: str, root: Path, tmp_path: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("dataset", LAYOUT)
+def miniature(dataset: str, request) -> Path:
+    """Return the folder of `mini_<dataset>`, a fixture of conftest.py."""
+    if dataset != "demo":
+        return request.getfixturevalue(f"mini_{dataset}")
+    root = request.getfixturevalue("mini_ucf101")
+    (root / "ground_truth.csv").touch()  # rendered already, as far as the dataset can see
+    return root
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_both_stages_of_every_dataset(dataset, request, tmp_path):
-    root = request.getfixturevalue(LAYOUT[dataset])
-    if dataset == "demo":  # rendered already, as far as the dataset can see
-        (root / "ground_truth.csv").touch()
+    root = miniature(dataset, request)
+    named = TrainOptions(dataset=dataset, data=str(root), experiments=str(EXPERIMENTS))
     backbone, temporal = RunFolder(tmp_path / "backbone"), RunFolder(tmp_path / "temporal")
     table = fit(SA_CNN_TSN, dataset, backbone, *stage_one_options(dataset, root, tmp_path))
-    assert table.classes == ["Jump", "Run", "Sit"] and table.temporal_weights is None
+    assert table.classes == open_dataset(named).classes
+    assert table.temporal_weights is None
     assert backbone.about["select"] == (dataset == "thumos14")
     features = [
         f"--data.features={backbone.features}",
@@ -100,9 +98,7 @@ def test_both_stages_of_every_dataset(dataset, request, tmp_path):
 @pytest.mark.parametrize("dataset", WITH_FLOW)
 def test_flow_of_every_dataset_that_has_a_recipe(dataset, request, tmp_path, monkeypatch):
     """Both stages learn from flow; the score table has RGB's rows, so the streams can be fused."""
-    root = request.getfixturevalue(LAYOUT[dataset])
-    if dataset == "demo":
-        (root / "ground_truth.csv").touch()
+    root = miniature(dataset, request)
     rough = {"num_scales": 1, "warps": 1, "outer_iterations": 1, "inner_iterations": 2}
     monkeypatch.setattr(
         "sta_tsn.video.flow.video_flow.tvl1_flow", lambda *frames: tvl1_flow(*frames, **rough)
@@ -317,7 +313,7 @@ def test_every_file_says_what_it_is_and_is_covered():
     covered |= {"datasets/jhmdb_joints/lstm.yaml"}
     covered |= {f"datasets/{name}/interference.yaml" for name in ("demo", "jhmdb")}
     covered |= {f"models/probe/{head.name}.yaml" for head in HEADS}  # tests/pipeline/test_probes.py
-    for dataset in LAYOUT:
+    for dataset in DATASETS:
         covered |= {f"datasets/{dataset}/{stage}.yaml" for stage in ("backbone", "temporal")}
     covered |= {f"datasets/{dataset}/flow.yaml" for dataset in WITH_FLOW}
     for study in STUDIES:

@@ -99,7 +99,7 @@ def test_layer_norms_do_not_decay(task):
 
 
 def test_a_cosine_needs_a_last_epoch(task):
-    task.lr_milestones = None
+    task.hparams.lr_milestones = None
     task.trainer = Trainer(max_epochs=-1, accelerator="cpu", logger=False)
     with pytest.raises(ConfigError, match="max_epochs=-1"):
         task.configure_optimizers()
@@ -252,7 +252,7 @@ def test_stage_two_loss_is_equation_14(temporal, monkeypatch):
     )
     assert logged["share_judged_false"] == pytest.approx((~relevant).float().mean().item())
     assert logged["loss_mse"] > 0
-    temporal.temporal_regularization = False
+    temporal.hparams.temporal_regularization = False
     torch.testing.assert_close(temporal.training_step(batch), logged["loss_ce"])
 
 

@@ -211,10 +211,11 @@ def top_of_scale(alpha: Tensor) -> float:
 def _draw_beta(bar: plt.Axes, beta: Tensor, n: int, t: int) -> None:
     """Draw one bar of beta (N, T), all of a video to the same scale."""
     weight = float(beta[n, t])
-    num_frames = beta.shape[1]
+    highest = float(beta.max())
+    uniform = 1 / beta.shape[1]
     bar.bar([0], [weight], width=0.6, color="#cc6677")
-    bar.axhline(1 / num_frames, color="grey", linewidth=0.8, linestyle="--")
-    ceiling = 1.25 * max(float(beta.max()), 1.5 / num_frames)
+    bar.axhline(uniform, color="grey", linewidth=0.8, linestyle="--")
+    ceiling = 1.25 * max(highest, 1.5 * uniform)
     bar.set(ylim=(0, ceiling), xlim=(-0.6, 0.6), yticks=[], xticks=[])
     bar.text(0, weight, f"{weight:.2f}", ha="center", va="bottom", fontsize=7)
     bar.set_ylabel("β" if t == 0 else "")
@@ -228,11 +229,13 @@ def crops_under_attention(explained: Explained) -> np.ndarray:
     """Return the grey crops with alpha as colour over them, uint8 (N * T, S, S, 3)."""
     frames = explained.pictures
     alpha = explained.output.spatial_weights
-    colours = _scale(alpha)
-    maps = F.interpolate(over_uniform(alpha)[:, None], size=frames.shape[1:3], mode="bicubic")
-    coloured = colours.cmap(colours.norm(maps[:, 0].numpy()))[..., :3]
+    scale = _scale(alpha)
+    maps = over_uniform(alpha)[:, None]
+    maps = F.interpolate(maps, size=frames.shape[1:3], mode="bicubic")
+    shares = scale.norm(maps[:, 0].numpy())
+    colours = scale.cmap(shares)[..., :3]
     grey = frames.mean(-1, keepdims=True)
-    return (0.5 * grey + 0.5 * 255 * coloured).astype(np.uint8)
+    return (0.5 * grey + 0.5 * 255 * colours).astype(np.uint8)
 
 
 def load_sta_tsn(checkpoint: Path) -> TemporalAttentionTSN:

@@ -121,11 +121,15 @@ class Folder(VideoDataset):
         return rows
 
     def _record(self, row: dict[str, str], place: str) -> VideoRecord:
+        """Return the video of a row; without a column of groups its name tells the group."""
         name, path = self._place_of(row["path"], place)
-        classes = _names(row, place)
-        labels = tuple(label_of(one, self.classes, place, TABLE) for one in classes)
-        group = row.get("group") or f"{Path(name).parent}/{_group(path)}"
-        return VideoRecord(name, path, labels, group)
+        labels = []
+        for written in _names(row, place):
+            labels.append(label_of(written, self.classes, place, TABLE))
+        group = row.get("group")
+        if not group:
+            group = f"{Path(name).parent}/{_group(path)}"
+        return VideoRecord(name, path, tuple(labels), group)
 
     def _place_of(self, written: str, place: str) -> tuple[str, Path]:
         """Return a video's id, which names its files below the runs, and its path."""
@@ -170,6 +174,11 @@ def _check_groups(rows: list[tuple[str, dict[str, str]]]) -> None:
 
 
 def _names(row: dict[str, str], place: str) -> list[str]:
+    """Return the classes that a row names.
+
+    Raises:
+        DatasetError: there is none, or one is named twice.
+    """
     names = [name.strip() for name in row["labels"].split(";") if name.strip()]
     if not names:
         raise DatasetError(f"{place}: {row['path']!r} has no label")

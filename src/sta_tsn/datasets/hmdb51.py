@@ -54,7 +54,10 @@ class HMDB51(VideoDataset):
 
     def listed(self) -> list[VideoRecord]:
         """Return every clip, those that a split leaves unused too."""
-        return [record for side in self._read_split(1).values() for record in side]
+        found = []
+        for side in self._read_split(1).values():
+            found.extend(side)
+        return found
 
     def _read_split(self, split: int) -> dict[str, list[VideoRecord]]:
         self.check_split(split)
@@ -77,7 +80,9 @@ class HMDB51(VideoDataset):
         return sides
 
     def _record(self, folder: str, label: int, name: str) -> VideoRecord:
+        """Return a clip's record; what stands before the class in its name is the film."""
         stem = name.rpartition(".")[0]
-        group = stem.rpartition(f"_{folder}_")[0] or stem
+        film = stem.rpartition(f"_{folder}_")[0]
+        group = film or stem
         path = self.root / self.videos_folder / folder / name
         return VideoRecord(f"{folder}/{stem}", path, (label,), group)

@@ -48,8 +48,12 @@ class Kinetics400(VideoDataset):
         return OfficialSplit(train=self._read_part("train"), test=self._read_part("val"))
 
     def _read_part(self, part: str) -> list[VideoRecord]:
-        rows = read_table(self.require(f"annotations/{part}.csv"), COLUMNS)
-        return without_repeats((place, self._record(part, row, place)) for place, row in rows)
+        """Return the videos of train or val."""
+        table = self.require(f"annotations/{part}.csv")
+        entries = []
+        for place, row in read_table(table, COLUMNS):
+            entries.append((place, self._record(part, row, place)))
+        return without_repeats(entries)
 
     def _record(self, part: str, row: dict[str, str], place: str) -> VideoRecord:
         label = label_of(row["label"], self.classes, place, "annotations/train.csv")
@@ -64,9 +68,11 @@ class Kinetics400(VideoDataset):
             ) from error
         if not 0 <= start < end:
             raise DatasetError(f"{place}: a clip from second {start} to {end}")
-        file = f"{inside(row['youtube_id'], place)}_{start:06d}_{end:06d}.mp4"
-        path = files_by_name(self.root / part).get(file, self.root / part / file)
-        return VideoRecord(f"{part}/{path.stem}", path, (label,), group=row["youtube_id"])
+        source = row["youtube_id"]
+        file = f"{inside(source, place)}_{start:06d}_{end:06d}.mp4"
+        folder = self.root / part
+        path = files_by_name(folder).get(file, folder / file)
+        return VideoRecord(f"{part}/{path.stem}", path, (label,), group=source)
 
 
 @cache

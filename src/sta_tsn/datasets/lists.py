@@ -38,8 +38,12 @@ def read_text(path: Path) -> str:
 
 def read_lines(path: Path) -> list[tuple[str, str]]:
     """Return (place, text) of every line that is not blank."""
-    lines = enumerate(read_text(path).splitlines(), 1)
-    return [(f"{path}, line {number}", line.strip()) for number, line in lines if line.strip()]
+    lines = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        text = line.strip()
+        if text:
+            lines.append((f"{path}, line {number}", text))
+    return lines
 
 
 def read_table(

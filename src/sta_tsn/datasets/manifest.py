@@ -325,10 +325,12 @@ def _probe_pictures(folder: Path) -> dict:
 
 def _write(path: str | os.PathLike, manifest: Manifest, gone: Collection[str] = ()) -> None:
     """Write the table with what another process counted meanwhile."""
-    manifest = {
-        file: row for file, row in (read_manifest(path) | manifest).items() if file not in gone
-    }
+    together = read_manifest(path) | manifest
+    for file in gone:
+        together.pop(file, None)
+    columns = [field.name for field in fields(ManifestRow)]
     with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(ManifestRow)])
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(asdict(manifest[name]) for name in sorted(manifest))
+        for name in sorted(together):
+            writer.writerow(asdict(together[name]))

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,24 +187,26 @@ def hold_out_groups(
     members: dict[str, list[VideoRecord]] = {}
     for record in records:
         members.setdefault(record.group, []).append(record)
-    clips_of_class = Counter(label for record in records for label in record.labels)
+    clips_of_class = Counter(labels_of(records))
     groups_of_class: Counter[int] = Counter()
     for group in members.values():
-        groups_of_class.update({label for record in group for label in record.labels})
+        groups_of_class.update(set(labels_of(group)))
 
     held_groups: set[str] = set()
     held_clips: Counter[int] = Counter()
 
     def affordable(label: int, clips: int, may_exceed: bool) -> bool:
-        first = may_exceed and held_clips[label] == 0 and groups_of_class[label] > 1
-        return first or held_clips[label] + clips <= share * clips_of_class[label]
+        if may_exceed and held_clips[label] == 0 and groups_of_class[label] > 1:
+            return True
+        held = held_clips[label] + clips
+        return held <= share * clips_of_class[label]
 
     def hold_out(names: list[str], may_exceed: bool) -> None:
         for name in names:
-            adds = Counter(label for record in members[name] for label in record.labels)
-            if name not in held_groups and all(
-                affordable(label, clips, may_exceed) for label, clips in adds.items()
-            ):
+            if name in held_groups:
+                continue
+            adds = Counter(labels_of(members[name]))
+            if all(affordable(label, clips, may_exceed) for label, clips in adds.items()):
                 held_groups.add(name)
                 held_clips.update(adds)
 
@@ -211,5 +214,17 @@ def hold_out_groups(
     if not smallest_first:
         hold_out(shuffled, may_exceed=False)
     hold_out(sorted(shuffled, key=lambda name: len(members[name])), may_exceed=True)
-    kept = [record for record in records if record.group not in held_groups]
-    return kept, [record for record in records if record.group in held_groups]
+    kept = []
+    held = []
+    for record in records:
+        side = held if record.group in held_groups else kept
+        side.append(record)
+    return kept, held
+
+
+def labels_of(records: Iterable[VideoRecord]) -> list[int]:
+    """Return the labels of all videos, one after the other."""
+    labels = []
+    for record in records:
+        labels.extend(record.labels)
+    return labels

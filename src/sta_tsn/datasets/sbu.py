@@ -106,16 +106,20 @@ class SBU(SkeletonDataset):
     def _of_pair(self, pair: str) -> Iterator[VideoRecord]:
         """Yield what lies in the folder, which is the list: SBU publishes none."""
         numbers = [f"{label:02d}" for label in range(1, len(CLASSES) + 1)]
-        for folder in sorted(path for path in self.require(pair).iterdir() if path.is_dir()):
+        for folder in _folders_in(self.require(pair)):
             if folder.name not in numbers:
                 raise DatasetError(
                     f"{folder}: class {folder.name!r} is not one of 01 to {numbers[-1]}"
                 )
-            for take in sorted(path.name for path in folder.iterdir() if path.is_dir()):
-                label = numbers.index(folder.name)
-                path = folder / take / "skeleton_pos.txt"
-                yield VideoRecord(f"{folder.name}/{pair}_{take}", path, (label,), pair)
+            label = numbers.index(folder.name)
+            for take in _folders_in(folder):
+                path = take / "skeleton_pos.txt"
+                yield VideoRecord(f"{folder.name}/{pair}_{take.name}", path, (label,), pair)
 
     def read(self, path: Path) -> np.ndarray:
         """Return a take's joints (T, 2, 15, 3) in metres; see `read_sbu_skeleton`."""
         return read_sbu_skeleton(path)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir())

@@ -133,23 +133,32 @@ def read_ntu_skeleton(path: Path) -> np.ndarray:
                 raise DatasetError(
                     f"{place}: the body has {joints} joints, {NTU_JOINTS} are expected"
                 )
-            bodies[cells[0]] = np.array(
-                [_ntu_joint(lines, path) for _ in range(joints)], np.float32
-            )
+            positions = [_ntu_joint(lines, path) for _ in range(joints)]
+            bodies[cells[0]] = np.array(positions, np.float32)
         frames.append(bodies)
     left = next(lines, None)
     if left:
         raise DatasetError(f"{left[0]}: {left[1]!r} after the last of {len(frames)} frames")
-    persons = list(dict.fromkeys(name for bodies in frames for name in bodies))
-    if not persons:
+    place_of: dict[str, int] = {}
+    for bodies in frames:
+        for name in bodies:
+            place_of.setdefault(name, len(place_of))
+    if not place_of:
         raise DatasetError(f"{path}: nobody was tracked in any of {len(frames)} frames")
-    nobody = np.full((NTU_JOINTS, 3), np.nan, np.float32)
-    return np.stack([[bodies.get(name, nobody) for name in persons] for bodies in frames])
+    sequence = np.full((len(frames), len(place_of), NTU_JOINTS, 3), np.nan, np.float32)
+    for number, bodies in enumerate(frames):
+        for name, joints in bodies.items():
+            sequence[number, place_of[name]] = joints
+    return sequence
 
 
 def _ntu_joint(lines: Iterator[tuple[str, str]], path: Path) -> list[float]:
+    """Read a joint's line; return x, y and z."""
     place, cells = _cells(lines, path, NTU_JOINT_COLUMNS, "a joint")
-    return [_number(cell, place, column) for column, cell in enumerate(cells[:3], 1)]
+    position = []
+    for column, cell in enumerate(cells[:3], 1):
+        position.append(_number(cell, place, column))
+    return position
 
 
 def _cells(
@@ -167,10 +176,16 @@ def _cells(
 
 
 def _count(lines: Iterator[tuple[str, str]], path: Path, what: str) -> int:
+    """Read a line that holds one number.
+
+    Raises:
+        DatasetError: it holds something else.
+    """
     place, cells = _cells(lines, path, 1, f"the number of {what}")
-    if not cells[0].isdecimal():
-        raise DatasetError(f"{place}: {cells[0]!r} is not a number of {what}")
-    return int(cells[0])
+    written = cells[0]
+    if not written.isdecimal():
+        raise DatasetError(f"{place}: {written!r} is not a number of {what}")
+    return int(written)
 
 
 def _number(cell: str, place: str, column: int) -> float:

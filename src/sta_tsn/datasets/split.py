@@ -10,7 +10,13 @@ from pathlib import Path
 
 from sta_tsn.artefacts import fingerprint
 from sta_tsn.datasets.manifest import Manifest, ManifestRow, build_manifest
-from sta_tsn.datasets.records import OfficialSplit, VideoDataset, VideoRecord, hold_out_groups
+from sta_tsn.datasets.records import (
+    OfficialSplit,
+    VideoDataset,
+    VideoRecord,
+    hold_out_groups,
+    labels_of,
+)
 from sta_tsn.datasets.skeletons import SkeletonDataset, skeleton_manifest
 from sta_tsn.errors import ConfigError, DatasetError
 
@@ -285,8 +291,13 @@ def _check_classes(
 
 
 def _classes_not_in(side: list[VideoRecord], classes: list[str]) -> list[str]:
-    found = {label for record in side for label in record.labels}
-    return [name for label, name in enumerate(classes) if label not in found]
+    """Return the classes that no video of a side shows."""
+    found = set(labels_of(side))
+    absent = []
+    for label, name in enumerate(classes):
+        if label not in found:
+            absent.append(name)
+    return absent
 
 
 def _without_clips(names: list[str], classes: list[str], side: str) -> str:

@@ -157,13 +157,16 @@ class THUMOS14(VideoDataset):
         return videos
 
     def _read_set(self, relative: str, variable: str, folder: str) -> list[VideoRecord]:
+        """Return the videos that a list of MATLAB's names, which lie in `folder`."""
+        list_file = self.root / relative
         entries = []
         for number, video in enumerate(self._load(relative, variable), 1):
-            place = f"{self.root / relative}, video {number}"
+            place = f"{list_file}, video {number}"
             name = inside(str(video["video_name"]), place)
             path = self.root / folder / f"{name}.mp4"
             labels = self._labels(video, place)
-            entries.append((place, VideoRecord(f"{folder}/{name}", path, labels, group=name)))
+            record = VideoRecord(f"{folder}/{name}", path, labels, group=name)
+            entries.append((place, record))
         return without_repeats(entries)
 
     def _labels(self, video: dict, place: str) -> tuple[int, ...]:

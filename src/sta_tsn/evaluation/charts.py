@@ -73,8 +73,10 @@ def confusion_figure(table: ScoreTable, title: str) -> plt.Figure:
 
 
 def _write_counts(axes: plt.Axes, counts: np.ndarray, shares: np.ndarray) -> None:
-    size = 9 if len(counts) <= 25 else 7
+    """Write how many videos a cell of the confusion matrix has, where there are any."""
+    centred = {"ha": "center", "va": "center"}
+    centred["fontsize"] = 9 if len(counts) <= 25 else 7
     for row, column in np.argwhere(counts):
-        colour = "black" if shares[row, column] > 0.6 else "white"
-        number = f"{counts[row, column]:.0f}"
-        axes.text(column, row, number, ha="center", va="center", color=colour, fontsize=size)
+        on_light = shares[row, column] > 0.6
+        colour = "black" if on_light else "white"
+        axes.text(column, row, f"{counts[row, column]:.0f}", color=colour, **centred)

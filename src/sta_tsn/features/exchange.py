@@ -86,7 +86,10 @@ def import_features(
     lengths = {shape[0] for shape in shapes}
     if frames is None:
         frames = (1, *lengths) if len(lengths) == 1 else FRAMES_WHERE_THEY_DIFFER
-    classes = sorted({name for file in files for name in file.labels})
+    named: set[str] = set()
+    for file in files:
+        named.update(file.labels)
+    classes = sorted(named)
     splits = _splits(files, classes, folder)
     about = {
         "encoder": made_by,
@@ -168,7 +171,10 @@ def _row(folder: Path, place: str, row: dict[str, str]) -> ListedFile:
 
 def _splits(files: Sequence[ListedFile], classes: list[str], folder: Path) -> dict[str, dict]:
     """Return the sides of every split as a store keeps them; random ones where none is told."""
-    numbers = sorted({number for file in files for number in file.sides}, key=int)
+    told: set[str] = set()
+    for file in files:
+        told.update(file.sides)
+    numbers = sorted(told, key=int)
     splits: dict[str, dict] = {}
     for number in numbers:
         sides: dict[str, list[str]] = {side: [] for side in SIDES}
@@ -203,9 +209,16 @@ def _check_sides(number: str, files: Sequence[ListedFile]) -> None:
     for side in ("train", "test"):
         if not any(file.sides[number] == side for file in files):
             raise DatasetError(f"{files[0].path.parent}: split {number} has no {side} videos.")
-    learned = {name for file in files if file.sides[number] == "train" for name in file.labels}
-    tested = {file.group for file in files if file.sides[number] == "test"}
-    divided = sorted({file.group for file in files if file.sides[number] != "test"} & tested)
+    learned: set[str] = set()
+    tested_groups: set[str] = set()
+    other_groups: set[str] = set()
+    for file in files:
+        side = file.sides[number]
+        if side == "train":
+            learned.update(file.labels)
+        groups = tested_groups if side == "test" else other_groups
+        groups.add(file.group)
+    divided = sorted(other_groups & tested_groups)
     for file in files:
         for name in file.labels:
             label_of(name, sorted(learned), file.place, "the training rows")

@@ -99,8 +99,10 @@ class _StoreWriter(Callback):
                 self._write(index, batch["frame_indices"][row])
 
     def _write(self, index: int, frame_indices: torch.Tensor) -> None:
-        views = self._views.pop(index)
+        """Write a video whose views are all there, in their order."""
+        by_number = self._views.pop(index)
+        views = [by_number[number] for number in sorted(by_number)]
         tensors = {}
         for name in views[0]:
-            tensors[name] = torch.cat([views[view][name] for view in sorted(views)])
+            tensors[name] = torch.cat([view[name] for view in views])
         self.store.write(self.records[index].id, frame_indices=frame_indices, **tensors)

@@ -130,9 +130,11 @@ class FeatureStore:
         if self._frames is None or stored.shape[axis : axis + 2] == self.frames:
             return stored
         together = stored.flatten(axis, axis + 1)
-        step = together.shape[axis] // math.prod(self.frames)
-        chosen = torch.arange(step // 2, together.shape[axis], step)
-        return together.index_select(axis, chosen).unflatten(axis, self.frames)
+        num_stored = together.shape[axis]
+        step = num_stored // math.prod(self.frames)
+        places = torch.arange(step // 2, num_stored, step)
+        chosen = together.index_select(axis, places)
+        return chosen.unflatten(axis, self.frames)
 
     @property
     def remedy(self) -> str:

@@ -108,9 +108,11 @@ def few_of_each_class(videos: Sequence[dict], shots: int, seed: int) -> list[dic
         raise ConfigError(f"data.shots={shots}: labelled videos of each class, at least 1.")
     generator = np.random.default_rng([seed, shots])
     order = generator.permutation(len(videos)).tolist()
-    classes = sorted({label for video in videos for label in video["labels"]})
+    labels: set[int] = set()
+    for video in videos:
+        labels.update(video["labels"])
     chosen: set[int] = set()
-    for label in classes:
+    for label in sorted(labels):
         own = [index for index in order if label in videos[index]["labels"]]
         seen: Counter[str] = Counter()
         turns = []

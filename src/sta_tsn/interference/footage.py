@@ -60,7 +60,11 @@ def divide(footage: Sequence[Footage], seed: int) -> tuple[list[Footage], list[F
     """Return the footage for training and for testing, a random half of the sources each."""
     sources = sorted({video.source for video in footage})
     order = np.random.default_rng(seed).permutation(len(sources))
-    for_training = {sources[index] for index in order[: len(sources) // 2]}
-    train = [video for video in footage if video.source in for_training]
-    test = [video for video in footage if video.source not in for_training]
+    half = order[: len(sources) // 2]
+    for_training = {sources[index] for index in half}
+    train = []
+    test = []
+    for video in footage:
+        side = train if video.source in for_training else test
+        side.append(video)
     return train, test

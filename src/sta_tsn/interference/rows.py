@@ -99,7 +99,8 @@ class PositionedAttention(nn.Module):
     def forward(self, features: Tensor, key_frames: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weighted mean (B, 1, D) and the weights (B, N, T)."""
         frames = features.flatten(1, 2)
-        logits = self.score(torch.tanh(self.content(frames) + self.place)).squeeze(-1)
+        hidden = torch.tanh(self.content(frames) + self.place)
+        logits = self.score(hidden).squeeze(-1)
         weights = logits.softmax(1)
         pooled = torch.einsum("bt,btd->bd", weights, frames).unsqueeze(1)
         return pooled, weights.unflatten(1, features.shape[1:3])

@@ -51,10 +51,14 @@ class FocusProbe(nn.Module):
     def prepare(self, maps: Tensor) -> PooledMaps:
         """Pool maps (B, N, T, H, W, D): nothing of it is learned, all heads of a grid share it."""
         flat = maps.flatten(0, 2).permute(0, 3, 1, 2)
-        return PooledMaps(flat, list(self.focus.pyramid.levels(flat)), maps.shape[:3])
+        levels = list(self.focus.pyramid.levels(flat))
+        return PooledMaps(flat, levels, maps.shape[:3])
 
     def forward(self, pooled: PooledMaps) -> ActionOutput:
+        """Return the scores of pooled maps, with alpha and beta."""
         features, alpha = self.focus.attend(pooled.maps, pooled.levels)
-        segments, beta = self.attention(features.unflatten(0, pooled.grid))
+        features = features.unflatten(0, pooled.grid)
+        alpha = alpha.unflatten(0, pooled.grid)
+        segments, beta = self.attention(features)
         scores = self.head(segments).mean(1)
-        return ActionOutput(scores, alpha.unflatten(0, pooled.grid), beta)
+        return ActionOutput(scores, alpha, beta)

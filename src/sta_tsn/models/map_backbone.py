@@ -121,9 +121,12 @@ class Backbone(nn.Module):
         return self.mean.shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the map of images uint8 (M, C, S, S), or of floats that are normalised already."""
         if not images.is_floating_point():
-            images = (images.to(self.mean.dtype) / 255 - self.mean) / self.std
-        return self._map(self.net, images.contiguous(memory_format=torch.channels_last))
+            images = images.to(self.mean.dtype) / 255
+            images = (images - self.mean) / self.std
+        images = images.contiguous(memory_format=torch.channels_last)
+        return self._map(self.net, images)
 
     @torch.no_grad()
     def fold(self) -> nn.Module:

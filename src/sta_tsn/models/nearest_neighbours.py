@@ -67,9 +67,12 @@ class NeighbourGrid(nn.Module):
         return F.normalize((means - self.mean) / self.deviation, dim=-1)
 
     def _vote(self, similarity: Tensor, k: int) -> Tensor:
-        nearest = similarity.topk(min(k, similarity.shape[1]))
+        """Return scores (B, K) by the k training videos most similar to each of B videos."""
+        k = min(k, similarity.shape[1])
+        nearest = similarity.topk(k)
         weights = (nearest.values / TEMPERATURE).softmax(-1)  # (B, k)
-        shares = torch.einsum("bk,bkc->bc", weights, self.bank_labels[nearest.indices])
+        labels = self.bank_labels[nearest.indices]  # (B, k, K)
+        shares = torch.einsum("bk,bkc->bc", weights, labels)
         return (shares + LEAST_SHARE).log()
 
     def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:

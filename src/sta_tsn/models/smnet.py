@@ -89,17 +89,21 @@ class MotionExcitation(nn.Module):
 
     def difference(self, maps: Tensor, num_frames: int) -> Tensor:
         """Return D (B, T, C/16, H, W) of maps (B*T, C, H, W)."""
-        squeezed = self.squeeze(maps).unflatten(0, (-1, num_frames))
+        squeezed = self.squeeze(maps)
+        squeezed = squeezed.unflatten(0, (-1, num_frames))
         earlier = squeezed[:, :-1]
         later = squeezed[:, 1:]
-        aligned = self.align(later.flatten(0, 1)).unflatten(0, later.shape[:2])
+        aligned = self.align(later.flatten(0, 1))
+        aligned = aligned.unflatten(0, later.shape[:2])
         of_the_last = torch.zeros_like(squeezed[:, :1])
         return torch.cat([aligned - earlier, of_the_last], 1)
 
     def forward(self, maps: Tensor, num_frames: int) -> Tensor:
+        """Return maps (B*T, C, H, W), each channel weighted by how much moves in it."""
         difference = self.difference(maps, num_frames).flatten(0, 1)
         pooled = difference.mean((2, 3), keepdim=True)
-        return maps * (1 + self.expand(pooled).sigmoid())
+        weights = self.expand(pooled).sigmoid()
+        return maps * (1 + weights)
 
 
 class SMModule(nn.Module):
@@ -118,8 +122,9 @@ class SMModule(nn.Module):
         self.num_frames = 1
 
     def forward(self, maps: Tensor) -> Tensor:  # (B*T, C, H, W) -> the same
-        clips = maps.unflatten(0, (-1, self.num_frames)).transpose(1, 2)
-        excited = self.excite(clips).transpose(1, 2).flatten(0, 1)
+        clips = maps.unflatten(0, (-1, self.num_frames))
+        excited = self.excite(clips.transpose(1, 2))
+        excited = excited.transpose(1, 2).flatten(0, 1)
         return excited + self.motion(maps, self.num_frames)
 
 

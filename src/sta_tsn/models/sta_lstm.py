@@ -40,7 +40,8 @@ class JointAttention(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:  # (B, T, 3J) -> (B, T, J)
         states, _ = self.lstm(frames)
         before = self.from_hidden(one_frame_later(states))
-        scores = self.score(torch.tanh(self.from_joints(frames) + before))
+        hidden = torch.tanh(self.from_joints(frames) + before)
+        scores = self.score(hidden)
         return self.total * scores.softmax(-1)
 
 

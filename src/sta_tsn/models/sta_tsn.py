@@ -36,6 +36,7 @@ class STATSN(nn.Module):
         self.head = stage_one.head
         self.dropout = stage_one.dropout
         self.attention = KeyFrameAttention(self.encoder.feature_dim, hidden_dim)
+        self.settings = {**stage_one.settings, "hidden_dim": hidden_dim}
 
     @property
     def input_px(self) -> int:

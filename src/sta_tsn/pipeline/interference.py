@@ -146,7 +146,9 @@ class InterferenceStudy:
 
     def prepare(self, splits: Sequence[int]) -> None:
         """Count and encode the frames of all clips and all footage; compare with spliced files."""
-        listed = [record for split in splits for record in self.dataset.records(split).videos]
+        listed = []
+        for split in splits:
+            listed.extend(self.dataset.records(split).videos)
         manifest = build_manifest(listed, self.options.place.manifest)
         for split in splits:
             self.splits[split] = open_split(

@@ -9,7 +9,7 @@ import yaml
 
 from sta_tsn.artefacts import DAMAGED, first_line, load_checkpoint
 from sta_tsn.errors import UserError
-from sta_tsn.prediction.networks import TrainedNetwork, build_network, system_of
+from sta_tsn.prediction.networks import Description, TrainedNetwork, describe_earlier
 from sta_tsn.prediction.probed import build_probe, is_probe, probe_system
 from sta_tsn.video.flow.flow_store import FLOW_STACK, differing
 from sta_tsn.video.flow.video_flow import FlowSettings
@@ -56,12 +56,15 @@ class Stream:
 class SavedNetwork:
     """What a file or folder holds of a network: settings, weights, how its videos were shown.
 
-    weights: tensors by their names in the network. shown: None where that is not known.
+    settings: hyper-parameters of its training. weights: tensors by their names in the network.
+    shown: None where that is not known. network: its `class` and `settings`; None where an earlier
+    version wrote the file.
     """
 
     settings: dict
     weights: dict
     shown: dict | None
+    network: dict | None
 
 
 def load_stream(place: str | os.PathLike) -> Stream:
@@ -75,14 +78,16 @@ def load_stream(place: str | os.PathLike) -> Stream:
     """
     path = _downloaded(str(place)) if str(place).startswith(ON_THE_HUB) else Path(place)
     saved = read_published(path) if path.is_dir() else read_checkpoint(path)
-    system = _system(path, saved.settings)
+    description = None if is_probe(saved.settings) else _description(path, saved)
     try:
-        if is_probe(saved.settings):
+        if description is None:
+            system = probe_system(saved.settings)
             model = build_probe(path, saved.settings, saved.shown or {})
             model.heads.load_state_dict(saved.weights)
             model.heads.keep_chosen()
         else:
-            model = build_network(saved.settings)
+            system = description.system
+            model = description.build()
             model.load_state_dict(saved.weights)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(
@@ -134,7 +139,7 @@ def read_checkpoint(path: Path) -> SavedNetwork:
         shown = shown or state.get(data)
     if shown is None:
         shown = _shown_in_its_run(path)
-    return SavedNetwork(state.get("hyper_parameters", {}), weights, shown)
+    return SavedNetwork(state.get("hyper_parameters", {}), weights, shown, state.get("network"))
 
 
 def read_published(folder: Path) -> SavedNetwork:
@@ -149,7 +154,8 @@ def read_published(folder: Path) -> SavedNetwork:
     try:
         config = json.loads((folder / PUBLISHED_CONFIG).read_text(encoding="utf-8"))
         weights = load_file(folder / PUBLISHED_WEIGHTS)
-        return SavedNetwork(config["hyper_parameters"], weights, config["shown"])
+        network = config.get("network")
+        return SavedNetwork(config["hyper_parameters"], weights, config["shown"], network)
     except FileNotFoundError as error:
         raise UserError(
             f"{folder} is no published network, for it has no {Path(error.filename).name}. Give "
@@ -209,15 +215,17 @@ def _data_settings(run: Path) -> dict:
         return {}
 
 
-def _system(path: Path, settings: dict) -> str:
-    if "num_joints" in settings:
+def _description(path: Path, saved: SavedNetwork) -> Description:
+    if "num_joints" in saved.settings:
         raise UserError(
             f"{path} learned from skeletons, not from videos. Give a checkpoint of a run on videos."
         )
-    system = probe_system(settings) if is_probe(settings) else system_of(settings)
-    if system is None:
+    if isinstance(saved.network, dict):
+        return Description(str(saved.network.get("class")), saved.network.get("settings") or {})
+    description = describe_earlier(saved.settings)
+    if description is None:
         raise UserError(
             f"{path} is a checkpoint of something else than this suite's networks. "
             "Give runs/.../checkpoints/last.ckpt of a run."
         )
-    return system
+    return description

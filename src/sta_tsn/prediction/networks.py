@@ -4,12 +4,11 @@
 import.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
-from sta_tsn.models import STATSN, STIN, TSN, SMNet
+from sta_tsn import models
 from sta_tsn.video.flow.flow_store import FLOW_STACK
 
 
@@ -19,7 +18,7 @@ class TrainedNetwork:
 
     model: in evaluation mode. classes: names of the K classes. hparams: settings that it was built
     from, and of its training. keeps_proportions: see `video.crops.frame_size`. system: STA-TSN,
-    SMNet, STIN or TSN.
+    or the name of the network's class.
     """
 
     model: nn.Module
@@ -29,74 +28,66 @@ class TrainedNetwork:
     system: str
 
 
-def system_of(settings: dict) -> str | None:
-    """Return which system a checkpoint's settings are of; None: of none for videos."""
-    if "classes" not in settings:
-        return None
-    return next((name for key, name in SYSTEM_WITH.items() if key in settings), None)
+@dataclass(frozen=True)
+class Description:
+    """How a network is built again, without its weights.
+
+    class_name: of `sta_tsn.models`. settings: arguments of it.
+    """
+
+    class_name: str
+    settings: dict
+
+    @property
+    def system(self) -> str:
+        """Return the name that papers give it, where that is another than its class's."""
+        return "STA-TSN" if self.class_name == "STATSN" else self.class_name
+
+    def build(self) -> nn.Module:
+        """Build the network with random weights.
+
+        Raises:
+            ValueError: this version has no such network.
+        """
+        if self.class_name not in models.__all__:
+            raise ValueError(f"this version has no network {self.class_name!r}")
+        return getattr(models, self.class_name)(**self.settings)
 
 
-def build_network(settings: dict) -> nn.Module:
-    """Build the network that a checkpoint's settings describe, with random weights.
+def describe_earlier(settings: dict) -> Description | None:
+    """Return what a checkpoint of an earlier version says of its network; None where it is of none.
 
     Args:
-        settings: hyper-parameters of a task of the suite, of which `system_of` knows the system.
+        settings: hyper-parameters of a task; the system shows in a name that one task alone saved.
     """
-    return BUILDER_OF[system_of(settings)](settings)
+    if "classes" not in settings:
+        return None
+    if "network" in settings:
+        whole = {"hidden_dim": settings["hidden_dim"], "dropout": settings["dropout"]}
+        return Description("STATSN", {**whole, **settings["network"]})
+    for key, class_name in CLASS_WITH.items():
+        if key in settings:
+            return Description(class_name, _stage_one_settings(settings, class_name))
+    return None
 
 
-def _sta_tsn(settings: dict) -> nn.Module:
-    return STATSN(
-        hidden_dim=settings["hidden_dim"], dropout=settings["dropout"], **settings["network"]
-    )
+def _stage_one_settings(settings: dict, class_name: str) -> dict:
+    of_flow = settings.get("modality") == "flow"
+    found = {
+        "num_classes": len(settings["classes"]),
+        "backbone": settings["backbone"],
+        "dropout": settings["dropout"],
+        "num_channels": 2 * FLOW_STACK if of_flow else 3,
+    }
+    for name in OWN_SETTINGS[class_name]:
+        if name in settings:  # checkpoints of the first versions have no pool_mode
+            found[name] = settings[name]
+    return found
 
 
-def _tsn(settings: dict) -> nn.Module:
-    readings = ("pool_sizes", "focus", "pool_mode")
-    return TSN(
-        len(settings["classes"]),
-        settings["backbone"],
-        spatial_attention=settings["spatial_attention"],
-        dropout=settings["dropout"],
-        num_channels=_num_channels(settings),
-        # Checkpoints of the first versions have no pool_mode.
-        **{name: settings[name] for name in readings if name in settings},
-    )
-
-
-def _smnet(settings: dict) -> nn.Module:
-    return SMNet(
-        len(settings["classes"]),
-        settings["backbone"],
-        all_blocks=settings["all_blocks"],
-        dropout=settings["dropout"],
-        num_channels=_num_channels(settings),
-    )
-
-
-def _stin(settings: dict) -> nn.Module:
-    return STIN(
-        len(settings["classes"]),
-        settings["backbone"],
-        dropout=settings["dropout"],
-        num_channels=_num_channels(settings),
-    )
-
-
-def _num_channels(settings: dict) -> int:
-    return 2 * FLOW_STACK if settings.get("modality") == "flow" else 3
-
-
-# By the setting that one task alone writes into its checkpoints.
-SYSTEM_WITH = {
-    "network": "STA-TSN",
-    "all_blocks": "SMNet",
-    "auxiliary_weight": "STIN",
-    "spatial_attention": "TSN",
-}
-BUILDER_OF: dict[str, Callable[[dict], nn.Module]] = {
-    "STA-TSN": _sta_tsn,
-    "SMNet": _smnet,
-    "STIN": _stin,
-    "TSN": _tsn,
+CLASS_WITH = {"all_blocks": "SMNet", "auxiliary_weight": "STIN", "spatial_attention": "TSN"}
+OWN_SETTINGS = {
+    "SMNet": ("all_blocks",),
+    "STIN": (),
+    "TSN": ("spatial_attention", "pool_sizes", "focus", "pool_mode"),
 }

@@ -180,8 +180,11 @@ class Model:
         return torch.stack(views).mean(0).float().cpu()
 
     def _best(self, shares: Tensor, top: int) -> tuple[ClassProbability, ...]:
-        order = shares.argsort(descending=True)[: max(1, top)].tolist()
-        return tuple(ClassProbability(self.classes[k], float(shares[k])) for k in order)
+        """Return the `top` most probable classes, one at least, the first of them first."""
+        best = []
+        for label in shares.argsort(descending=True).tolist()[: max(1, top)]:
+            best.append(ClassProbability(self.classes[label], float(shares[label])))
+        return tuple(best)
 
 
 def load(*checkpoints: str | os.PathLike) -> Model:

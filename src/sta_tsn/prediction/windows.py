@@ -69,11 +69,13 @@ def clips_of_windows(
 
 
 def _sampled(window: Window, sampler: SegmentSampler, pair_distance: int) -> _Sampled:
-    indices = sampler(window.end - window.start) + window.start
+    """Return the frames (N, T, 1) of a window that are looked at, or pairs of them (N, T, 2)."""
+    num_frames = window.end - window.start
+    indices = sampler(num_frames) + window.start
     if not pair_distance:
         return _Sampled(window, indices[..., None])
-    pairs = torch.stack([indices, (indices + pair_distance).clamp(max=window.end - 1)], -1)
-    return _Sampled(window, pairs)
+    later = (indices + pair_distance).clamp(max=window.end - 1)
+    return _Sampled(window, torch.stack([indices, later], -1))
 
 
 def _is_looked_at(number: int, waiting: deque[_Sampled]) -> bool:

@@ -56,11 +56,10 @@ def build_report(
     )
     summary = summary_of(tables).convert_dtypes()
     print_table(summary, protocol_line(tables), name)
-    paths = {
-        f"{title}, {modality}": path
-        for modality, rows in scores.items()
-        for title, path in rows.items()
-    }
+    paths = {}
+    for modality, rows in scores.items():
+        for title, path in rows.items():
+            paths[f"{title}, {modality}"] = path
     stamp = fingerprint([FORMAT, *(file_fingerprint(path) for path in paths.values())])
     page = folder / "index.html"
     if read_json(folder / "report.json").get("fingerprint") != stamp or not page.exists():
@@ -90,10 +89,12 @@ def named_tables(streams: dict[str, dict[str, ScoreTable]]) -> dict[str, ScoreTa
         return next(iter(streams.values()))
     rows = {}
     for title in next(iter(streams.values())):
-        parts = {modality: tables[title] for modality, tables in streams.items()}
-        rows |= {f"{title}, {modality}": table for modality, table in parts.items()}
-        fusions = two_streams(list(parts.values()))
-        rows |= {f"{title}, {name}": table for name, table in fusions.items()}
+        parts = []
+        for modality, tables in streams.items():
+            parts.append(tables[title])
+            rows[f"{title}, {modality}"] = tables[title]
+        for name, table in two_streams(parts).items():
+            rows[f"{title}, {name}"] = table
     return rows
 
 

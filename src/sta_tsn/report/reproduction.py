@@ -195,13 +195,17 @@ def _backbones(runs: list[TestedRun]) -> str:
 def _tested_on(runs: list[TestedRun]) -> str:
     """Return "268 videos from 119 sources" of split 1, and which runs were tested on fewer."""
     first = [run for run in runs if run.split == 1]
-    table = max((run.table for run in first), key=lambda table: len(table.ids))
-    told = f"{len(table.ids)} videos from {len(set(table.groups))} sources"
+    whole = max((run.table for run in first), key=lambda table: len(table.ids))
+    num_videos = len(whole.ids)
+    told = f"{num_videos} videos from {len(set(whole.groups))} sources"
     fewer = []
     for run in first:
-        if len(run.table.ids) < len(table.ids):
-            fewer.append(f"{run.row}, {run.modality}, seed {run.seed} on {len(run.table.ids)}")
-    return f"{told} (**fewer: {'; '.join(fewer)}**)" if fewer else told
+        its_own = len(run.table.ids)
+        if its_own < num_videos:
+            fewer.append(f"{run.row}, {run.modality}, seed {run.seed} on {its_own}")
+    if not fewer:
+        return told
+    return f"{told} (**fewer: {'; '.join(fewer)}**)"
 
 
 def _figures(
@@ -214,7 +218,10 @@ def _figures(
     seed = min(run.seed for run in of_modality)
     of_seed = [run for run in of_modality if run.seed == seed]
     shown = pooled([run.table for run in of_seed])
-    num_videos = len({video for run in of_seed for video in run.table.ids})  # splits may share some
+    videos: set[str] = set()  # splits may share some
+    for run in of_seed:
+        videos.update(run.table.ids)
+    num_videos = len(videos)
     tests = f"{len(shown.ids)} tests of " if len(shown.ids) > num_videos else ""
     where = f"{_splits(of_seed)}, {tests}{num_videos} videos"
     title = f"{final[0].row}, {plain[-1].modality}, seed {seed}, {where}"

@@ -52,8 +52,7 @@ def stage_fingerprint(arguments: list[str]) -> str:
     Args:
         arguments: of `sta-tsn fit`, each as `--name=value`.
     """
-    by_videos = any(argument.startswith("--videos=") for argument in arguments)
-    left_out = VOLATILE | SAID_BY_VIDEOS if by_videos else VOLATILE
+    left_out = VOLATILE | SAID_BY_VIDEOS if videos_are_told(arguments) else VOLATILE
     parts = []
     for argument in arguments:
         name, _, value = argument.partition("=")
@@ -65,6 +64,11 @@ def stage_fingerprint(arguments: list[str]) -> str:
             value = fingerprint(read_yaml(file)) if name == "--config" else file_fingerprint(file)
         parts.append((name, value))
     return fingerprint(parts)
+
+
+def videos_are_told(arguments: list[str]) -> bool:
+    """Return whether `--videos` says which videos the split has, for the stamp."""
+    return any(argument.startswith("--videos=") for argument in arguments)
 
 
 def agent_trial() -> tuple[str, str] | None:

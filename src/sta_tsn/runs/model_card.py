@@ -87,9 +87,12 @@ def _metadata(run: RunFolder, table: ScoreTable, accuracy: float, of_videos: boo
 
 
 def _facts(table: ScoreTable) -> list[tuple[str, str]]:
+    """Return what the numbers were measured with, in pairs of name and value."""
     protocol = table.protocol
-    names = ("dataset", "split", "seed", "commit", "sta-tsn", "torch", "timm")
-    facts = [(name, str(protocol[name])) for name in names if name in protocol]
+    facts = []
+    for name in ("dataset", "split", "seed", "commit", "sta-tsn", "torch", "timm"):
+        if name in protocol:
+            facts.append((name, str(protocol[name])))
     if "segments" in protocol:
         frames = f"{protocol['segments']} x {protocol['frames_per_segment']} frames"
         facts.insert(2, ("tested on", f"{frames}, {protocol['crops']} crops"))

@@ -41,7 +41,12 @@ def publish(run: str, out: str) -> Path:
     with atomic(target / PUBLISHED_WEIGHTS) as temporary:
         weights = {name: tensor.contiguous() for name, tensor in saved.weights.items()}
         save_file(weights, temporary, metadata={"format": "pt"})
-    config = {**describe(stream), "hyper_parameters": saved.settings, "shown": saved.shown or {}}
+    config = {
+        **describe(stream),
+        "hyper_parameters": saved.settings,
+        "shown": saved.shown or {},
+        "network": saved.network,
+    }
     write_json(target / PUBLISHED_CONFIG, config)
     if not folder.card.exists():  # of a version that wrote none
         write_card(folder, table)

@@ -47,9 +47,11 @@ def swapped(sequence: np.ndarray) -> np.ndarray:
 
 def turned(sequence: np.ndarray, degrees: float) -> np.ndarray:
     """Turn about the vertical axis through the origin, as if the camera had stood elsewhere."""
-    sine = np.sin(np.radians(degrees))
-    cosine = np.cos(np.radians(degrees))
-    return sequence @ np.float32([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
+    angle = np.radians(degrees)
+    sine = np.sin(angle)
+    cosine = np.cos(angle)
+    rotation = np.float32([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
+    return sequence @ rotation
 
 
 def normalised(

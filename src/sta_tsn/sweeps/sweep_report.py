@@ -150,10 +150,12 @@ def _draw_lines(
 
 
 def _draw_axis(axes: plt.Axes, column: int, ticks: list[float], labels: list[str]) -> None:
+    """Draw an upright axis with its ticks' labels on a white ground, beside it."""
     axes.axvline(column, color="black", linewidth=0.8)
-    behind = {"color": "white", "alpha": 0.7, "pad": 0.5}
+    beside = column + 0.03
+    ground = {"color": "white", "alpha": 0.7, "pad": 0.5}
     for tick, label in zip(ticks, labels, strict=True):
-        axes.text(column + 0.03, tick, label, fontsize=8, va="center", bbox=behind)
+        axes.text(beside, tick, label, fontsize=8, va="center", bbox=ground)
 
 
 def axis_positions(values: pd.Series, log: bool) -> tuple[np.ndarray, list[float], list[str]]:
@@ -188,6 +190,11 @@ def axis_positions(values: pd.Series, log: bool) -> tuple[np.ndarray, list[float
 def _spread_evenly(
     values: Iterable, distinct: list, labels: list[str]
 ) -> tuple[np.ndarray, list[float], list[str]]:
+    """Place every distinct value at its rank, from 0 to 1; see `axis_positions`."""
     last = max(1, len(distinct) - 1)
-    places = {value: index / last for index, value in enumerate(distinct)}
-    return np.array([places[value] for value in values]), list(places.values()), labels
+    place_of = {}
+    for rank, value in enumerate(distinct):
+        place_of[value] = rank / last
+    heights = np.array([place_of[value] for value in values])
+    ticks = list(place_of.values())
+    return heights, ticks, labels

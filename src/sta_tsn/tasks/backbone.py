@@ -24,7 +24,7 @@ class FrameRecognition(ActionRecognition):
 
     Args:
         network: see `ActionRecognition`; with `encoder`, `classify`, and `settings`, the arguments
-            that build it again without its weights.
+            of its class that build it again without its weights.
         classes: class names; their number is K.
         lr: learning rate of the backbone.
         head_lr_scale: rate of everything that is not the timm backbone, as a multiple (TSN: 1).
@@ -62,35 +62,11 @@ class FrameRecognition(ActionRecognition):
         optimizer: Literal["sgd", "adamw"] = "sgd",
     ):
         super().__init__(network, classes)
-        self.modality = modality
-        self.lr = lr
-        self.head_lr_scale = head_lr_scale
-        self.lr_milestones = lr_milestones
-        self.weight_decay = weight_decay
-        self.label_smoothing = label_smoothing
-        self.optimizer = optimizer
         # Before DDP looks which parameters it will have to wait for.
         freeze(self.model, trained_batch_norms, frozen_share)
+        self.keep_hyperparameters("network")
         # They describe the network, not where its first weights came from.
-        settings = dict(self.model.settings)
-        settings.pop("num_classes", None)
-        self.save_hyperparameters(
-            {
-                **settings,
-                "classes": list(classes),
-                "weights": "none",
-                "lr": lr,
-                "head_lr_scale": head_lr_scale,
-                "lr_milestones": lr_milestones and tuple(lr_milestones),
-                "weight_decay": weight_decay,
-                "label_smoothing": label_smoothing,
-                "modality": modality,
-                "trained_batch_norms": trained_batch_norms,
-                "frozen_share": frozen_share,
-                "optimizer": optimizer,
-            },
-            logger=False,
-        )
+        self.hparams.update(backbone=self.model.encoder.cnn.settings, weights="none")
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -99,7 +75,7 @@ class FrameRecognition(ActionRecognition):
 
     def training_step(self, batch: dict) -> torch.Tensor:
         scores = self.model(batch["clips"].squeeze(1)).scores
-        loss = classification_loss(scores, batch["labels"], self.label_smoothing)
+        loss = classification_loss(scores, batch["labels"], self.hparams.label_smoothing)
         self.log_training(loss, scores, batch["labels"])
         return loss
 
@@ -116,18 +92,19 @@ class FrameRecognition(ActionRecognition):
         }
 
     def configure_optimizers(self) -> dict:
-        first = 1 if self.modality == "rgb" else FLOW_FIRST_LR_SCALE
-        scales = {"head": self.head_lr_scale, "first": first}
-        groups = tsn_parameter_groups(self.model, self.lr, scales, self.weight_decay)
-        if self.optimizer == "sgd":
+        recipe = self.hparams
+        first = 1 if recipe.modality == "rgb" else FLOW_FIRST_LR_SCALE
+        scales = {"head": recipe.head_lr_scale, "first": first}
+        groups = tsn_parameter_groups(self.model, recipe.lr, scales, recipe.weight_decay)
+        if recipe.optimizer == "sgd":
             optimizer = torch.optim.SGD(groups, momentum=0.9)
         else:
             optimizer = torch.optim.AdamW(groups)
         return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
 
     def _scheduler(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
-        if self.lr_milestones is not None:
-            return MultiStepLR(optimizer, list(self.lr_milestones), gamma=0.1)
+        if self.hparams.lr_milestones is not None:
+            return MultiStepLR(optimizer, list(self.hparams.lr_milestones), gamma=0.1)
         if (self.trainer.max_epochs or 0) < 1:
             raise ConfigError(
                 f"trainer.max_epochs={self.trainer.max_epochs}: a cosine needs a last epoch. "

@@ -62,6 +62,7 @@ def _reordered(features: Tensor, order: Tensor) -> Tensor:
 
 def _chosen(features: Tensor, frames: Tensor) -> Tensor:
     """Return the frames (B, N, S) of each segment of features (B, N, T, ...)."""
-    videos = torch.arange(len(features), device=frames.device)[:, None, None]
-    segments = torch.arange(features.shape[1], device=frames.device)[None, :, None]
-    return features[videos, segments, frames]
+    num_videos, num_segments = features.shape[:2]
+    videos = torch.arange(num_videos, device=frames.device)
+    segments = torch.arange(num_segments, device=frames.device)
+    return features[videos[:, None, None], segments[None, :, None], frames]

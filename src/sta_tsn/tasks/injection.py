@@ -48,20 +48,16 @@ class InjectionBackbone(FrameRecognition):
             len(classes), sized(backbone, **recipe), weights, dropout, num_channels(**recipe)
         )
         super().__init__(network, classes, **recipe)
-        self.auxiliary_weight = auxiliary_weight
-        self.save_hyperparameters(
-            {**self.hparams, "pair_distance": pair_distance, "auxiliary_weight": auxiliary_weight},
-            logger=False,
-        )
 
     def training_step(self, batch: dict) -> torch.Tensor:
         features, _ = self.model.encoder(batch["clips"].squeeze(1))
         scores = self.model.classify(features).scores
-        cross_entropy = classification_loss(scores, batch["labels"], self.label_smoothing)
+        smoothing = self.hparams.label_smoothing
+        cross_entropy = classification_loss(scores, batch["labels"], smoothing)
         auxiliary = classification_loss(
-            self.model.auxiliary_scores(features), batch["labels"], self.label_smoothing
+            self.model.auxiliary_scores(features), batch["labels"], smoothing
         )
-        loss = cross_entropy + self.auxiliary_weight * auxiliary
+        loss = cross_entropy + self.hparams.auxiliary_weight * auxiliary
         self.log_training(
             loss, scores, batch["labels"], loss_ce=cross_entropy, loss_auxiliary=auxiliary
         )

@@ -52,7 +52,7 @@ class ProbeGrid(ActionRecognition):
         self.settings = list(itertools.product(lrs, weight_decays))
         super().__init__(nn.Identity(), classes)
         self.model = self.build_grid()
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(logger=False)  # with the task's name, for `predict`
         self._keep_results(Tally(len(self.settings)))
 
     @abstractmethod
@@ -127,13 +127,16 @@ class ProbeGrid(ActionRecognition):
         self.log("val/chosen", float(chosen))
 
     def test_step(self, batch: dict) -> None:
+        """Keep the scores of a batch, and those of the controls, averaged over crops."""
         super().test_step(batch)
-        crops = batch["features"].float().unbind(1)
-        controls = [controlled_scores(self.model, crop, self.takes_places) for crop in crops]
+        of_crops = []
+        for crop in batch["features"].float().unbind(1):
+            of_crops.append(controlled_scores(self.model, crop, self.takes_places))
+        means = {}
+        for name in of_crops[0]:
+            means[name] = torch.stack([scores[name] for scores in of_crops]).mean(0)
         for row, index in enumerate(batch["index"].tolist()):
-            of_video = {}
-            for name in controls[0]:
-                of_video[name] = torch.stack([crop[name][row] for crop in controls]).mean(0)
+            of_video = {name: scores[row] for name, scores in means.items()}
             self.test_outputs[index]["controls"] = of_video
 
     def configure_optimizers(self) -> dict:

@@ -1,9 +1,11 @@
 """What all tasks share: accuracy, epochs that can be repeated, scores of the test videos."""
 
+import inspect
 from typing import ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.parsing import save_hyperparameters
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
@@ -22,7 +24,8 @@ class ActionRecognition(LightningModule):
     position among the test videos, scores (K,) and beta (N, T) of the centre crop (absent in stage
     one).
 
-    `keeps_proportions` says of a loaded checkpoint what `VideoDataModule` was told.
+    `keeps_proportions` says of a loaded checkpoint what `VideoDataModule` was told. A network that
+    says in `settings` how it is built has its class and them in the checkpoint, for `predict`.
 
     Args:
         model: a network with `classify(features (B, N, T, D)) -> ActionOutput`.
@@ -48,6 +51,23 @@ class ActionRecognition(LightningModule):
     def forward(self, clips: Tensor) -> ActionOutput:
         """Return the network's output of clips (B, N, T, C, S, S)."""
         return self.model(clips)
+
+    def keep_hyperparameters(self, *left_out: str) -> None:
+        """Keep what the constructors were given, in `hparams` and in checkpoints.
+
+        To be called in a constructor. Lightning's own method would, under LightningCLI, add the
+        names of what loading the checkpoint then calls, and leave out arguments that were not
+        given.
+
+        Args:
+            left_out: names of arguments that are not kept.
+        """
+        save_hyperparameters(self, ignore=left_out, frame=inspect.currentframe().f_back)
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        settings = getattr(self.model, "settings", None)
+        if settings is not None:
+            checkpoint["network"] = {"class": type(self.model).__name__, "settings": settings}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Remember how frames were cropped for this network, for whoever shows it videos."""
@@ -89,29 +109,39 @@ class ActionRecognition(LightningModule):
         super().backward(loss * self._share_of_step, *args, **kwargs)
 
     def log_training(self, loss: Tensor, scores: Tensor, labels: Tensor, **terms: Tensor) -> None:
+        """Log a step's loss, the `terms` that it is made of, and the epoch's accuracy."""
         self.train_accuracy(*top_and_true_class(scores, labels))
         self.log("train/loss", loss, prog_bar=True)
-        self.log_dict({f"train/{name}": value for name, value in terms.items()})
-        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        for name, value in terms.items():
+            self.log(f"train/{name}", value)
+        self._log_of_epoch("train/accuracy", self.train_accuracy)
 
     def log_validation(self, scores: Tensor, labels: Tensor) -> None:
+        """Log loss and accuracy, means over the validation videos."""
         self.val_accuracy(*top_and_true_class(scores, labels))
-        self.log(
-            "val/loss", classification_loss(scores, labels), batch_size=len(labels), sync_dist=True
-        )
-        self.log("val/accuracy", self.val_accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        loss = classification_loss(scores, labels)
+        self.log("val/loss", loss, batch_size=len(labels), sync_dist=True)
+        self._log_of_epoch("val/accuracy", self.val_accuracy)
+
+    def _log_of_epoch(self, name: str, accuracy: MulticlassAccuracy) -> None:
+        self.log(name, accuracy, on_step=False, on_epoch=True, prog_bar=True)
 
     def on_test_epoch_start(self) -> None:
         self.test_outputs.clear()
 
     def test_step(self, batch: dict) -> None:
-        crops = [self.model.classify(crop) for crop in batch["features"].float().unbind(1)]
-        scores = torch.stack([crop.scores for crop in crops]).mean(0).float().cpu()
-        beta = crops[0].temporal_weights
+        """Keep the scores of a batch of videos, averaged over crops."""
+        crops = []
+        for features in batch["features"].float().unbind(1):
+            crops.append(self.model.classify(features))
+        scores = torch.stack([crop.scores for crop in crops]).mean(0)
+        scores = scores.float().cpu()
+        beta = crops[0].temporal_weights  # of the centre crop
         for row, index in enumerate(batch["index"].tolist()):
-            self.test_outputs[index] = {"scores": scores[row]}
+            kept = {"scores": scores[row]}
             if beta is not None:
-                self.test_outputs[index]["temporal_weights"] = beta[row].float().cpu()
+                kept["temporal_weights"] = beta[row].float().cpu()
+            self.test_outputs[index] = kept
 
     def on_test_epoch_end(self) -> None:
         """Give every process every video once, however the videos were dealt out."""

@@ -147,12 +147,11 @@ class SkeletonAttention(ActionRecognition):
             dropout,
         )
         super().__init__(network, classes)
-        self.save_hyperparameters(logger=False)
+        self.keep_hyperparameters()
         self.shallow = MainLSTM(num_joints, len(classes), hidden_dim, 1, dropout)
         self.phases = joint_training(
             spatial_attention, temporal_attention, subnet_epochs, main_epochs, finetune_epochs
         )
-        self.lr, self.frame_lr_scale = lr, frame_lr_scale
         self.coefficients = (joint_regularization, frame_regularization, weight_regularization)
 
     def forward(self, joints: Tensor, lengths: Tensor | None = None) -> ActionOutput:
@@ -246,7 +245,8 @@ class SkeletonAttention(ActionRecognition):
             for parameter in self.parameters()
             if all(parameter is not one for one in frames)
         ]
-        rates = [(others, self.lr), (frames, self.lr * self.frame_lr_scale)]
+        lr = self.hparams.lr
+        rates = [(others, lr), (frames, lr * self.hparams.frame_lr_scale)]
         return torch.optim.Adam(
             [{"params": params, "lr": lr, "initial_lr": lr} for params, lr in rates if params]
         )

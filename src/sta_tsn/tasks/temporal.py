@@ -65,24 +65,7 @@ class TemporalAttentionTSN(ActionRecognition):
         if state:
             self._start_from(state["state_dict"], backbone_checkpoint)
         self.model.encoder.requires_grad_(False)
-        self.lr = lr
-        self.lr_step_iterations = lr_step_iterations
-        self.weight_decay = weight_decay
-        self.temporal_regularization = temporal_regularization
-        self.save_hyperparameters(
-            {
-                "classes": list(classes),
-                "network": network,
-                "hidden_dim": hidden_dim,
-                "dropout": dropout,
-                "lr": lr,
-                "lr_step_iterations": lr_step_iterations,
-                "weight_decay": weight_decay,
-                "temporal_regularization": temporal_regularization,
-                "frames": frames,
-            },
-            logger=False,
-        )
+        self.keep_hyperparameters("backbone_checkpoint")
 
     def _start_from(self, state: dict[str, torch.Tensor], path: str) -> None:
         """Take over stage one's weights; what is new is the attention over frames."""
@@ -107,7 +90,9 @@ class TemporalAttentionTSN(ActionRecognition):
         regularization = temporal_attention_regularization(
             output.temporal_weights, batch["relevant"]
         )
-        loss = cross_entropy + regularization if self.temporal_regularization else cross_entropy
+        loss = cross_entropy
+        if self.hparams.temporal_regularization:
+            loss = loss + regularization
         judged_false = (~batch["relevant"]).float().mean()
         self.log_training(
             loss,
@@ -126,10 +111,11 @@ class TemporalAttentionTSN(ActionRecognition):
 
     def configure_optimizers(self) -> dict:
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        recipe = self.hparams
         optimizer = torch.optim.SGD(
-            trained, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay
+            trained, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay
         )
-        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, self.lr_step_iterations, gamma=0.1)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, recipe.lr_step_iterations, gamma=0.1)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from sta_tsn.artefacts import file_fingerprint, load_checkpoint
-from sta_tsn.configuration import check_arguments
+from sta_tsn.configuration import check_arguments, check_class_paths
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.features import FeatureDataModule, FrozenFeatureDataModule, extract_features
@@ -24,6 +24,7 @@ from sta_tsn.runs.folder import (
     is_first_process,
     only_one,
     stage_fingerprint,
+    videos_are_told,
 )
 from sta_tsn.runs.layout import sweeps_folder
 from sta_tsn.runs.model_card import write_card
@@ -115,7 +116,7 @@ def _begin(cli: StageCLI, arguments: list[str], folder: RunFolder, stamp: str) -
         return stamp
     print(f"Backbone: {task.model.encoder.cnn.loaded}", flush=True)
     warn_of_frozen_noise(cli.config.model.init_args.weights, task)
-    if folder.last.exists():
+    if folder.last.exists() or videos_are_told(arguments):
         return stamp
     # A first start may write the manifest, which the second start's stamp will hold.
     data.prepare_data()
@@ -185,14 +186,14 @@ def write_features(path: str) -> None:
 
 def _write_features(folder: RunFolder) -> None:
     with plain_user_errors():
-        cli = StageCLI(
-            [
-                f"--config={folder.config}",
-                f"--run_dir={folder.path}",
-                "--trainer.devices=1",
-                "--trainer.num_nodes=1",
-            ]
-        )
+        arguments = [
+            f"--config={folder.config}",
+            f"--run_dir={folder.path}",
+            "--trainer.devices=1",
+            "--trainer.num_nodes=1",
+        ]
+        check_class_paths(arguments)
+        cli = StageCLI(arguments)
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     if not isinstance(data, VideoDataModule):
         raise UserError(

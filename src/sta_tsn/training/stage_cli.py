@@ -13,7 +13,6 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from sta_tsn.artefacts import atomic
-from sta_tsn.configuration import check_class_paths
 from sta_tsn.errors import ConfigError
 from sta_tsn.runs.folder import RunFolder
 from sta_tsn.training.divergence import DivergenceGuard
@@ -29,11 +28,14 @@ class StageCLI(LightningCLI):
     """Builds trainer, task and data module from configuration files and dotted overrides.
 
     Class names of the data travel into the model; the seed is given once.
+
+    Args:
+        arguments: whose classes are checked (`check_arguments`, `check_class_paths`): all of them
+            are called.
     """
 
     def __init__(self, arguments: list[str]):
         silence_noise()
-        check_class_paths(arguments)
         super().__init__(
             LightningModule,
             LightningDataModule,

@@ -43,12 +43,11 @@ class MultiScaleCornerCrop(A.DualTransform):
         self.keep_proportions = keep_proportions
 
     def get_params(self) -> dict:
-        pairs = [
-            (w, h)
-            for i, w in enumerate(self.scales)
-            for j, h in enumerate(self.scales)
-            if abs(i - j) <= 1
-        ]
+        pairs = []
+        for i, scale_w in enumerate(self.scales):
+            for j, scale_h in enumerate(self.scales):
+                if abs(i - j) <= 1:
+                    pairs.append((scale_w, scale_h))
         scale_w, scale_h = self.py_random.choice(pairs)
         size = (scale_w * SHORT_SIDE_PX, scale_h * SHORT_SIDE_PX)
         return {"crop_size": size, "place": self.py_random.choice(THIRTEEN_PLACES)}

@@ -131,9 +131,12 @@ class ClipDataset(Dataset):
     def _read(self, record: VideoRecord, indices: list[int]) -> np.ndarray:
         if self.flow is not None:
             return read_flow(self.flow.path(record), indices, self.sampler.stack_length)
-        offsets = [0, self.pair_distance] if self.pair_distance else [0]
         last = record.num_frames - 1
-        wanted = [min(index + offset, last) for index in indices for offset in offsets]
+        wanted = []
+        for index in indices:
+            wanted.append(min(index, last))
+            if self.pair_distance:
+                wanted.append(min(index + self.pair_distance, last))
         return VideoReader(record.path, record.num_frames).read(wanted)
 
     def _crops(self, frames: np.ndarray, seed: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -152,9 +152,13 @@ def ten_crops(
 
 
 def _crops(frames: np.ndarray, place: Place, size_px: int, keep_proportions: bool) -> np.ndarray:
+    """Return the crop at one place of frames (n, H, W, C), (n, size, size, C)."""
     frame = frame_size(frames[0], keep_proportions)
     box = crop_box(frame, place, CROP_PX, CROP_PX)
-    return np.stack([crop_and_resize(one, box, size_px, frame) for one in frames])
+    crops = []
+    for one in frames:
+        crops.append(crop_and_resize(one, box, size_px, frame))
+    return np.stack(crops)
 
 
 def as_planes(crops: np.ndarray) -> np.ndarray:

@@ -59,7 +59,11 @@ def num_devices(accelerator: str, devices: int | str | list) -> int:
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if devices in ("auto", -1, "-1"):
         return torch.cuda.device_count() if on_gpu else 1
-    if isinstance(devices, str):
-        names = [name for name in devices.split(",") if name.strip()]
-        return len(names) if len(names) > 1 or devices.endswith(",") else int(devices)
-    return len(devices) if isinstance(devices, list) else devices
+    if isinstance(devices, list):
+        return len(devices)
+    if isinstance(devices, int):
+        return devices
+    if "," not in devices:
+        return int(devices)
+    names = [name for name in devices.split(",") if name.strip()]
+    return len(names)

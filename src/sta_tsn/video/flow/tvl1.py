@@ -259,8 +259,11 @@ def projection(flow: Tensor, dual_x: Tensor, dual_y: Tensor, step: float) -> tup
     """
     slope_x = F.pad(flow[..., 1:] - flow[..., :-1], (0, 1))
     slope_y = F.pad(flow[..., 1:, :] - flow[..., :-1, :], (0, 0, 0, 1))
-    norm = 1 / (1 + step * (slope_x.square() + slope_y.square()).sqrt())
-    return (dual_x + step * slope_x) * norm, (dual_y + step * slope_y) * norm
+    length = (slope_x.square() + slope_y.square()).sqrt()
+    norm = 1 / (1 + step * length)
+    new_x = (dual_x + step * slope_x) * norm
+    new_y = (dual_y + step * slope_y) * norm
+    return new_x, new_y
 
 
 def two_eager_iterations(

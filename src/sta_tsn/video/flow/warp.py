@@ -38,10 +38,11 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
 def warp_by_grid_sample(image: Tensor, flow: Tensor) -> Tensor:
     """Return the same for devices that OpenCV does not know."""
     height, width = image.shape[-2:]
-    y = torch.arange(height, device=image.device, dtype=image.dtype)[:, None]
-    x = torch.arange(width, device=image.device, dtype=image.dtype)[None, :]
+    like_image = {"device": image.device, "dtype": image.dtype}
+    rows = torch.arange(height, **like_image)[:, None]
+    columns = torch.arange(width, **like_image)[None, :]
     # In units of half the image, -1 to 1.
-    source_x = (x + flow[:, 0]) * (2 / (width - 1)) - 1
-    source_y = (y + flow[:, 1]) * (2 / (height - 1)) - 1
+    source_x = (columns + flow[:, 0]) * (2 / (width - 1)) - 1
+    source_y = (rows + flow[:, 1]) * (2 / (height - 1)) - 1
     grid = torch.stack([source_x, source_y], -1)
     return F.grid_sample(image, grid, mode="bicubic", padding_mode="zeros", align_corners=True)
