@@ -56,8 +56,8 @@ pip           = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 given         = $(filter command,$(origin $(1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help train reproduce report test test-faults data flow features bench check-data evaluate fuse
-.PHONY: predict explain demo export sweep notebook lint format newest
+.PHONY: help train reproduce report test test-faults data flow features bench check-data evaluate
+.PHONY: fuse predict explain demo export sweep notebook lint format audit newest
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2} \
@@ -164,6 +164,15 @@ lint: $(BIN)/.installed ## ruff: rules and format
 
 format: $(BIN)/.installed ## let ruff mend what it can
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+audit: $(BIN)/.installed ## known security holes of the installed packages, by OSV's list
+	@said=$$(mktemp); trap 'rm -f "$$said"' EXIT; \
+	$(BIN)/pip-audit --vulnerability-service osv --skip-editable --progress-spinner off \
+	  2>"$$said" && status=0 || status=$$?; \
+	if grep -Eqi 'connectionerror|could not connect|timed? ?out' "$$said"; then \
+	  echo "Not audited: OSV's list of known holes (api.osv.dev) is out of reach." >&2; exit 3; \
+	fi; \
+	cat "$$said" >&2; exit $$status
 
 $(BIN)/.installed: setup.cfg pyproject.toml $(if $(LOCKED),.requirements.lock) $(if $(NEWEST),newest)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(patsubst %/bin,%,$(BIN))

@@ -258,7 +258,9 @@ def test_a_network_that_is_new_in_models_is_predicted_with(monkeypatch, tmp_path
 
     monkeypatch.setattr(models, "Consensus", Consensus, raising=False)
     monkeypatch.setattr(models, "__all__", [*models.__all__, "Consensus"])
-    save_checkpoint(tmp_path / "new.ckpt", FrameRecognition(Consensus(2, "test_resnet"), ["a", "b"]))
+    save_checkpoint(
+        tmp_path / "new.ckpt", FrameRecognition(Consensus(2, "test_resnet"), ["a", "b"])
+    )
     assert type(load_stream(tmp_path / "new.ckpt").task.model) is Consensus
 
 
