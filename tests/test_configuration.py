@@ -14,6 +14,7 @@ from sta_tsn.errors import ConfigError
 from sta_tsn.runs.folder import RunFolder
 from sta_tsn.runs.run_videos import run_videos
 from sta_tsn.training.stage import fit_and_test
+from sta_tsn.training.stage_cli import StageCLI
 
 
 def evil(left) -> dict:

@@ -141,4 +141,4 @@ def test_probes_want_a_backbone_or_features(frozen_store, capsys):
     experiments, runs = frozen_store
     options = ["--dataset", "mini", "--experiments", str(experiments), "--runs", str(runs)]
     assert main(["train", "--model", "probe", *options]) == 1
-    assert "BACKBONE=<timm name>, or FEATURES=<store>" in capsys.readouterr().err
+    assert "backbone=<timm name>, or features=<store>" in capsys.readouterr().err

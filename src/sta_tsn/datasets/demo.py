@@ -167,7 +167,7 @@ def render_demo(root: Path, seed: int = 0) -> None:
     if root.exists() and any(root.iterdir()) and not marker.exists():
         raise DatasetError(
             f"{root.resolve()} holds something else than the demo dataset. "
-            "Did you forget DATASET=<name>?"
+            "Is another dataset meant?"
         )
     if outdated:
         truth.unlink(missing_ok=True)

@@ -133,7 +133,7 @@ class FrozenFeatureDataModule(LightningDataModule):
         if kept not in (inputs, "both"):
             raise UserError(
                 f"{self.store.folder.resolve()} holds the {kept} of each frame, and this head "
-                f"needs its {inputs}: make the features with KEPT={inputs} or both."
+                f"needs its {inputs}: make the features with kept={inputs} or both."
             )
 
     def _one_shape(self) -> tuple[int, ...]:

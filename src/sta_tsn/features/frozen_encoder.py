@@ -75,7 +75,8 @@ class FrozenEncoder:
     def entry_shapes(self, kept: Kept) -> dict[str, tuple[int, ...]]:
         """Return the shape of what `encode` keeps of one view of one frame, by name."""
         black = np.zeros((1, 32, 32, 3), np.uint8)
-        return {name: tensor.shape[2:] for name, tensor in self.encode(black, 1, kept).items()}
+        encoded = self.encode(black, 1, kept)
+        return {name: tensor.shape[2:] for name, tensor in encoded.items()}
 
     @torch.no_grad()
     def encode(

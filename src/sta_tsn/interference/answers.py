@@ -104,8 +104,11 @@ def save_answers(runs: Sequence[InterferenceRun], facts: dict[str, str], path: P
     for split, of in videos.items():
         arrays[f"labels_{split}"] = of.labels.numpy()
     arrays["top"] = _bytes([run.top for run in runs])
-    arrays["found"] = _bytes([part.num_found for run in runs for part in _parts(run)])
-    arrays["key"] = _bytes([part.num_key for run in runs for part in _parts(run)])
+    parts = []
+    for run in runs:
+        parts.extend(_parts(run))
+    arrays["found"] = _bytes([part.num_found for part in parts])
+    arrays["key"] = _bytes([part.num_key for part in parts])
     with atomic(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
 

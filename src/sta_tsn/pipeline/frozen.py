@@ -143,7 +143,8 @@ def import_store(
     name = re.sub(r"[^\w.-]+", "_", encoder)
     store = DatasetRuns.below(runs, dataset).features(name)
     import_features(Path(folder), store, dataset, made_by, frames)
-    print(f"{store.resolve()}\nHeads on them: make train MODEL=probe FEATURES={store}", flush=True)
+    print(store.resolve())
+    print(f"Heads on them: sta-tsn train --model=probe --features={store}", flush=True)
     return store
 
 

@@ -115,7 +115,7 @@ def open_store(options: TrainOptions, splits: Sequence[int]) -> FeatureStore:
     check_encoder(options)
     if not options.backbone:
         raise ConfigError(
-            "MODEL=probe wants BACKBONE=<timm name>, or FEATURES=<store> of features there are."
+            "model=probe wants backbone=<timm name>, or features=<store> of features there are."
         )
     there = read_json(store_of(options) / STORE_FILE)
     segments = there["frames"][0] if "frames" in there else None
@@ -199,10 +199,10 @@ def report_probes(options: TrainOptions) -> None:
                 runs += _tested([path], head, int(shots))
     if not runs:
         raise UserError(
-            f"No tested head below {place.path.resolve()}: make train MODEL=probe "
-            f"DATASET={options.dataset} BACKBONE=<timm name> makes some."
+            f"No tested head below {place.path.resolve()}: sta-tsn train --model=probe "
+            f"--dataset={options.dataset} --backbone=<timm name> makes some."
         )
-    command = f"make report MODEL=probe DATASET={options.dataset}"
+    command = f"sta-tsn report --model=probe --dataset={options.dataset}"
     page = build_probe_report(runs, options.dataset, command, place.report("probe"))
     print(f"{len(runs)} tested heads. Report: {page.resolve()}", flush=True)
 

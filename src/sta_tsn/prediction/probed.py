@@ -68,7 +68,7 @@ def build_probe(path: Path, settings: dict, shown: dict) -> ProbedNetwork:
     if name.startswith(CLIP_ENCODER):
         raise UserError(
             f"{path} learned from clips that {name} prepares itself; videos are answered through "
-            "their features: make features, then make reproduce MODEL=probe."
+            "their features: sta-tsn features, then sta-tsn reproduce --model=probe."
         )
     weights = about["weights"]
     if weights not in ("imagenet", "none"):

@@ -100,6 +100,9 @@ def _views(frame: np.ndarray, stream: Stream, ten: bool) -> np.ndarray:
 
 def _assembled(kept: dict[int, np.ndarray], indices: Tensor) -> Tensor:
     """Return views (V, N, T, C, S, S) of frames (N, T, pair), pairs on the channels."""
-    frames = np.stack([kept[index] for index in indices.flatten().tolist()], axis=1)
-    views = torch.from_numpy(frames).permute(0, 1, 4, 2, 3)  # (V, frames, 3, S, S)
+    frames = []
+    for index in indices.flatten().tolist():
+        frames.append(kept[index])
+    pixels = torch.from_numpy(np.stack(frames, axis=1))
+    views = pixels.permute(0, 1, 4, 2, 3)  # (V, frames, 3, S, S)
     return views.unflatten(1, tuple(indices.shape)).flatten(3, 4)

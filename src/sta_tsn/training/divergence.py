@@ -92,7 +92,9 @@ class DivergenceGuard(Callback):
         if what == "gradient" and trainer.world_size > 1:
             parts: list[list[str]] = [[]] * trainer.world_size
             torch.distributed.all_gather_object(parts, videos)
-            videos = [one for part in parts for one in part]
+            videos = []
+            for part in parts:
+                videos.extend(part)
         step = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         rate = _rate(trainer)
         if trainer.is_global_zero or what == "loss":

@@ -67,16 +67,22 @@ class SeededSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def _indices(self) -> list[int]:
+        """Return what this process sees of the epoch, in order."""
         if self.num_draws is None:
             everyone = max(self.size, self.world_size) if self.size else 0
-            return [index % self.size for index in range(self.rank, everyone, self.world_size)]
+            own = range(self.rank, everyone, self.world_size)
+            return [index % self.size for index in own]
         generator = np.random.default_rng((self.seed, self.epoch))
-        total = ceil(self.num_draws / self.world_size) * self.world_size
-        orders = [generator.permutation(self.size) for _ in range(ceil(total / self.size))]
+        total = len(self) * self.world_size
+        orders = []
+        for _ in range(ceil(total / self.size)):
+            orders.append(generator.permutation(self.size))
         drawn = np.concatenate(orders)[:total]
-        return drawn[self.rank :: self.world_size].tolist()
+        own = drawn[self.rank :: self.world_size]
+        return own.tolist()
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield index and seed of each video, the same on any number of devices."""
         for turn, index in enumerate(self._indices()):
             place = turn * self.world_size + self.rank  # the same on any number of devices
             entropy = np.random.SeedSequence((self.seed, self.epoch, index, place))
