@@ -120,3 +120,8 @@ def test_two_processes_share_the_videos_out_and_leave_out_none(tmp_path, index_v
         extraction._trainer = SimpleNamespace(global_rank=rank, world_size=2)
         met.append([index for index, _ in extraction.predict_dataloader()])
     assert met == [[0, 2, 4], [1, 3]]
+
+
+def test_a_transformer_is_built_where_gradients_are_off_as_the_command_does():
+    shapes = FrozenEncoder("test_vit", "none").entry_shapes("both")
+    assert shapes == {"features": (64,), "maps": (10, 10, 64)}

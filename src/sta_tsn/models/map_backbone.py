@@ -255,7 +255,9 @@ def _leave_out_untouched(net: nn.Module, maps: Tensor) -> None:
     Distributed training stops at parameters without a gradient, and checkpoints need not hold them.
     """
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(maps.sum(), parameters, allow_unused=True)
+    with torch.enable_grad():  # whoever builds a frozen network may have turned it off
+        total = maps.sum()
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     pairs = zip(parameters, gradients, strict=True)
     touched = {id(parameter) for parameter, gradient in pairs if gradient is not None}
     for name, child in list(net.named_children()):
