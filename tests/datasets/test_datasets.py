@@ -514,10 +514,12 @@ def test_demo_clips_are_seeded_and_their_ground_truth_is_true():
         rendered = partial(render_clip, ACTIONS[name], 1, (0, 1, 1), SETTINGS[name])
         frames, (first, last), (x, y, width, height) = rendered()
         assert (frames == rendered()[0]).all()
-        assert 40 <= len(frames) <= 56 and 0 <= first < last < len(frames)
+        assert 40 <= len(frames) <= 56
+        assert 0 <= first < last < len(frames)
         actor = (np.abs(frames.astype(int) - ACTIONS[name].colour) <= 25).all(-1)
         assert actor[first : last + 1].any((1, 2)).all()
-        assert not actor[:first].any() and not actor[last + 1 :].any()
+        assert not actor[:first].any()
+        assert not actor[last + 1 :].any()
         actor[:, y : y + height, x : x + width] = False
         assert not actor.any()
 
@@ -551,7 +553,8 @@ def test_demo_walks_ucf101s_road(tmp_path):
     counted = build_manifest(everything(demo), tmp_path / "manifest.csv")
     assert len(counted) == 378
     for row in counted.values():
-        assert row.reason == "" and 40 <= row.num_frames <= 56
+        assert row.reason == ""
+        assert 40 <= row.num_frames <= 56
 
 
 def test_half_of_the_demos_scenes_have_the_setting_of_another_class():
@@ -579,7 +582,8 @@ def test_a_demo_of_other_scenes_is_rendered_anew(tmp_path, monkeypatch):
     former = clip.with_name("v_BoxOrbit_g99_c01.avi")
     former.touch()
     render_demo(tmp_path)
-    assert clip.read_bytes() == rendered and not former.exists()
+    assert clip.read_bytes() == rendered
+    assert not former.exists()
 
 
 def test_a_copy_encoded_anew_is_another_input(mini_ucf101, tmp_path):

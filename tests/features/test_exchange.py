@@ -104,7 +104,8 @@ def test_without_a_split_groups_are_held_out_at_random(tmp_path):
     table.write_text(text)
     _, about = imported(tmp_path)
     assert list(about["splits"]) == ["1", "2", "3"]
-    assert about["splits"]["1"]["train"] and about["splits"]["1"]["test"]
+    assert about["splits"]["1"]["train"]
+    assert about["splits"]["1"]["test"]
 
 
 def write_nan(folder: Path) -> None:

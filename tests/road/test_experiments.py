@@ -164,7 +164,8 @@ def test_a_step_on_the_real_clips_of_ucf101(shared_data, tmp_path, capsys):
         fit(CNN, "ucf101", run, *options)
     assert "13267 of them are not in" in capsys.readouterr().err
     table = fit(CNN, "ucf101", run, *options, "--data.allow_missing=true")
-    assert len(table.ids) == 29 and table.protocol["missing"] == 3783 - 29
+    assert len(table.ids) == 29
+    assert table.protocol["missing"] == 3783 - 29
 
 
 def test_passes_make_the_step_of_the_whole_batch(mini_jhmdb, tmp_path):
@@ -201,7 +202,8 @@ def test_the_demos_own_recipe_of_smnet(row, mini_ucf101, tmp_path):
     arguments, others = (
         stage_arguments(row, replace(options, model=model)) for model in ("smnet", "sta_tsn")
     )
-    assert recipe in arguments and recipe not in others
+    assert recipe in arguments
+    assert recipe not in others
     assert (
         main(
             [
@@ -220,7 +222,8 @@ def test_the_demos_own_recipe_of_smnet(row, mini_ucf101, tmp_path):
     task = (
         MotionBackbone if row.model == "smnet" else SpatialAttentionBackbone
     ).load_from_checkpoint(run.tested_checkpoint)
-    assert task.model.input_px == 112 and ScoreTable.load(run.scores).protocol["segments"] == 16
+    assert task.model.input_px == 112
+    assert ScoreTable.load(run.scores).protocol["segments"] == 16
 
 
 # What each file changes, as the checkpoint knows it.
@@ -260,9 +263,8 @@ def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):
         known = torch.load(folder.tested_checkpoint, weights_only=True)["hyper_parameters"]
         wanted = ABLATED.get(row.model.removeprefix("ablation_"), {})
         assert {name: known[name] for name in wanted} == wanted, row.title
-        assert row.model.startswith("ablation") == bool(
-            row.change
-        ) and folder.features.exists() == (row == SA_CNN_TSN)
+        assert row.model.startswith("ablation") == bool(row.change)
+        assert folder.features.exists() == (row == SA_CNN_TSN)
     assert (
         "num_segments: 5"
         in RunFolder(
@@ -277,7 +279,8 @@ def test_every_ablation_changes_what_it_says(mini_jhmdb, tmp_path):
         )
         score_attention(folder, dataset, videos)
         measured = read_json(folder.path / ATTENTION_FILE)
-        assert ("dropped_most" in measured) == (frames == (1, 30)) and "covered_most" in measured
+        assert ("dropped_most" in measured) == (frames == (1, 30))
+        assert "covered_most" in measured
         assert (
             explain_video(
                 load_sta_tsn(folder.tested_checkpoint), videos[0]

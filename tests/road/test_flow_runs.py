@@ -115,7 +115,8 @@ def test_explaining_a_video_computes_no_flow_but_what_is_seen(mini_ucf101, monke
     with stored_flow(record, None, sampler) as store:
         starts = sampler(13).flatten().tolist()
         stacks = torch.from_numpy(read_flow(store.path(record), starts, 3))
-    assert starts == [2, 8] and len(computed) == 6
+    assert starts == [2, 8]
+    assert len(computed) == 6
     expected = torch.stack(
         [whole[start : start + 3].flatten(0, 1).permute(1, 2, 0) for start in starts]
     )
@@ -131,7 +132,8 @@ def test_videos_of_one_frame_are_named_and_their_class_is_missed(mini_ucf101, ca
         [replace(v, num_frames=14) for v in split.test],
         0,
     )
-    assert moving_only(dataset, 1, moving) is moving and not capsys.readouterr().out
+    assert moving_only(dataset, 1, moving) is moving
+    assert not capsys.readouterr().out
 
     still = replace(moving, test=[replace(moving.test[0], num_frames=1), *moving.test[1:]])
     left = moving_only(dataset, 1, still)

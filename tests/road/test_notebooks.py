@@ -75,10 +75,8 @@ def test_notebooks_run(trained, tmp_path):
         name: len(re.findall(r'<img[^>]*src="data:image/png', page)) for name, page in pages.items()
     }
     assert list(pictures.values()) == [4, 2, 2, 3, 2]
-    assert (
-        pages["01_dataset"].count("<video") == 3
-        and "mini/split1/sta_tsn/rgb/seed0/temporal" in pages["02_compare_runs"]
-    )
+    assert pages["01_dataset"].count("<video") == 3
+    assert "mini/split1/sta_tsn/rgb/seed0/temporal" in pages["02_compare_runs"]
 
 
 def with_ground_truth(runs: Path, data: Path, folder: Path) -> tuple[Path, Path]:
@@ -111,15 +109,20 @@ def test_attention_is_scored_where_the_dataset_knows_the_action(trained, mini_uc
     done = execute(tmp_path / "pages", NOTEBOOKS[3], RUNS=str(runs), DATA=str(data))
     assert done.returncode == 0, done.stderr[-3000:]
     page = (tmp_path / "pages" / "04_attention.html").read_text()
-    assert "frames of the action" in page and "demo does not say" not in page
+    assert "frames of the action" in page
+    assert "demo does not say" not in page
     scores = read_json(runs / "split1/sta_tsn/rgb/seed0/temporal" / ATTENTION_FILE)
-    assert scores["pointing_uniform"] == pytest.approx(40, abs=1) and 0 <= scores["pointing"] <= 100
-    assert 0 < scores["mass_ratio"] < 2 and 0 <= scores["key_frame_recall"] <= 100
+    assert scores["pointing_uniform"] == pytest.approx(40, abs=1)
+    assert 0 <= scores["pointing"] <= 100
+    assert 0 < scores["mass_ratio"] < 2
+    assert 0 <= scores["key_frame_recall"] <= 100
 
 
 def test_an_error_in_a_cell_fails_and_says_what_to_do(tmp_path):
     done = execute(tmp_path, NOTEBOOKS[1], RUNS=str(tmp_path))
-    assert done.returncode != 0 and "No runs in" in done.stderr and "make train" in done.stderr
+    assert done.returncode != 0
+    assert "No runs in" in done.stderr
+    assert "make train" in done.stderr
 
 
 def answers(**runs: list[float]) -> Runs:
@@ -142,7 +145,8 @@ def test_tables_of_compared_runs():
     """8 of 10 by Wilson's formula; ten videos gained of thirty are significant, none is not."""
     runs = answers(low=[1.0] * 8 + [0.0] * 2, high=[1.0] * 10)
     table = accuracy_table(runs.scores)
-    assert table.index[0] == "high" and table.loc["low"].round(1).tolist() == [
+    assert table.index[0] == "high"
+    assert table.loc["low"].round(1).tolist() == [
         80,
         49.0,
         94.3,
@@ -151,9 +155,8 @@ def test_tables_of_compared_runs():
     ]
     runs = answers(first=[0.0] * 10 + [1.0] * 20, second=[1.0] * 30, third=[1.0] * 30)
     table = differences_table(runs).set_index(["from", "to"])
-    assert table.loc[("first", "second"), "difference"] == pytest.approx(100 / 3) and table[
-        "significant"
-    ].tolist() == ["yes", "yes", "no"]
+    assert table.loc[("first", "second"), "difference"] == pytest.approx(100 / 3)
+    assert table["significant"].tolist() == ["yes", "yes", "no"]
     runs.config.loc["third", "dataset"] = "other"
     assert len(differences_table(runs)) == 1
     pairs = confused_pairs(runs.scores.loc["first"])

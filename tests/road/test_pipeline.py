@@ -43,7 +43,8 @@ def test_the_epoch_that_validation_chose_is_tested_where_asked(trained, tmp_path
     run = RunFolder(shutil.copytree(trained[1] / "mini" / "split1" / STAGES[0], tmp_path / "run"))
     assert run.tested_checkpoint == run.last
     run.note(select=True)
-    assert run.tested_checkpoint == run.best and run.best.exists()
+    assert run.tested_checkpoint == run.best
+    assert run.best.exists()
     run.best.unlink()
     with pytest.raises(UserError, match="select=true, but no epoch was validated"):
         _ = run.tested_checkpoint
@@ -59,11 +60,9 @@ def test_four_rows_are_tested_and_reported(trained):
     assert expected <= {path.name for path in report.iterdir()}
     assert len(list(report.glob("attention_*.jpg"))) == 4
     for table in tables(runs):
-        assert (
-            len(table.ids) == 5
-            and table.protocol["crops"] == 10
-            and table.protocol["segments"] * table.protocol["frames_per_segment"] == 30
-        )
+        assert len(table.ids) == 5
+        assert table.protocol["crops"] == 10
+        assert table.protocol["segments"] * table.protocol["frames_per_segment"] == 30
     assert tables(runs)[3].temporal_weights.shape == (5, 3, 10)
 
 
@@ -85,7 +84,9 @@ def test_loggers_are_always_on(trained):
     } <= names
     assert list(run.path.glob("wandb/offline-run-*/*.wandb"))
     about = run.about
-    assert about["seconds"]["fit"] > 0 and about["peak_memory_gb"] < 6 and about["commit"]
+    assert about["seconds"]["fit"] > 0
+    assert about["peak_memory_gb"] < 6
+    assert about["commit"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,8 @@ def test_nothing_is_redone(trained):
     experiments, runs, _ = trained
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()}
     printed = train(experiments, runs)
-    assert printed.count("done already") == 4 and "Table 2" in printed
+    assert printed.count("done already") == 4
+    assert "Table 2" in printed
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()} == before
 
 
@@ -162,23 +164,18 @@ def test_stage_two_reads_features_and_never_runs_the_cnn(trained, tmp_path, monk
 def test_features_of_a_run_that_kept_none(trained, tmp_path, capsys):
     run = RunFolder(shutil.copytree(trained[1] / "mini" / "split1" / STAGES[1], tmp_path / "run"))
     with only_one(run.path):
-        assert (
-            main(["features", str(run.path)]) == 1
-            and "Another process works in" in capsys.readouterr().err
-        )
-    assert not run.features.exists() and main(["features", str(run.path)]) == 0, (
-        capsys.readouterr().err
-    )
+        assert main(["features", str(run.path)]) == 1
+        assert "Another process works in" in capsys.readouterr().err
+    assert not run.features.exists(), capsys.readouterr().err
+    assert main(["features", str(run.path)]) == 0, capsys.readouterr().err
     store = FeatureStore(run.features)
     assert {part: len(videos) for part, videos in store.about["videos"].items()} == {
         "train": 12,
         "val": 3,
         "test": 5,
     }
-    assert (
-        store.read(store.about["videos"]["test"][0]["id"])["features"].shape[:3] == (10, 3, 10)
-        and len(read_judgement(store)) == 12
-    )
+    assert store.read(store.about["videos"]["test"][0]["id"])["features"].shape[:3] == (10, 3, 10)
+    assert len(read_judgement(store)) == 12
     assert main(["features", str(tmp_path / "absent")]) == 1
     assert "is no folder of a tested run" in capsys.readouterr().err
 
@@ -217,9 +214,11 @@ def test_changed_settings_train_anew_and_keep_the_old_run(trained):
     config.write_text(original.replace("hidden_dim: 8", "hidden_dim: 6"))
     printed = train(experiments, runs)
     config.write_text(original)
-    assert printed.count("done already") == 3 and "settings or inputs changed" in printed
+    assert printed.count("done already") == 3
+    assert "settings or inputs changed" in printed
     kept = list((runs / "mini" / "split1" / STAGES[3]).parent.glob("temporal.old-*"))
-    assert len(kept) == 1 and (kept[0] / "scores.npz").exists()
+    assert len(kept) == 1
+    assert (kept[0] / "scores.npz").exists()
     for path in kept:  # put the first run back for the other tests
         new = runs / "mini" / "split1" / STAGES[3]
         new.rename(new.with_name("temporal.changed"))
@@ -307,7 +306,9 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(trained, tmp_path, end):
     else:
         process.terminate()
     said = process.communicate()[0]  # until the last process has closed its output
-    assert process.returncode != 0 and "goes on" in said and "Traceback" not in said
+    assert process.returncode != 0
+    assert "goes on" in said
+    assert "Traceback" not in said
     with only_one(checkpoint.parents[1]):
         assert not (checkpoint.parents[1] / "scores.npz").exists()
 
@@ -362,7 +363,8 @@ def test_two_processes_test_every_video_once(trained, tmp_path, devices, machine
     ]
     options += ["--model.trained_batch_norms=first", "--model.input_px=96"]
     table = fit(tmp_path / "run", *configs, *options, machines=machines)
-    assert table.ids == tables(runs)[2].ids and len(table.ids) == 5
+    assert table.ids == tables(runs)[2].ids
+    assert len(table.ids) == 5
     assert len(list((tmp_path / "run" / "features").glob("*/*.safetensors"))) == 20
 
 
@@ -398,7 +400,8 @@ def test_two_processes_train_the_same_network(trained, tmp_path):
         "--model.dropout=0",
     ]
     one, two = (fit(tmp_path / str(n), *configs, *inputs, f"--trainer.devices={n}") for n in (1, 2))
-    assert one.ids == two.ids and not torch.equal(one.scores, tables(runs)[2].scores)
+    assert one.ids == two.ids
+    assert not torch.equal(one.scores, tables(runs)[2].scores)
     torch.testing.assert_close(one.scores, two.scores, rtol=1e-4, atol=1e-4)
 
 

@@ -129,9 +129,8 @@ def test_the_state_makes_the_same_network_again(case, network):
 def test_evaluation_draws_nothing_and_changes_nothing(case, network):
     before = copy.deepcopy(network.eval().state_dict())
     first, second = (network(inputs(case, 2)).scores for _ in range(2))
-    assert torch.equal(first, second) and all(
-        torch.equal(value, before[key]) for key, value in network.state_dict().items()
-    )
+    assert torch.equal(first, second)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 def test_inputs_of_a_batch_do_not_influence_each_other(case, network):

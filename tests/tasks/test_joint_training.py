@@ -68,9 +68,8 @@ def test_the_run_walks_through_all_phases_and_ends(trained):
     assert [phases[epoch] for epoch in range(13)] == [1, 1, 2, 2, 3, 4, 4, 5, 5, 6, 7, 7, 8]
     assert torch.load(trained.last, weights_only=True)["epoch"] == 12
     rates = [float(row["lr-Adam/pg1"]) for row in metrics(trained) if "lr-Adam/pg1" in row]
-    assert max(rates) == pytest.approx(2e-3) and min(rates) == pytest.approx(
-        1e-3
-    )  # at the start and the middle of a phase of two
+    assert max(rates) == pytest.approx(2e-3)
+    assert min(rates) == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize("epoch", [2, 10])
@@ -165,7 +164,8 @@ def test_adam_starts_anew_in_each_phase(trained, mini_sbu, tmp_path):
 
 def test_a_checkpoint_alone_can_predict(trained):
     task = SkeletonAttention.load_from_checkpoint(trained.last, weights_only=True).eval()
-    assert task.classes[5] == "hugging" and task(torch.zeros(1, 7, 30, 3)).scores.shape == (1, 8)
+    assert task.classes[5] == "hugging"
+    assert task(torch.zeros(1, 7, 30, 3)).scores.shape == (1, 8)
     kept = torch.load(trained.last, weights_only=True)["datamodule_hyper_parameters"]
     assert kept == {"centre": True, "scale": True, "smoothing_frames": 5}
 
@@ -221,11 +221,9 @@ def test_train_fills_the_four_rows_of_a_fold(four_rows, capfd):
         table = ScoreTable.load(
             runs / "sbu" / "split5" / row / "skeleton" / "seed0" / "lstm" / "scores.npz"
         )
-        assert (
-            len(table.ids) == 40
-            and table.protocol["split"] == 5
-            and table.classes[0] == "approaching"
-        )
+        assert len(table.ids) == 40
+        assert table.protocol["split"] == 5
+        assert table.classes[0] == "approaching"
     pictures = sorted(
         path.name
         for path in (runs / "sbu" / "report" / "sta_lstm" / "split5" / "seed0").glob("*.png")
@@ -238,9 +236,8 @@ def test_train_fills_the_four_rows_of_a_fold(four_rows, capfd):
     ]
     assert main(command) == 0
     printed = capfd.readouterr().out
-    assert printed.count("done already") == 4 and all(
-        f"│ {title} " in printed for title in ("LSTM", "SA-LSTM", "TA-LSTM", "STA-LSTM")
-    )
+    assert printed.count("done already") == 4
+    assert all(f"│ {title} " in printed for title in ("LSTM", "SA-LSTM", "TA-LSTM", "STA-LSTM"))
     assert "SBU split 5, whole sequences, 40 test videos, 8 classes, seed 0" in " ".join(
         printed.split()
     )
@@ -252,12 +249,10 @@ def test_folds_are_reported(four_rows):
     assert main(["report", "--dataset", "sbu", "--model", "sta_lstm", "--runs", str(runs)]) == 0
     folder = runs / "sbu" / "report" / "sta_lstm"
     text = (folder / "report.md").read_text()
-    assert (
-        "ResNet" not in text
-        and "(paper" not in text
-        and "attention_skeleton_1.png" in text
-        and "| STA-LSTM, skeleton" in text
-    )
+    assert "ResNet" not in text
+    assert "(paper" not in text
+    assert "attention_skeleton_1.png" in text
+    assert "| STA-LSTM, skeleton" in text
 
 
 def test_a_changed_file_trains_anew(four_rows, mini_sbu_copy, capfd):
@@ -325,9 +320,8 @@ def test_jhmdb_joints_go_the_same_road(mini_jhmdb, tmp_path):
     ]
     assert main(["fit", *configs, *tiny]) == 0
     table = ScoreTable.load(tmp_path / "run" / "scores.npz")
-    assert table.protocol["dataset"] == "JHMDBJoints" and len(table.ids) == len(
-        JHMDBJoints(str(root)).records(1).test
-    )
+    assert table.protocol["dataset"] == "JHMDBJoints"
+    assert len(table.ids) == len(JHMDBJoints(str(root)).records(1).test)
 
 
 def test_flow_and_check_data_of_skeletons(mini_sbu, tmp_path, capsys):
@@ -345,7 +339,5 @@ def test_flow_and_check_data_of_skeletons(mini_sbu, tmp_path, capsys):
     assert "no flow to extract" in capsys.readouterr().err
     assert main(["check-data", *common]) == 0
     printed = capsys.readouterr().out
-    assert (
-        "168 listed, but 282 are published; 168 present, 168 readable" in printed
-        and "resolutions" not in printed
-    )
+    assert "168 listed, but 282 are published; 168 present, 168 readable" in printed
+    assert "resolutions" not in printed

@@ -24,7 +24,8 @@ def test_partial_batch_normalisation(task):
     task.configure_optimizers()
     norms = [module for module in task.model.modules() if isinstance(module, nn.BatchNorm2d)]
     task.on_train_epoch_start()
-    assert norms[0].training and norms[0].weight.requires_grad
+    assert norms[0].training
+    assert norms[0].weight.requires_grad
     assert not any(
         norm.training or norm.weight.requires_grad or norm.bias.requires_grad for norm in norms[1:]
     )
@@ -52,7 +53,8 @@ def test_frozen_layers_keep_weights_and_statistics():
         if not torch.equal(value, before[name])
     }
     frozen = ("encoder.cnn.net.conv1", "encoder.cnn.net.bn1", "encoder.cnn.net.layer1")
-    assert changed and not any(name.startswith(frozen) for name in changed)
+    assert changed
+    assert not any(name.startswith(frozen) for name in changed)
     assert any("layer2" in name for name in changed)
 
 
@@ -125,7 +127,8 @@ def test_a_requeued_run_starts_in_the_middle_of_an_epoch(task):
 
 
 def test_a_stage_one_checkpoint_describes_the_network_not_its_source(task):
-    assert task.hparams["weights"] == "none" and task.hparams["backbone"]["name"] == "test_resnet"
+    assert task.hparams["weights"] == "none"
+    assert task.hparams["backbone"]["name"] == "test_resnet"
     again = SpatialAttentionBackbone(**task.hparams)
     again.load_state_dict(task.state_dict())
     clips = torch.rand(1, 3, 1, 3, 96, 96)
@@ -201,7 +204,8 @@ def test_layers_frozen_at_random_weights_are_warned_of(backbone, norms, share, s
     assert not capsys.readouterr().out
     warn_of_frozen_noise("none", task)
     out = capsys.readouterr().out
-    assert said in out and bool(said) == bool(out)
+    assert said in out
+    assert bool(said) == bool(out)
 
 
 def test_a_backbone_with_options_takes_flow():
@@ -212,10 +216,8 @@ def test_a_backbone_with_options_takes_flow():
         (MotionBackbone, (1, 1, 8, 20, 96, 96)),
     ):
         flow = kind(CLASSES, named, weights="none", modality="flow").eval()
-        assert (
-            flow(torch.rand(clips)).scores.shape == (1, 3)
-            and flow.model.encoder.cnn.num_channels == 20
-        )
+        assert flow(torch.rand(clips)).scores.shape == (1, 3)
+        assert flow.model.encoder.cnn.num_channels == 20
 
 
 def test_stage_two_starts_from_stage_one_and_freezes_the_cnn(task, temporal):
@@ -259,9 +261,8 @@ def test_stage_two_loss_is_equation_14(temporal, monkeypatch):
 def test_the_papers_schedule(temporal):
     setup = temporal.configure_optimizers()
     optimizer, scheduler = setup["optimizer"], setup["lr_scheduler"]["scheduler"]
-    assert (
-        setup["lr_scheduler"]["interval"] == "step" and optimizer.param_groups[0]["momentum"] == 0.9
-    )
+    assert setup["lr_scheduler"]["interval"] == "step"
+    assert optimizer.param_groups[0]["momentum"] == 0.9
     rates = {}
     for iteration in range(15000):
         rates[iteration] = optimizer.param_groups[0]["lr"]

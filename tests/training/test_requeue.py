@@ -57,7 +57,8 @@ def test_a_job_requeued_in_its_first_epoch_ends_with_the_same_numbers(trained, t
     first = fit(arguments, scontrol.parent, ["-c", SIGNALLED])
     assert first.returncode == -9, first.stderr[-2000:]
     assert (tmp_path / "asked").read_text() == "requeue 4321\n"
-    assert not run.last.exists() and not list(run.path.rglob("*hpc*"))
+    assert not run.last.exists()
+    assert not list(run.path.rglob("*hpc*"))
 
     left = run.path / "hpc_ckpt_1.ckpt"  # of an earlier version
     left.write_bytes(whole.best.read_bytes())

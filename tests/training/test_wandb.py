@@ -54,21 +54,24 @@ def test_an_online_run_goes_on_where_it_was_interrupted(trained, tmp_path):
         assert first.poll() is None, first.communicate()
         time.sleep(0.005)
     os.killpg(first.pid, signal.SIGINT)
-    assert "Stopped" in first.communicate()[0] and not run.scores.exists()
+    assert "Stopped" in first.communicate()[0]
+    assert not run.scores.exists()
     second = start(experiments, backbone, run.path, server.environment)
     said = second.communicate()[0]
-    assert second.returncode == 0 and "Going on from" in said and "not sent to W&B" not in said, (
-        said[-3000:]
-    )
+    assert second.returncode == 0, said[-3000:]
+    assert "Going on from" in said, said[-3000:]
+    assert "not sent to W&B" not in said, said[-3000:]
 
     ((name, sent),) = server.runs.items()
-    assert name == run.about["wandb_id"] and sent.resumed == 1
+    assert name == run.about["wandb_id"]
+    assert sent.resumed == 1
     asked = sent.starts[0]
     assert (asked["displayName"], asked["jobType"]) == (
         "mini/split2/sta_tsn/rgb/seed7/temporal",
         "temporal",
     )
-    assert asked["groupName"] == "mini/split2/sta_tsn/rgb/temporal" and set(asked["tags"]) == {
+    assert asked["groupName"] == "mini/split2/sta_tsn/rgb/temporal"
+    assert set(asked["tags"]) == {
         "mini",
         "split2",
         "sta_tsn",
@@ -82,16 +85,16 @@ def test_an_online_run_goes_on_where_it_was_interrupted(trained, tmp_path):
     )
     validated = {row["trainer/global_step"] for row in sent.history.values() if "val/loss" in row}
     assert validated == {STEPS * epoch - 1 for epoch in range(1, EPOCHS + 1)}
-    assert sent.summary["micro accuracy %"] == 100 and {
+    assert sent.summary["micro accuracy %"] == 100
+    assert {
         "step/gradient_norm",
         "minutes",
         "val/loss",
     } <= set(sent.summary)
-    assert "scores.npz" in sent.files and any("test/confusion" in file for file in sent.files)
-    assert (
-        any("test/beta" in file for file in sent.files)
-        and sum("test/attention" in file for file in sent.files) == 2
-    )
+    assert "scores.npz" in sent.files
+    assert any("test/confusion" in file for file in sent.files)
+    assert any("test/beta" in file for file in sent.files)
+    assert sum("test/attention" in file for file in sent.files) == 2
     assert len(sent.artifacts) == 2
 
 
@@ -112,8 +115,10 @@ def test_an_offline_run_is_sent_by_the_documented_command(trained):
     (folder,) = run.path.glob("wandb/offline-run-*")
     sync(folder, server)
     sent = server.runs[run.about["wandb_id"]]
-    assert sent.config["model.spatial_attention"] is False and sent.summary["videos"] == 5
-    assert any("train/loss" in row for row in sent.history.values()) and "scores.npz" in sent.files
+    assert sent.config["model.spatial_attention"] is False
+    assert sent.summary["videos"] == 5
+    assert any("train/loss" in row for row in sent.history.values())
+    assert "scores.npz" in sent.files
 
 
 def test_an_offline_run_that_was_killed_and_resumed_is_sent_whole(trained, tmp_path):
@@ -134,15 +139,16 @@ def test_an_offline_run_that_was_killed_and_resumed_is_sent_whole(trained, tmp_p
     first.wait()
     second = start(experiments, backbone, run.path, {"WANDB_MODE": "offline"})
     said = second.communicate()[0]
-    assert second.returncode == 0 and "Going on from" in said, said[-3000:]
+    assert second.returncode == 0, said[-3000:]
+    assert "Going on from" in said, said[-3000:]
     folders = sorted(run.path.glob("wandb/offline-run-*"))
     assert len(folders) == 2
     for folder in folders:
         sync(folder, server)
     ((name, sent),) = server.runs.items()
-    assert (
-        name == run.about["wandb_id"] and sent.resumed == 1 and sent.config["model.hidden_dim"] == 8
-    )
+    assert name == run.about["wandb_id"]
+    assert sent.resumed == 1
+    assert sent.config["model.hidden_dim"] == 8
     here = [
         (int(row["step"]), float(row["val/loss"]))
         for row in csv.DictReader(run.metrics.open())
@@ -153,9 +159,11 @@ def test_an_offline_run_that_was_killed_and_resumed_is_sent_whole(trained, tmp_p
         for row in sent.history.values()
         if "val/loss" in row
     }
-    assert [step for step, _ in sorted(there)] == [step for step, _ in here] and len(here) == EPOCHS
+    assert [step for step, _ in sorted(there)] == [step for step, _ in here]
+    assert len(here) == EPOCHS
     assert [value for _, value in sorted(there)] == pytest.approx([value for _, value in here])
-    assert sent.summary["micro accuracy %"] == 100 and "scores.npz" in sent.files
+    assert sent.summary["micro accuracy %"] == 100
+    assert "scores.npz" in sent.files
 
 
 SWEEP_FILE = """
@@ -216,11 +224,12 @@ def test_a_wandb_sweep_gives_the_table_of_make_sweep():
         for row in rows
     ]
     assert told[:2] == [[2, 0.3, 0.8, 2, "finished", 2], [1, 0.1, 0.6, 2, "finished", 1]]
-    assert told[2:] == [[3, 0.9, 0.2, 1, "stopped", 3], [4, 0.5, None, 0, "failed", 4]] and rows[0][
-        "parameters"
-    ] == ["model.lr"]
-    assert "has no runs yet; wandb agent me/sta-tsn/empty" in empty and "names no metric" in bare
-    assert "no folder me/sta-tsn/typo here" in missing and "Could not find sweep" in missing
+    assert told[2:] == [[3, 0.9, 0.2, 1, "stopped", 3], [4, 0.5, None, 0, "failed", 4]]
+    assert rows[0]["parameters"] == ["model.lr"]
+    assert "has no runs yet; wandb agent me/sta-tsn/empty" in empty
+    assert "names no metric" in bare
+    assert "no folder me/sta-tsn/typo here" in missing
+    assert "Could not find sweep" in missing
     logged_out = {
         **environment,
         "WANDB_API_KEY": "",

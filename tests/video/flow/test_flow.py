@@ -345,9 +345,8 @@ if store.is_current(record):
     Path({str(tmp_path)!r}, f"complete-{{os.getpid()}}").touch()
 """)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
-    assert done.returncode == 0 and len(list(tmp_path.glob("complete-*"))) == 2, (
-        done.stdout + done.stderr
-    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(tmp_path.glob("complete-*"))) == 2, done.stdout + done.stderr
 
 
 def test_a_process_whose_starter_was_killed_ends(videos, tmp_path, monkeypatch):
