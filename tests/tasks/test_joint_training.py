@@ -68,6 +68,7 @@ def test_the_run_walks_through_all_phases_and_ends(trained):
     assert [phases[epoch] for epoch in range(13)] == [1, 1, 2, 2, 3, 4, 4, 5, 5, 6, 7, 7, 8]
     assert torch.load(trained.last, weights_only=True)["epoch"] == 12
     rates = [float(row["lr-Adam/pg1"]) for row in metrics(trained) if "lr-Adam/pg1" in row]
+    # At the start and in the middle of a phase of two epochs.
     assert max(rates) == pytest.approx(2e-3)
     assert min(rates) == pytest.approx(1e-3)
 

@@ -125,7 +125,7 @@ def test_masks_are_cropped_as_the_frames_are():
     assert np.abs(cropped - seen).mean() < 0.01
     small = crop_masks(masks, [0], 7)
     assert small.shape == (1, 7, 7)
-    assert ((small > 0) & (small < 1)).any()
+    assert ((small > 0) & (small < 1)).any()  # shares, not picks
 
 
 def test_clip_dataset_shapes_and_repeatability(index_video):
