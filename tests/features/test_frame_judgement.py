@@ -7,7 +7,9 @@ import torch
 from pytorch_lightning import Trainer, seed_everything
 from torch import Tensor
 
+from sta_tsn.artefacts import write_json
 from sta_tsn.datasets import VideoRecord, VideoSplit
+from sta_tsn.errors import UserError
 from sta_tsn.features import FeatureDataModule, FeatureStore, judge_frames
 from sta_tsn.features.frame_judgement import judge_videos, read_judgement, share_judged_false
 from sta_tsn.tasks import TemporalAttentionTSN
@@ -63,9 +65,49 @@ def store(tmp_path_factory) -> FeatureStore:
     split = VideoSplit(records, [], [], 0)
     store.open_for_writing({"frames": [1, 6]}, CLASSES, split, ("train",))
     for record, of_video in zip(records, features, strict=True):
-        store.write(record.id, features=of_video[None].half())
+        indices = torch.arange(6)[None]
+        store.write(record.id, features=of_video[None].half(), frame_indices=indices)
     judge_videos(store, torch.device("cpu"))
     return store
+
+
+def judge_like(store: FeatureStore, folder: Path, frame_indices: Tensor) -> FeatureStore:
+    """Return a store of the same videos by another encoder, which sees no action anywhere."""
+    judge = FeatureStore(folder)
+    write_json(judge.folder / "store.json", {"frames": [1, 6], "encoder": folder.name})
+    generator = torch.Generator().manual_seed(1)
+    for video in store.about["videos"]["train"]:
+        noise = torch.randn(1, 1, 6, 8, generator=generator).half()
+        judge.write(video["id"], features=noise, frame_indices=frame_indices)
+    return judge
+
+
+def test_features_of_an_encoder_that_did_not_learn_the_videos_judge_where_asked(store, tmp_path):
+    """Noise tells one of three balanced classes as often as a coin does."""
+    own = read_judgement(store)
+    judge = judge_like(store, tmp_path, torch.arange(6)[None])
+    data = FeatureDataModule(str(store.folder), judged_by=str(tmp_path), num_workers=0)
+    data.prepare_data()
+    share = share_judged_false(store, judge)
+    assert 0.4 < share < 0.6
+    given = torch.cat([batch["relevant"] for batch in data.train_dataloader()])
+    assert (~given).float().mean() == pytest.approx(share, abs=0.05)
+    assert torch.equal(read_judgement(store), own)  # the run's own judgement stays beside it
+
+
+def test_a_judge_of_other_frames_is_refused(store, tmp_path):
+    judge_like(store, tmp_path, torch.arange(1, 7)[None])
+    data = FeatureDataModule(str(store.folder), judged_by=str(tmp_path))
+    with pytest.raises(UserError, match="holds other frames of video0"):
+        data.prepare_data()
+
+
+def test_a_judge_that_lacks_a_video_is_refused(store, tmp_path):
+    judge = judge_like(store, tmp_path, torch.arange(6)[None])
+    judge.path("video7").unlink()
+    data = FeatureDataModule(str(store.folder), judged_by=str(tmp_path))
+    with pytest.raises(UserError, match="has no features of video7"):
+        data.prepare_data()
 
 
 def attention_on_false_frames(store: FeatureStore, regularized: bool) -> float:

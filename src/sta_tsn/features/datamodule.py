@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sta_tsn.errors import ConfigError
 from sta_tsn.features.feature_store import FeatureStore
-from sta_tsn.features.frame_judgement import read_judgement
+from sta_tsn.features.frame_judgement import judge_videos, read_judgement
 from sta_tsn.video import SeededSampler, multi_hot
 from sta_tsn.video.datamodule import next_epoch, share_of_device, uneven_share
 from sta_tsn.video.workers import workers_with_room
@@ -73,6 +73,9 @@ class FeatureDataModule(LightningDataModule):
         tested: the videos that testing scores.
         frames: segments x frames of each, dealt out from the stored ones: [1, 30] and [3, 5] of the
             paper's 3 x 10. None: as stored.
+        judged_by: folder of features of the same frames by an encoder that did not learn the
+            videos (`make features`); they tell which frames show the action (Eq 13) in place of
+            those of `features`, whose backbone did. None: the latter.
 
     Raises:
         ConfigError: a number of videos or of frames below 1.
@@ -88,6 +91,7 @@ class FeatureDataModule(LightningDataModule):
         seed: int = 0,
         tested: Literal["test", "val"] = "test",
         frames: tuple[int, int] | None = None,
+        judged_by: str | None = None,
     ):
         super().__init__()
         if batch_size < 1:
@@ -101,6 +105,7 @@ class FeatureDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.tested = tested
+        self.judge = FeatureStore(judged_by) if judged_by else None
         self._said: set[str] = set()
 
     @property
@@ -146,8 +151,14 @@ class FeatureDataModule(LightningDataModule):
         kept = ("frames", "flow", "mirror", "keep_proportions")
         return {key: about[key] for key in kept if key in about}
 
+    def prepare_data(self) -> None:
+        if self.judge is not None:
+            as_stored = FeatureStore(self.store.folder)
+            judge_videos(as_stored, torch.device("cpu"), self.judge)
+
     def train_dataloader(self) -> DataLoader:
-        dataset = FeatureDataset(self.store, "train", read_judgement(self.store))
+        relevant = read_judgement(self.store, self.judge)
+        dataset = FeatureDataset(self.store, "train", relevant)
         batch_size = min(self.batch_size, len(dataset))
         trainer = self.trainer
         note = uneven_share(batch_size, trainer.world_size) if trainer else ""

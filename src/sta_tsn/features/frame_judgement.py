@@ -8,18 +8,23 @@ training frame is "true" and the regularization is dead. Where a class occurs in
 nothing can judge its frames: they count as true.
 
 The features themselves come from a backbone that learned all of these videos, which makes frames
-look more like their class than they would. The strict way is a backbone a fold, trained without the
-videos that it judges: five times stage one. It is not offered; the share judged false, which tells
-whether it would matter, is in every result.
+look more like their class than they would. `data.judged_by` names features of the same frames by an
+encoder that did not learn them (`make features`), which then judge in their place: one more
+extraction. A backbone a fold, trained without the videos that it judges, would cost five times
+stage one and is not offered. The share judged false, which tells whether it matters, is in every
+result.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sta_tsn.artefacts import fingerprint
+from sta_tsn.errors import UserError
 from sta_tsn.features.feature_store import FeatureStore
 from sta_tsn.features.tensor_files import load_tensors, save_tensors
 from sta_tsn.video import multi_hot
@@ -160,9 +165,20 @@ class _StoredFeatures(Sequence):
         return self.store.read(self.videos[index]["id"])["features"][0]
 
 
-def judge_videos(store: FeatureStore, device: torch.device) -> None:
-    """Judge the store's training videos and write the result beside them, once."""
-    path = store.folder / JUDGEMENT_FILE
+def judge_videos(
+    store: FeatureStore, device: torch.device, judge: FeatureStore | None = None
+) -> None:
+    """Judge the store's training videos and write the result beside them, once.
+
+    Args:
+        store: of the run.
+        device: that the classifiers are fitted on.
+        judge: features of the same frames that are judged in place of the store's own.
+
+    Raises:
+        UserError: `judge` lacks a video, or holds other frames of it.
+    """
+    path = judgement_path(store, judge)
     if path.exists():
         return
     about = store.about
@@ -171,28 +187,54 @@ def judge_videos(store: FeatureStore, device: torch.device) -> None:
     labels = torch.stack(
         [multi_hot(video["labels"], len(about["classes"])) for video in videos]
     ).to(device)
+    if judge is not None:
+        judge = FeatureStore(judge.folder, store.frames)
+        _check_same_frames(store, judge, videos)
     relevant = judge_frames(
-        _StoredFeatures(store, videos), labels, [video["group"] for video in videos]
+        _StoredFeatures(judge or store, videos), labels, [video["group"] for video in videos]
     )
     share = float((~relevant).float().mean())
     print(f"Judged false: {share:.1%} of {relevant.numel()} frames", flush=True)
-    if share < DEAD_SHARE:
+    if share < DEAD_SHARE and judge is None:
         print(
             "So few that l_MSE (Eq 12) does next to nothing: the backbone learned these very "
-            "videos. Only features of a backbone that did not see them would judge more strictly.",
+            "videos. Features of an encoder that did not (make features) judge more strictly: "
+            "data.judged_by=<their folder>.",
             flush=True,
         )
     save_tensors(path, {"relevant": relevant})
 
 
-def read_judgement(store: FeatureStore) -> Tensor:
+def judgement_path(store: FeatureStore, judge: FeatureStore | None = None) -> Path:
+    """Return where the judgement lies; each of several judges has a file of its own."""
+    if judge is None:
+        return store.folder / JUDGEMENT_FILE
+    return store.folder / f"judgement_{fingerprint(judge.about)}.safetensors"
+
+
+def _check_same_frames(store: FeatureStore, judge: FeatureStore, videos: list[dict]) -> None:
+    for video in videos:
+        name = video["id"]
+        remedy = f"make features of this split with {store.frames[0]} segments of a video"
+        if not judge.path(name).exists():
+            raise UserError(f"{judge.folder.resolve()} has no features of {name}: {remedy}.")
+        seen = store.read(name)["frame_indices"]
+        judged = judge.read(name)["frame_indices"]
+        if not torch.equal(seen, judged):
+            raise UserError(
+                f"{judge.folder.resolve()} holds other frames of {name} than {store.folder}, so "
+                f"they cannot judge it: {remedy}, into a new folder."
+            )
+
+
+def read_judgement(store: FeatureStore, judge: FeatureStore | None = None) -> Tensor:
     """Return bool (V, N, T), in the order of the store's training videos."""
-    path = store.folder / JUDGEMENT_FILE
+    path = judgement_path(store, judge)
     return store.regrouped(load_tensors(path, store.remedy)["relevant"], axis=1)
 
 
-def share_judged_false(store: FeatureStore) -> float | None:
+def share_judged_false(store: FeatureStore, judge: FeatureStore | None = None) -> float | None:
     """Return the share (0 to 1) of the training frames judged false; None where none is judged."""
-    if not (store.folder / JUDGEMENT_FILE).exists():
+    if not judgement_path(store, judge).exists():
         return None
-    return float((~read_judgement(store)).float().mean())
+    return float((~read_judgement(store, judge)).float().mean())

@@ -144,7 +144,7 @@ def _test(cli: StageCLI, folder: RunFolder, made_by: dict) -> ScoreTable | None:
     protocol = {**tested_data.protocol, **made_by}
     protocol |= {"seed": cli.config.seed_everything, **folder.about}
     if isinstance(data, FeatureDataModule):
-        protocol["share_judged_false"] = share_judged_false(data.store)
+        protocol["share_judged_false"] = share_judged_false(data.store, data.judge)
         protocol["l_mse"] = mean_of_last_epoch(folder, "train/loss_mse")
     if isinstance(task, ProbeGrid):
         protocol["choice"] = task.choice
