@@ -84,9 +84,9 @@ test: $(BIN)/.installed ## the project's tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-faults: $(BIN)/.installed ## try to break the suite; the table is tests/README.md
-#: make test-faults [SHORT=1] [ONLY="kills disks"] [SHARED_DATA=folder of real videos]
+#: make test-faults [SHORT=1] [ONLY="kills disks"] [SHARE=0.2] [SHARED_DATA=folder of real videos]
 	$(BIN)/python tests/faults/run_faults.py $(if $(SHORT),--short) --seed $(SEED) \
-	  $(if $(ONLY),--only $(ONLY))
+	  $(if $(ONLY),--only $(ONLY)) $(if $(SHARE),--share $(SHARE))
 
 data: $(BIN)/.installed ## download and unpack the archives of a dataset
 	$(STA_TSN) data $(one_dataset)

@@ -377,6 +377,8 @@ def try_hostile_input(folder: Path, most: int | None = None) -> list[Tally]:
         for case in cases[::step]:
             tally = tallies.setdefault(case.kind, Tally("Hostile input", f"{case.kind}s"))
             _try(case, scene, tally)
+    if "sweep file" in tallies:
+        tallies["sweep file"].remark = "its `command` is a program to run, as at W&B: not a case"
     return [*tallies.values(), _try_archives(scene), *_try_names(scene)]
 
 

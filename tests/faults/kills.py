@@ -214,8 +214,12 @@ def differences(whole: Path, killed: Path) -> list[str]:
     found += [f"{name} is missing" for name in sorted(names[0] - names[1])]
     found += [f"{name} is left over" for name in sorted(names[1] - names[0])]
     for name in sorted(names[0] & names[1]):
-        if _content(whole / name, whole) != _content(killed / name, killed):
-            found.append(f"{name} differs")
+        parts = [_content(folder / name, folder) for folder in (whole, killed)]
+        differing = sorted(
+            one for one in parts[0] | parts[1] if parts[0].get(one) != parts[1].get(one)
+        )
+        if differing:
+            found.append(f"{name} differs in {', '.join(differing[:5])}")
     return found
 
 
@@ -225,36 +229,35 @@ def _results(folder: Path) -> Iterator[str]:
             yield str(path.relative_to(folder))
 
 
-def _content(path: Path, runs: Path):
-    """Return what a file says, without times, memory and the name of its folder."""
+def _content(path: Path, runs: Path) -> dict[str, object]:
+    """Return what a file says by the name of its parts, without times, memory and its folder.
+
+    Checkpoints hold times; pages and pictures are drawn from what is compared.
+    """
     if path.suffix == ".npz":
         with np.load(path) as file:
             arrays = {name: file[name] for name in file if name != "sha256"}
-        arrays["protocol"] = np.array(_without_moment(json.loads(str(arrays["protocol"]))))
-        return [(name, array.dtype, array.tobytes()) for name, array in sorted(arrays.items())]
+        protocol = json.loads(str(arrays.pop("protocol")))
+        parts = {name: (str(array.dtype), array.tobytes()) for name, array in arrays.items()}
+        kept = {name: value for name, value in protocol.items() if name not in OF_THE_MOMENT}
+        return parts | {f"protocol {name}": value for name, value in kept.items()}
     if path.suffix == ".csv":
-        return _csv(path, runs)
+        return _columns(path, runs)
     if path.suffix == ".safetensors":
-        return path.read_bytes()
-    return None  # checkpoints hold times, pages and pictures are drawn from what is compared
+        return {"bytes": path.read_bytes()}
+    return {}
 
 
-def _without_moment(protocol: dict) -> str:
-    kept = {name: value for name, value in protocol.items() if name not in OF_THE_MOMENT}
-    return json.dumps(kept, sort_keys=True)
-
-
-def _csv(path: Path, runs: Path) -> list[dict[str, str]]:
+def _columns(path: Path, runs: Path) -> dict[str, object]:
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    kept = []
-    for row in rows:
-        timeless = {}
-        for name, value in row.items():
-            if name and not any(one in name for one in TIMES):
-                timeless[name] = (value or "").replace(str(runs.parent), "")
-        kept.append(timeless)
-    return kept
+    columns = {}
+    for name in rows[0] if rows else ():
+        if not any(one in str(name) for one in TIMES):
+            columns[f"column {name}"] = [
+                (row[name] or "").replace(str(runs.parent), "") for row in rows
+            ]
+    return columns
 
 
 def try_kills(

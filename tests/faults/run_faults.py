@@ -1,6 +1,6 @@
 """`make test-faults`: try every family of faults, print the table and write tests/README.md.
 
-python tests/faults/run_faults.py [--short] [--only FAMILY ...] [--seed 0] [--table FILE]
+python tests/faults/run_faults.py [--short] [--only FAMILY ...] [--seed 0] [--share 1]
 
 Each family is one file beside this one. Rows of families that are left out stay as they were, each
 with its own date. The short form prints its table and writes none.
@@ -47,35 +47,38 @@ of the demo. Each case has a time limit: one that does not end counts as hung.
 """
 
 
-def short_of(short: bool, few: int, many: int) -> int:
-    return few if short else many
-
-
-def families(short: bool, seed: int, data: Path | None) -> dict[str, Callable[[Path], list[Tally]]]:
+def families(
+    short: bool, seed: int, share: float, data: Path | None
+) -> dict[str, Callable[[Path], list[Tally]]]:
     """Return what runs each family in a folder.
 
     Args:
         short: the form of CI.
         seed: of everything that is drawn.
+        share: of the full form's number of cases, where that is a matter of choice.
         data: folder of real videos.
     """
 
+    def shared(number: int) -> int:
+        return max(1, round(share * number))
+
     def bad_files(folder: Path) -> list[Tally]:
-        return try_bad_files(folder, short_of(short, 90, 1000), seed, data)
+        return try_bad_files(folder, 90 if short else shared(1000), seed, data)
 
     def hostile(folder: Path) -> list[Tally]:
         return try_hostile_input(folder, 4 if short else None)
 
     def kills(folder: Path) -> list[Tally]:
-        series = short_of(short, 1, 4)
-        kills_of_one = short_of(short, 4, 12)
-        return try_kills(folder, _miniature(folder), not short, series, kills_of_one, seed)
+        if short:
+            return try_kills(folder, _miniature(folder), False, 1, 4, seed)
+        return try_kills(folder, _miniature(folder), True, shared(4), 12, seed)
 
     def disks(folder: Path) -> list[Tally]:
-        return try_disks(folder, _miniature(folder), step_bytes=700_000, most=30)
+        return try_disks(folder, _miniature(folder), step_bytes=700_000, most=shared(30))
 
     def ddp(folder: Path) -> list[Tally]:
-        return try_distributed(folder, _miniature(folder), (2, 3))
+        worlds = (2, 3) if share >= 1 else (2,)
+        return try_distributed(folder, _miniature(folder), worlds)
 
     def numbers(folder: Path) -> list[Tally]:
         what = "NaN, a diverging rate, labels out of range"
@@ -87,7 +90,7 @@ def families(short: bool, seed: int, data: Path | None) -> dict[str, Callable[[P
 
     def long(folder: Path) -> list[Tally]:
         clips = whole_clips(folder / "clips", data, 12, seed)
-        return try_long(clips, 20_000, 2000, 200)
+        return try_long(clips, shared(20_000), shared(2000), shared(200))
 
     found = {"bad-files": bad_files, "hostile-input": hostile, "kills": kills, "numbers": numbers}
     if short:  # the others take longer than CI has
@@ -105,11 +108,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=float, default=1.0, help="of the full form's cases")
     parser.add_argument("--only", nargs="+", help="families, see the files beside this one")
     parser.add_argument("--table", type=Path, default=TABLE)
     options = parser.parse_args()
     data = Path(os.environ["SHARED_DATA"]) if os.environ.get("SHARED_DATA") else None
-    known = families(options.short, options.seed, data)
+    known = families(options.short, options.seed, options.share, data)
     wrong = set(options.only or []) - set(known)
     if wrong:
         parser.error(f"{', '.join(sorted(wrong))}: families are {', '.join(known)}")
