@@ -8,6 +8,7 @@ import pickle
 import secrets
 import struct
 import subprocess
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -191,7 +192,10 @@ def read_torch_file(path: str | os.PathLike, mmap: bool = False):
     else:
         check_checkpoint(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        with warnings.catch_warnings():
+            # What is refused is said below, in a sentence.
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (pickle.UnpicklingError, AttributeError, *DAMAGED) as error:
         raise UserError(
             f"{path} is no checkpoint, damaged, or holds more than weights and settings, which is "

@@ -16,11 +16,14 @@ from sta_tsn import __version__
 from sta_tsn.errors import UserError
 from sta_tsn.pipeline.recipes import default_experiments
 
-FIT_HELP = """Every option is written --name=value: --config=FILE (several; later ones win),
+FIT_HELP = """Options are LightningCLI's: --config=FILE (several; later ones win),
 --run_dir=FOLDER, and any constructor argument of the configured classes as --model.NAME,
---data.NAME, or of Lightning's Trainer as --trainer.NAME; --seed_everything=0, --test=false (end
+--data.NAME, or of Lightning's Trainer as --trainer.NAME; further --trainer.callbacks and
+--trainer.logger; --ckpt_path=FILE to go on from; --seed_everything=0, --test=false (end
 after training), --keep_features=true (of stage one, for stage two), --select=true (test the epoch
-with the least validation loss). `sta-tsn train` prints the command of every stage it runs."""
+with the least validation loss). --print_config shows what the files make together,
+--model.help=sta_tsn.SpatialAttentionBackbone the arguments of a class.
+`sta-tsn train` prints the command of every stage it runs."""
 
 # Of folders and files that a command names: no traceback helps there.
 FILE_TROUBLES = (

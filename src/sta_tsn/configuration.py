@@ -28,6 +28,7 @@ PARTS = (
     "select",
     "test",
     "videos",
+    "ckpt_path",
 )
 
 MOST_VALUES = 100_000  # in a YAML file; the suite's own hold a hundred at most
@@ -36,7 +37,6 @@ MOST_VALUES = 100_000  # in a YAML file; the suite's own hold a hundred at most
 SET_BY_THE_SUITE = {
     "default_root_dir",
     "enable_model_summary",
-    "logger",
     "num_sanity_val_steps",
     "plugins",
     "use_distributed_sampler",
@@ -183,7 +183,7 @@ def check_class_paths(arguments: list[str]) -> None:
 
 def _kinds_of_parts() -> dict[str, type]:
     """Return the kind of class that each part of a configuration takes."""
-    from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+    from sta_tsn.lightning import LightningDataModule, LightningModule, Trainer
 
     return {"model": LightningModule, "data": LightningDataModule, "trainer": Trainer}
 
@@ -338,12 +338,12 @@ def check_arguments(
         name, equals, value = argument.partition("=")
         if not (name.startswith("--") and equals):
             raise ConfigError(
-                f"{place}, {argument!r}: sta-tsn fit takes every option as --name=value."
+                f"{place}, {argument!r}: no option of sta-tsn fit; write --name=value."
             )
         if name == "--config":
             files[value] = read_yaml(value)
         else:
-            overrides.append((name.removeprefix("--"), value))
+            overrides.append((name.removeprefix("--").rstrip("+"), value))
     check_class_paths(arguments)
     classes = {part: _last_class(part, files) for part in ("model", "data")}
     for file, content in files.items():
@@ -366,13 +366,16 @@ def _check_value(key: str, value: Any, classes: dict[str, type | None], place: s
     The constructor of `model`, `data` or `trainer` names the type of `model.x` and so on.
     """
     from jsonargparse import ArgumentError, ArgumentParser
-    from pytorch_lightning import Trainer
+
+    from sta_tsn.lightning import Trainer
 
     part, _, name = key.replace(".init_args.", ".").partition(".")
     kind = Trainer if part == "trainer" else classes.get(part)
     hints = {} if kind is None else _constructor_hints(kind)
     if name not in hints:
         return
+    if _kinds(hints[name]) and str not in _leaves(hints[name]):
+        return  # a class, whose arguments may follow
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=hints[name])
     try:
@@ -437,7 +440,7 @@ def _check_part(
 ) -> None:
     check_keys([part], PARTS, "", place)
     if part == "trainer":
-        from pytorch_lightning import Trainer
+        from sta_tsn.lightning import Trainer
 
         fixed = SET_BY_THE_SUITE & set(names)
         if fixed:

@@ -12,11 +12,13 @@ import torch
 from conftest import CLASSES, clip
 from huggingface_hub import ModelCard
 from PIL import Image
+from pytorch_lightning import Trainer
 from tests_support import save_checkpoint, write_mini_experiments
 
 import sta_tsn
 from sta_tsn import models
 from sta_tsn.cli import main
+from sta_tsn.datasets import UCF101
 from sta_tsn.datasets.demo import write_video
 from sta_tsn.evaluation.scores import ScoreTable
 from sta_tsn.models import TSN
@@ -76,6 +78,46 @@ def test_probabilities_of_test_videos_equal_those_of_the_score_table(runs, stage
         assert np.allclose(said.probabilities, expected, atol=1e-4)
         assert said.label == CLASSES[int(expected.argmax())]
         assert said.probability == max(said.probabilities)
+
+
+def own_data(runs, mini_ucf101, stage):
+    """Return the data module that a user of the library would write for a run of the fixture."""
+    if stage == "temporal":
+        return sta_tsn.FeatureDataModule(
+            str(runs / "backbone/features"), frames=(2, 2), num_workers=0
+        )
+    return sta_tsn.VideoDataModule(
+        UCF101(str(mini_ucf101)),
+        str(runs / "manifest.csv"),
+        test_segments=2,
+        test_frames_per_segment=4,
+        mirror=False,
+        keep_proportions=True,
+        num_workers=0,
+    )
+
+
+@pytest.mark.parametrize("stage", ["backbone", "temporal"])
+def test_ones_own_trainer_tests_and_predicts_as_the_suite_does(runs, stage, mini_ucf101):
+    kinds = {
+        "backbone": sta_tsn.SpatialAttentionBackbone,
+        "temporal": sta_tsn.TemporalAttentionTSN,
+    }
+    task = kinds[stage].load_from_checkpoint(checkpoint(runs, stage))
+    data = own_data(runs, mini_ucf101, stage)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(accelerator="cpu", **quiet)
+    (measured,) = trainer.test(task, datamodule=data, verbose=False)
+    table = ScoreTable.load(runs / stage)
+    micro = table.summary["micro accuracy %"]
+    assert measured["test/accuracy"] == pytest.approx(micro / 100, abs=1e-4)
+    batches = trainer.predict(task, datamodule=data)
+    said = torch.cat([batch["probabilities"] for batch in batches])
+    expected = torch.as_tensor(table.scores).softmax(1)
+    assert [data.test_videos[index]["id"] for index in range(len(said))] == list(table.ids)
+    assert torch.cat([batch["index"] for batch in batches]).tolist() == list(range(len(said)))
+    torch.testing.assert_close(said, expected, atol=1e-4, rtol=0)
+    assert ("temporal_weights" in batches[0]) == (stage == "temporal")
 
 
 @pytest.mark.parametrize("stage", ["backbone", "temporal"])

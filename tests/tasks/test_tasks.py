@@ -282,7 +282,9 @@ def test_scores_of_a_diverged_run_are_no_result(temporal):
 def test_testing_averages_crops(temporal):
     features = torch.rand(2, 10, 3, 5, 96)
     temporal.eval()
-    temporal.test_step({"features": features, "index": torch.tensor([4, 1])})
+    labels = torch.eye(3)[[0, 2]]
+    batch = {"features": features, "labels": labels, "index": torch.tensor([4, 1])}
+    temporal.test_step(batch)
     by_hand = torch.stack([temporal.model.classify(features[:, v]).scores for v in range(10)]).mean(
         0
     )

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
 
 from sta_tsn.artefacts import first_line, load_checkpoint, save_figure
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
+from sta_tsn.lightning import LightningModule
 from sta_tsn.models import ActionOutput
 from sta_tsn.tasks import TemporalAttentionTSN
 from sta_tsn.video import ClipDataset, FlowStore, SegmentSampler, dequantize_flow

@@ -33,6 +33,11 @@ class VideoRecord:
     num_frames: int = 0
     size_bytes: int = 0
 
+    @property
+    def entry(self) -> dict:
+        """Return what lists of videos on disk and score tables hold of it."""
+        return {"id": self.id, "labels": list(self.labels), "group": self.group}
+
 
 @dataclass(frozen=True)
 class Archive:

@@ -3,15 +3,15 @@
 from typing import Literal
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sta_tsn.errors import ConfigError
 from sta_tsn.features.feature_store import FeatureStore
 from sta_tsn.features.frame_judgement import judge_videos, read_judgement
-from sta_tsn.video import SeededSampler, multi_hot
-from sta_tsn.video.datamodule import next_epoch, share_of_device, uneven_share
+from sta_tsn.lightning import LightningDataModule
+from sta_tsn.video import multi_hot
+from sta_tsn.video.datamodule import dealt_out, share_of_device, uneven_share
 from sta_tsn.video.workers import workers_with_room
 
 
@@ -178,14 +178,15 @@ class FeatureDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self._loader(FeatureDataset(self.store, self.tested), batch_size=8)
 
+    def predict_dataloader(self) -> DataLoader:
+        """Return the tested videos; `index` is of `test_videos`."""
+        return self.test_dataloader()
+
     def _loader(
         self, dataset: FeatureDataset, num_draws: int | None = None, batch_size: int = 128
     ) -> DataLoader:
         trainer = self.trainer
-        rank, world_size, epoch = 0, 1, 0
-        if trainer:
-            rank, world_size, epoch = trainer.global_rank, trainer.world_size, next_epoch(trainer)
-        of_device = share_of_device(batch_size, world_size)
+        of_device = share_of_device(batch_size, trainer.world_size if trainer else 1)
         num_workers = workers_with_room(
             self.num_workers,
             of_device * dataset.video_bytes,
@@ -195,7 +196,7 @@ class FeatureDataModule(LightningDataModule):
         return DataLoader(
             dataset,
             batch_size=of_device,
-            sampler=SeededSampler(len(dataset), self.seed, num_draws, rank, world_size, epoch),
+            sampler=dealt_out(trainer, len(dataset), self.seed, num_draws),
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),

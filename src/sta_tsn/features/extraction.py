@@ -3,12 +3,13 @@
 from contextlib import nullcontext
 
 import torch
-from pytorch_lightning import Callback, Trainer
+from torch import nn
 
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
 from sta_tsn.features.feature_store import FeatureStore
 from sta_tsn.features.frame_judgement import judge_videos
+from sta_tsn.lightning import Callback, LightningModule, Trainer
 from sta_tsn.tasks import SpatialAttentionBackbone
 from sta_tsn.video import VideoDataModule
 
@@ -57,12 +58,34 @@ def extract_features(
             trainer.callbacks.append(writer)
             on_cpu = trainer.strategy.root_device.type == "cpu"
             with task.model.encoder.folded() if on_cpu else nullcontext():
-                trainer.predict(task, loader, return_predictions=False)
+                trainer.predict(_Encoding(task.model), loader, return_predictions=False)
             trainer.callbacks.remove(writer)
     trainer.strategy.barrier()
     if "train" in parts and trainer.is_global_zero:
         judge_videos(store, trainer.strategy.root_device)
     trainer.strategy.barrier()
+
+
+class _Encoding(LightningModule):
+    """Encodes one view of videos at a time; give it to `Trainer.predict`.
+
+    Args:
+        model: whose `encoder` is at work.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        # There may be fewer videos left than processes.
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+
+    def predict_step(self, batch: dict) -> dict:
+        """Return features (B, 1, N, T, D) and alpha (B, 1, N, T, H, W) or None."""
+        features, weights = self.model.encoder(batch["clips"].squeeze(1))
+        return {
+            "features": features[:, None],
+            "spatial_weights": None if weights is None else weights[:, None],
+        }
 
 
 class _StoreWriter(Callback):

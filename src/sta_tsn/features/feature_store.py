@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from sta_tsn.artefacts import read_json, write_json
-from sta_tsn.datasets import VideoRecord, VideoSplit
+from sta_tsn.datasets import VideoSplit
 from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.features.tensor_files import load_entry, load_tensors, save_tensors
 
@@ -66,7 +66,7 @@ class FeatureStore:
             videos: the split.
             parts: of train, val and test.
         """
-        listing = {part: [_entry(record) for record in getattr(videos, part)] for part in parts}
+        listing = {part: [record.entry for record in getattr(videos, part)] for part in parts}
         about = {
             **source,
             "classes": classes,
@@ -155,7 +155,3 @@ class FeatureStore:
                 f"{self._command[0].upper()}{self._command[1:]} computes what is missing."
             )
         return path
-
-
-def _entry(record: VideoRecord) -> dict:
-    return {"id": record.id, "labels": list(record.labels), "group": record.group}

@@ -3,15 +3,15 @@
 from typing import Literal
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sta_tsn.errors import ConfigError, UserError
 from sta_tsn.features.feature_store import FeatureStore
 from sta_tsn.features.stored_split import few_of_each_class, open_stored_split
-from sta_tsn.video import SeededSampler, multi_hot
-from sta_tsn.video.datamodule import next_epoch
+from sta_tsn.lightning import LightningDataModule
+from sta_tsn.video import multi_hot
+from sta_tsn.video.datamodule import dealt_out
 
 TENSOR_OF = {"pooled": "features", "map": "maps"}
 VIDEOS_OF_STATISTICS = 256  # a mean over so many videos' frames is sure enough
@@ -234,6 +234,10 @@ class FrozenFeatureDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self._loader(self.test_videos, 8, one_view=False)
 
+    def predict_dataloader(self) -> DataLoader:
+        """Return the tested videos; `index` is of `test_videos`."""
+        return self.test_dataloader()
+
     def _loader(
         self,
         videos: list[dict],
@@ -241,12 +245,6 @@ class FrozenFeatureDataModule(LightningDataModule):
         num_draws: int | None = None,
         one_view: bool = True,
     ) -> DataLoader:
-        trainer = self.trainer
-        rank, world_size, epoch = 0, 1, 0
-        if trainer:
-            rank = trainer.global_rank
-            world_size = trainer.world_size
-            epoch = next_epoch(trainer)
         keep_bytes = int(self.keep_gb * 1e9) if one_view else 0
         dataset = FrozenFeatureDataset(self.store, videos, self.tensor, one_view, keep_bytes)
         fits = self._size_of(len(videos)) <= keep_bytes
@@ -254,7 +252,7 @@ class FrozenFeatureDataModule(LightningDataModule):
         return DataLoader(
             dataset,
             batch_size=batch_size,
-            sampler=SeededSampler(len(videos), self.seed, num_draws, rank, world_size, epoch),
+            sampler=dealt_out(self.trainer, len(videos), self.seed, num_draws),
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 import numpy as np
-from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sta_tsn.errors import UserError
 from sta_tsn.features.frozen_features import FramesOfVideo, FrozenFeatures
+from sta_tsn.lightning import LightningModule, rank_zero_only
 from sta_tsn.video import VideoReader
 from sta_tsn.video.flow.flow_extraction import flow_trainer
 

@@ -58,9 +58,15 @@ class HeadGrid(nn.Module):
         self.heads = nn.ModuleList([self.heads[int(self.chosen)]])
         self.chosen.zero_()
 
-    def classify(self, features: Tensor, **places) -> ActionOutput:
-        """Return what the chosen head says of features (B, N, T, D), or maps (B, N, T, H, W, D)."""
+    def classify(self, features: Tensor, places: Tensor | None = None) -> ActionOutput:
+        """Return what the chosen head says.
+
+        Args:
+            features: (B, N, T, D), or maps (B, N, T, H, W, D).
+            places: of the frames in the video, for heads that are told them; None: all in order.
+        """
         head = self.heads[0]
         if len(self.heads) > 1:  # a choice by value could not be exported
             head = self.heads[int(self.chosen)]
-        return head(head.prepare(self.standardized(features)), **places)
+        prepared = head.prepare(self.standardized(features))
+        return head(prepared) if places is None else head(prepared, places)

@@ -203,4 +203,4 @@ class SMNet(FrameConsensus):
         num_channels: int = 3,
     ):
         encoder = ClipEncoder(build_backbone(backbone, weights, num_channels), all_blocks)
-        super().__init__(encoder, num_classes, dropout, all_blocks=all_blocks)
+        super().__init__(encoder, num_classes, dropout, {"all_blocks": all_blocks})

@@ -19,8 +19,13 @@ class STATSN(nn.Module):
         num_classes: K.
         hidden_dim: of the LSTM.
         dropout: before the fully connected layer.
-        tsn: arguments of the stage-one `TSN` (backbone, weights, pool_sizes, focus, ...), spatial
-            attention on by default.
+        backbone: of the stage-one `TSN`, see there, as the following ones.
+        weights: likewise.
+        spatial_attention: likewise.
+        pool_sizes: likewise.
+        focus: likewise.
+        pool_mode: likewise.
+        num_channels: likewise.
 
     Example:
         >>> import torch
@@ -29,9 +34,31 @@ class STATSN(nn.Module):
         (torch.Size([2, 5]), torch.Size([2, 3, 10, 7, 7]), torch.Size([2, 3, 10]))
     """
 
-    def __init__(self, num_classes: int, hidden_dim: int = 2048, dropout: float = 0.8, **tsn):
+    def __init__(
+        self,
+        num_classes: int,
+        hidden_dim: int = 2048,
+        dropout: float = 0.8,
+        backbone: str | dict = "resnet152",
+        weights: str = "none",
+        spatial_attention: bool = True,
+        pool_sizes: tuple[int, ...] = (1, 3, 5, 7),
+        focus: str = "elementwise",
+        pool_mode: str = "stride1_max",
+        num_channels: int = 3,
+    ):
         super().__init__()
-        stage_one = TSN(num_classes, dropout=dropout, **tsn)
+        stage_one = TSN(
+            num_classes,
+            backbone,
+            weights,
+            spatial_attention,
+            pool_sizes,
+            focus,
+            pool_mode,
+            dropout,
+            num_channels,
+        )
         self.encoder = stage_one.encoder
         self.head = stage_one.head
         self.dropout = stage_one.dropout

@@ -119,7 +119,13 @@ class FrameConsensus(nn.Module):
             again without its weights.
     """
 
-    def __init__(self, encoder: nn.Module, num_classes: int, dropout: float, **settings):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        num_classes: int,
+        dropout: float,
+        settings: dict | None = None,
+    ):
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
@@ -128,7 +134,7 @@ class FrameConsensus(nn.Module):
             "num_classes": num_classes,
             "backbone": encoder.cnn.settings,
             "dropout": dropout,
-            **settings,
+            **(settings or {}),
         }
 
     @property
@@ -179,4 +185,4 @@ class TSN(FrameConsensus):
         readings = {"pool_sizes": tuple(pool_sizes), "focus": focus, "pool_mode": pool_mode}
         attention = SpatialAttention(cnn.num_features, **readings) if spatial_attention else None
         settings = {"spatial_attention": spatial_attention, **readings}
-        super().__init__(FrameEncoder(cnn, attention), num_classes, dropout, **settings)
+        super().__init__(FrameEncoder(cnn, attention), num_classes, dropout, settings)

@@ -195,8 +195,7 @@ def extract_flow(options: TrainOptions, pairs_at_once: int | None = None) -> Non
         ConfigError: the dataset holds skeletons, or a number is out of range.
         DatasetError: videos are missing or do not decode, and nobody said to go on.
     """
-    from pytorch_lightning.utilities import rank_zero_only
-
+    from sta_tsn.lightning import rank_zero_only
     from sta_tsn.training.stage_cli import silence_noise
     from sta_tsn.video.flow.flow_extraction import extract_all
 

@@ -98,7 +98,7 @@ def store_features(options: TrainOptions, stored: StoreOptions) -> Path:
         "weights_file": weights_file,
         "classes": dataset.classes,
         "frames": [frames[0], frames[1] // encoder.frames_per_entry],
-        "videos": [_listed(record) for record in records],
+        "videos": [record.entry for record in records],
         "splits": {split: sides_of(videos) for split, videos in splits.items()},
     }
     listing = with_former_splits(listing, read_json(folder / STORE_FILE))
@@ -155,10 +155,6 @@ def _each_once(splits: list[VideoSplit]) -> list[VideoRecord]:
         for record in [*videos.train, *videos.val, *videos.test]:
             found.setdefault(record.id, record)
     return list(found.values())
-
-
-def _listed(record: VideoRecord) -> dict:
-    return {"id": record.id, "labels": list(record.labels), "group": record.group}
 
 
 def _frames_of(record: VideoRecord, sampler: SegmentSampler) -> FramesOfVideo:

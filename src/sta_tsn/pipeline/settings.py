@@ -52,7 +52,7 @@ def _name_of(setting: str) -> str:
 
 
 def _names_taken(arguments: list[str]) -> set[str]:
-    from pytorch_lightning import Trainer
+    from sta_tsn.lightning import Trainer
 
     classes = {**classes_of(arguments), "trainer": Trainer}
     taken = set()

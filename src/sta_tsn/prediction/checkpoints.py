@@ -88,7 +88,8 @@ def load_stream(place: str | os.PathLike) -> Stream:
         else:
             system = description.system
             model = description.build()
-            model.load_state_dict(saved.weights)
+            # In place of the random ones: a copy would stay in memory beside the file's.
+            model.load_state_dict(saved.weights, assign=True)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(
             f"{path}: the checkpoint's network cannot be built ({first_line(error)}); "

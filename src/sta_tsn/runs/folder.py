@@ -83,7 +83,7 @@ def is_first_process() -> bool:
 
     Before a Trainer is there, Lightning's rank is that on this machine alone.
     """
-    from pytorch_lightning.utilities import rank_zero_only
+    from sta_tsn.lightning import rank_zero_only
 
     return rank_zero_only.rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
 

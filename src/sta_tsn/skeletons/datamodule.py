@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
@@ -16,6 +15,7 @@ from sta_tsn.datasets import (
     open_split,
 )
 from sta_tsn.errors import ConfigError
+from sta_tsn.lightning import LightningDataModule
 from sta_tsn.skeletons.augment import mirrored, normalised, swapped, turned
 from sta_tsn.video import SeededSampler, multi_hot
 
@@ -122,12 +122,13 @@ class SkeletonDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self._loader(self.videos.test, lambda sequence, seed: self.views(sequence))
 
+    def predict_dataloader(self) -> DataLoader:
+        """Return the test sequences; `index` is of `test_videos`."""
+        return self.test_dataloader()
+
     @property
     def test_videos(self) -> list[dict]:
-        return [
-            {"id": record.id, "group": record.group, "labels": list(record.labels)}
-            for record in self.videos.test
-        ]
+        return [record.entry for record in self.videos.test]
 
     @property
     def protocol(self) -> dict:

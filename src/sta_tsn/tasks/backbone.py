@@ -40,8 +40,6 @@ class FrameRecognition(ActionRecognition):
         frozen_share: share of the backbone's layers, as timm groups them, that keep their weights,
             from the input on (0 to 1). 0.625 is the stem and 4 of 7 groups of blocks in
             MobileNetV2, the stem and 2 of 4 layers in ResNets.
-        input_px: side of the crops that the backbone is fed, of whatever share of the frame. None:
-            timm's for it, mostly the paper's 224.
         optimizer: `sgd` is TSN's; `adamw` reaches parts whose gradients are small (what SMNet puts
             in, from random weights).
     """
@@ -58,7 +56,6 @@ class FrameRecognition(ActionRecognition):
         modality: Literal["rgb", "flow"] = "rgb",
         trained_batch_norms: Literal["all", "first", "none"] = "first",
         frozen_share: float = 0.0,
-        input_px: int | None = None,
         optimizer: Literal["sgd", "adamw"] = "sgd",
     ):
         super().__init__(network, classes)
@@ -81,15 +78,6 @@ class FrameRecognition(ActionRecognition):
 
     def validation_step(self, batch: dict) -> None:
         self.log_validation(self.model(batch["clips"].squeeze(1)).scores, batch["labels"])
-
-    def predict_step(self, batch: dict) -> dict:
-        """Return features (B, V, N, T, D) and alpha (B, V, N, T, H, W) or None, view by view."""
-        outputs = [self.model.encoder(view) for view in batch["clips"].unbind(1)]
-        features, weights = zip(*outputs, strict=True)
-        return {
-            "features": torch.stack(features, 1),
-            "spatial_weights": None if weights[0] is None else torch.stack(weights, 1),
-        }
 
     def configure_optimizers(self) -> dict:
         recipe = self.hparams
@@ -125,7 +113,17 @@ class SpatialAttentionBackbone(FrameRecognition):
         focus: likewise.
         pool_mode: likewise.
         dropout: before the fully connected layer.
-        recipe: see `FrameRecognition`.
+        lr: see `FrameRecognition`, as the following ones.
+        head_lr_scale: of everything that is not the timm backbone.
+        lr_milestones: epochs after which the rate is divided by 10; None: a cosine.
+        weight_decay: of weights.
+        label_smoothing: share of the target, 0 to 1.
+        modality: `rgb` or `flow`.
+        trained_batch_norms: which keep learning.
+        frozen_share: share of the backbone's layers that do not, 0 to 1.
+        input_px: side of the crops that the backbone is fed, of whatever share of the frame. None:
+            timm's for it, mostly the paper's 224.
+        optimizer: `sgd` or `adamw`.
     """
 
     def __init__(
@@ -138,23 +136,41 @@ class SpatialAttentionBackbone(FrameRecognition):
         focus: Literal["elementwise", "inner_product"] = "elementwise",
         pool_mode: Literal["stride1_max", "adaptive"] = "stride1_max",
         dropout: float = 0.8,
-        **recipe,
+        lr: float = 1e-3,
+        head_lr_scale: float = 1.0,
+        lr_milestones: tuple[int, ...] | None = (30, 60),
+        weight_decay: float = 5e-4,
+        label_smoothing: float = 0.0,
+        modality: Literal["rgb", "flow"] = "rgb",
+        trained_batch_norms: Literal["all", "first", "none"] = "first",
+        frozen_share: float = 0.0,
+        input_px: int | None = None,
+        optimizer: Literal["sgd", "adamw"] = "sgd",
     ):
-        attention = {
-            "spatial_attention": spatial_attention,
-            "pool_sizes": pool_sizes,
-            "focus": focus,
-            "pool_mode": pool_mode,
-        }
         network = TSN(
             len(classes),
-            sized(backbone, **recipe),
+            sized(backbone, input_px),
             weights,
-            dropout=dropout,
-            num_channels=num_channels(**recipe),
-            **attention,
+            spatial_attention,
+            pool_sizes,
+            focus,
+            pool_mode,
+            dropout,
+            num_channels(modality),
         )
-        super().__init__(network, classes, **recipe)
+        super().__init__(
+            network,
+            classes,
+            lr,
+            head_lr_scale,
+            lr_milestones,
+            weight_decay,
+            label_smoothing,
+            modality,
+            trained_batch_norms,
+            frozen_share,
+            optimizer,
+        )
 
 
 class MotionBackbone(FrameRecognition):
@@ -166,7 +182,17 @@ class MotionBackbone(FrameRecognition):
         weights: `imagenet`, `none` or a safetensors/pth file.
         all_blocks: put SMNet's modules in every residual block, not only in each stage's first.
         dropout: before the fully connected layer.
-        recipe: see `FrameRecognition`.
+        lr: see `FrameRecognition`, as the following ones.
+        head_lr_scale: of everything that is not the timm backbone.
+        lr_milestones: epochs after which the rate is divided by 10; None: a cosine.
+        weight_decay: of weights.
+        label_smoothing: share of the target, 0 to 1.
+        modality: `rgb` or `flow`.
+        trained_batch_norms: which keep learning.
+        frozen_share: share of the backbone's layers that do not, 0 to 1.
+        input_px: side of the crops that the backbone is fed, of whatever share of the frame. None:
+            timm's for it, mostly the paper's 224.
+        optimizer: `sgd` or `adamw`.
     """
 
     def __init__(
@@ -176,25 +202,46 @@ class MotionBackbone(FrameRecognition):
         weights: str = "imagenet",
         all_blocks: bool = False,
         dropout: float = 0.5,
-        **recipe,
+        lr: float = 1e-3,
+        head_lr_scale: float = 1.0,
+        lr_milestones: tuple[int, ...] | None = (30, 60),
+        weight_decay: float = 5e-4,
+        label_smoothing: float = 0.0,
+        modality: Literal["rgb", "flow"] = "rgb",
+        trained_batch_norms: Literal["all", "first", "none"] = "first",
+        frozen_share: float = 0.0,
+        input_px: int | None = None,
+        optimizer: Literal["sgd", "adamw"] = "sgd",
     ):
         network = SMNet(
             len(classes),
-            sized(backbone, **recipe),
+            sized(backbone, input_px),
             weights,
             all_blocks,
             dropout,
-            num_channels(**recipe),
+            num_channels(modality),
         )
-        super().__init__(network, classes, **recipe)
+        super().__init__(
+            network,
+            classes,
+            lr,
+            head_lr_scale,
+            lr_milestones,
+            weight_decay,
+            label_smoothing,
+            modality,
+            trained_batch_norms,
+            frozen_share,
+            optimizer,
+        )
 
 
-def num_channels(modality: str = "rgb", **_) -> int:
+def num_channels(modality: str) -> int:
     """Return the channels of one frame, or of one stack of flow."""
     return 3 if modality == "rgb" else 2 * FLOW_STACK
 
 
-def sized(backbone: str | dict, input_px: int | None = None, **_) -> dict:
+def sized(backbone: str | dict, input_px: int | None) -> dict:
     """Return a backbone's settings with `input_px`, where they do not say a size themselves."""
     settings = {"name": backbone} if isinstance(backbone, str) else backbone
     return {"input_px": input_px, **settings}

@@ -45,12 +45,12 @@ def controlled_scores(
     }
     for name, frames in kept.items():
         frames = frames.sort(-1).values
-        places = {}
+        places = None
         if takes_places:
             first = torch.arange(features.shape[1], device=frames.device) * features.shape[2]
-            places["places"] = frames + first[:, None]
+            places = frames + first[:, None]
         left = _chosen(features, frames)
-        scores[name] = classify.classify(left, **places).scores.float().cpu()
+        scores[name] = classify.classify(left, places).scores.float().cpu()
     return scores
 
 

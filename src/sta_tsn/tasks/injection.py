@@ -1,6 +1,6 @@
 """STIN's streams: stage one with an auxiliary loss on what was injected."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -21,7 +21,17 @@ class InjectionBackbone(FrameRecognition):
             checkpoint. RGB wants pairs of frames.
         auxiliary_weight: lambda; 0.5 is a reading.
         dropout: before the fully connected layers.
-        recipe: see `FrameRecognition`; its `modality` chooses the stream.
+        lr: see `FrameRecognition`, as the following ones.
+        head_lr_scale: of everything that is not the timm backbone.
+        lr_milestones: epochs after which the rate is divided by 10; None: a cosine.
+        weight_decay: of weights.
+        label_smoothing: share of the target, 0 to 1.
+        modality: `rgb` or `flow`; it chooses the stream.
+        trained_batch_norms: which keep learning.
+        frozen_share: share of the backbone's layers that do not, 0 to 1.
+        input_px: side of the crops that the backbone is fed, of whatever share of the frame. None:
+            timm's for it, mostly the paper's 224.
+        optimizer: `sgd` or `adamw`.
 
     Raises:
         ConfigError: RGB without pairs.
@@ -37,17 +47,38 @@ class InjectionBackbone(FrameRecognition):
         pair_distance: int = 0,
         auxiliary_weight: float = 0.5,
         dropout: float = 0.8,
-        **recipe,
+        lr: float = 1e-3,
+        head_lr_scale: float = 1.0,
+        lr_milestones: tuple[int, ...] | None = (30, 60),
+        weight_decay: float = 5e-4,
+        label_smoothing: float = 0.0,
+        modality: Literal["rgb", "flow"] = "rgb",
+        trained_batch_norms: Literal["all", "first", "none"] = "first",
+        frozen_share: float = 0.0,
+        input_px: int | None = None,
+        optimizer: Literal["sgd", "adamw"] = "sgd",
     ):
-        if recipe.get("modality", "rgb") == "rgb" and not pair_distance:
+        if modality == "rgb" and not pair_distance:
             raise ConfigError(
                 "data.pair_distance=0: STIN on RGB learns from pairs of frames; give the frames "
                 "from one to the other, as 5."
             )
         network = STIN(
-            len(classes), sized(backbone, **recipe), weights, dropout, num_channels(**recipe)
+            len(classes), sized(backbone, input_px), weights, dropout, num_channels(modality)
         )
-        super().__init__(network, classes, **recipe)
+        super().__init__(
+            network,
+            classes,
+            lr,
+            head_lr_scale,
+            lr_milestones,
+            weight_decay,
+            label_smoothing,
+            modality,
+            trained_batch_norms,
+            frozen_share,
+            optimizer,
+        )
 
     def training_step(self, batch: dict) -> torch.Tensor:
         features, _ = self.model.encoder(batch["clips"].squeeze(1))

@@ -4,12 +4,11 @@ import inspect
 from typing import ClassVar
 
 import torch
-from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities.parsing import save_hyperparameters
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
+from sta_tsn.lightning import LightningModule, save_hyperparameters
 from sta_tsn.models import ActionOutput
 
 
@@ -19,13 +18,15 @@ class ActionRecognition(LightningModule):
     A batch's `labels` (B, K) are 1 for each class of a video. Readings for videos with several: the
     target of the cross entropy gives each the same share, and a top class among them is right.
 
-    Testing reads stored features (B, V, N, T, D), V crops: the class scores of all crops are
-    averaged. After `trainer.test`, `test_outputs` holds for every video, on every process, its
-    position among the test videos, scores (K,) and beta (N, T) of the centre crop (absent in stage
-    one).
+    Testing and predicting take `features` (B, V, N, T, D) from a store, or `clips` (B, V, N, T, C,
+    S, S), V crops: the class scores of all crops are averaged. After `trainer.test`, `test_outputs`
+    holds for every video, on every process, its position among the test videos, scores (K,) and
+    beta (N, T) of the centre crop (absent in stage one), and test/accuracy is the share of right
+    answers.
 
     `keeps_proportions` says of a loaded checkpoint what `VideoDataModule` was told. A network that
     says in `settings` how it is built has its class and them in the checkpoint, for `predict`.
+    `logs_test_accuracy` is off where a score table says more (`sta-tsn fit`).
 
     Args:
         model: a network with `classify(features (B, N, T, D)) -> ActionOutput`.
@@ -44,6 +45,7 @@ class ActionRecognition(LightningModule):
         self.val_accuracy = self.train_accuracy.clone()
         self.test_outputs: dict[int, dict[str, Tensor]] = {}
         self.keeps_proportions = False
+        self.logs_test_accuracy = True
         self._share_of_step = 1.0
         # There may be fewer videos left than processes.
         self.allow_zero_length_dataloader_with_multiple_devices = True
@@ -131,27 +133,51 @@ class ActionRecognition(LightningModule):
 
     def test_step(self, batch: dict) -> None:
         """Keep the scores of a batch of videos, averaged over crops."""
-        crops = []
-        for features in batch["features"].float().unbind(1):
-            crops.append(self.model.classify(features))
-        scores = torch.stack([crop.scores for crop in crops]).mean(0)
-        scores = scores.float().cpu()
-        beta = crops[0].temporal_weights  # of the centre crop
+        answer = self.answer(batch)
+        scores = answer.scores.float().cpu()
+        beta = answer.temporal_weights  # of the centre crop
+        right = batch["labels"].cpu().gather(1, scores.argmax(1, keepdim=True)) > 0
         for row, index in enumerate(batch["index"].tolist()):
-            kept = {"scores": scores[row]}
+            kept = {"scores": scores[row], "right": bool(right[row])}
             if beta is not None:
                 kept["temporal_weights"] = beta[row].float().cpu()
             self.test_outputs[index] = kept
 
+    def predict_step(self, batch: dict) -> dict[str, Tensor]:
+        """Return what `Trainer.predict` collects of a batch of whole videos.
+
+        That is `index` (B,), their positions among the videos that are predicted; `probabilities`
+        (B, K); and `temporal_weights` (B, N, T) of the centre crop where the network has any.
+        """
+        answer = self.answer(batch)
+        said = {"index": batch["index"], "probabilities": answer.scores.float().softmax(1)}
+        if answer.temporal_weights is not None:
+            said["temporal_weights"] = answer.temporal_weights
+        return said
+
+    def answer(self, batch: dict) -> ActionOutput:
+        """Return the mean class scores (B, K) of all crops of videos, and the first crop's beta."""
+        if "features" in batch:
+            crops = batch["features"].float().unbind(1)
+        else:
+            # Half precision, as features are stored: the suite's own tests read them from there.
+            views = batch["clips"].unbind(1)
+            crops = [self.model.encoder(view)[0].half().float() for view in views]
+        outputs = [self.model.classify(crop) for crop in crops]
+        scores = torch.stack([output.scores for output in outputs]).mean(0)
+        return ActionOutput(scores, temporal_weights=outputs[0].temporal_weights)
+
     def on_test_epoch_end(self) -> None:
         """Give every process every video once, however the videos were dealt out."""
-        if not torch.distributed.is_initialized():
-            return
-        parts: list[dict] = [{}] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, self.test_outputs)
-        self.test_outputs = {}
-        for part in parts:
-            self.test_outputs |= part
+        if torch.distributed.is_initialized():
+            parts: list[dict] = [{}] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, self.test_outputs)
+            self.test_outputs = {}
+            for part in parts:
+                self.test_outputs |= part
+        if self.test_outputs and self.logs_test_accuracy:
+            right = [output["right"] for output in self.test_outputs.values()]
+            self.log("test/accuracy", sum(right) / len(right))
 
 
 def classification_loss(scores: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:

@@ -227,16 +227,14 @@ class SkeletonAttention(ActionRecognition):
     def validation_step(self, batch: dict) -> None:
         self.log_validation(self._attend(batch).scores, batch["labels"])
 
-    def test_step(self, batch: dict) -> None:
-        """Keep log p of each sequence, p the softmax of o averaged over its views.
+    def answer(self, batch: dict) -> ActionOutput:
+        """Return log p (B, K) of sequences, p the softmax of o averaged over their views.
 
         The joints are (B, T, V, J, 3). o alone grows with a sequence's length, and mAP compares
         sequences.
         """
         views = [self.model(view, batch["lengths"]).scores for view in batch["joints"].unbind(2)]
-        scores = torch.stack(views).mean(0).log_softmax(-1).float().cpu()
-        for row, index in enumerate(batch["index"].tolist()):
-            self.test_outputs[index] = {"scores": scores[row]}
+        return ActionOutput(torch.stack(views).mean(0).log_softmax(-1))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         frames = [] if self.model.temporal is None else list(self.model.temporal.parameters())

@@ -4,11 +4,11 @@ import math
 from pathlib import Path
 
 import torch
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 
 from sta_tsn.artefacts import write_json
 from sta_tsn.errors import UserError
+from sta_tsn.lightning import Callback, LightningDataModule, LightningModule, Trainer
 from sta_tsn.tasks import ProbeGrid
 
 NOT_FINITE = "not_finite.json"  # in the run's folder: the step, and ids of its videos

@@ -4,9 +4,9 @@ import time
 from dataclasses import dataclass
 
 import torch
-from pytorch_lightning import Trainer
 from torch import Tensor
 
+from sta_tsn.lightning import Trainer
 from sta_tsn.tasks.backbone import FrameRecognition
 from sta_tsn.video import VideoDataModule
 

@@ -3,10 +3,8 @@
 import csv
 from pathlib import Path
 
-from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.loggers.csv_logs import ExperimentWriter
-
 from sta_tsn.artefacts import atomic, load_checkpoint
+from sta_tsn.lightning import CSVLogger, ExperimentWriter
 from sta_tsn.runs.folder import RunFolder
 
 

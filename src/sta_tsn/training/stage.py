@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from pytorch_lightning import Trainer
 
-from sta_tsn.artefacts import file_fingerprint, load_checkpoint
+from sta_tsn.artefacts import check_checkpoint, file_fingerprint, load_checkpoint
 from sta_tsn.configuration import check_arguments, check_class_paths
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable
 from sta_tsn.features import FeatureDataModule, FrozenFeatureDataModule, extract_features
 from sta_tsn.features.feature_store import PARTS, FeatureStore
 from sta_tsn.features.frame_judgement import share_judged_false
+from sta_tsn.lightning import Trainer
 from sta_tsn.runs.folder import (
     RunFolder,
     agent_trial,
@@ -29,6 +29,7 @@ from sta_tsn.runs.folder import (
 from sta_tsn.runs.layout import sweeps_folder
 from sta_tsn.runs.model_card import write_card
 from sta_tsn.tasks import ProbeGrid
+from sta_tsn.training.command_line import as_assignments, only_shows
 from sta_tsn.training.dry_run import few_videos, limited_to, without_dry_run
 from sta_tsn.training.estimate import say_minutes
 from sta_tsn.training.metrics_file import mean_of_last_epoch
@@ -47,12 +48,16 @@ def fit_and_test(arguments: list[str]) -> None:
     --trainer.fast_dev_run=true every step sees a batch or two videos.
 
     Args:
-        arguments: LightningCLI's, each as `--name=value`, `--run_dir=FOLDER` among them except
-            under a W&B agent.
+        arguments: LightningCLI's, `--run_dir=FOLDER` among them except under a W&B agent. With
+            `--print_config`, `--help`, or `--model.help=CLASS` they are shown, and nothing is done.
 
     Raises:
         UserError: something that the user can mend.
     """
+    arguments = as_assignments(arguments)
+    if only_shows(arguments):
+        StageCLI(arguments)  # prints, and ends the program
+        return
     end_with_first_process()
     arguments = with_run_dir(arguments)
     check_arguments(arguments)
@@ -87,7 +92,7 @@ def _fit_and_test(arguments: list[str], folder: RunFolder, stamp: str) -> None:
         if isinstance(data, VideoDataModule) and not folder.last.exists() and not num_dry_batches:
             say_minutes(trainer, task, data, all_parts=cli.config.keep_features)
     with dead_workers_named(data):
-        _fit(trainer, task, data, folder)
+        _fit(trainer, task, data, folder, cli.config.ckpt_path)
     if not cli.config.test:
         if trainer.is_global_zero:
             folder.note(tested=False)
@@ -129,6 +134,7 @@ def _test(cli: StageCLI, folder: RunFolder, made_by: dict) -> ScoreTable | None:
     """Return the scores of the test videos; None on all processes but the first."""
     trainer, task, data = cli.trainer, cli.model, cli.datamodule
     load_tested(task, data, folder)
+    task.logs_test_accuracy = False
     tested_data = data
     if isinstance(data, VideoDataModule):
         parts = PARTS if cli.config.keep_features else ("val", "test")
@@ -296,13 +302,21 @@ def with_run_dir(arguments: list[str]) -> list[str]:
         return arguments
     trial = agent_trial()
     if not trial:
-        raise UserError("sta-tsn fit needs --run_dir=FOLDER, and every option as --name=value.")
+        raise UserError("sta-tsn fit needs --run_dir=FOLDER.")
     return [*arguments, f"--run_dir={sweeps_folder('runs').joinpath(*trial)}"]
 
 
-def _fit(trainer: Trainer, task, data, folder: RunFolder) -> None:
-    """Train to the end, from the last checkpoint where there is one."""
-    resume = str(folder.last) if folder.last.exists() else None
+def _fit(trainer: Trainer, task, data, folder: RunFolder, first: str | None) -> None:
+    """Train to the end, from the run's last checkpoint where there is one, or from `first`.
+
+    Raises:
+        UserError: `first` is there neither, or damaged.
+    """
+    resume = first
+    if folder.last.exists():
+        resume = str(folder.last)
+    elif first:
+        check_checkpoint(first)
     if resume and trainer.is_global_zero:
         print(f"Going on from {resume}", flush=True)
     try:

@@ -7,19 +7,30 @@ from pathlib import Path
 
 import torch
 from jsonargparse.typing import NonNegativeInt
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from sta_tsn.artefacts import atomic
 from sta_tsn.errors import ConfigError
+from sta_tsn.lightning import (
+    PACKAGE,
+    LearningRateMonitor,
+    LightningDataModule,
+    LightningModule,
+    ModelCheckpoint,
+    TorchCheckpointIO,
+    TQDMProgressBar,
+    Trainer,
+)
 from sta_tsn.runs.folder import RunFolder
 from sta_tsn.training.divergence import DivergenceGuard
 from sta_tsn.training.metrics_file import csv_logger
 from sta_tsn.training.step_monitor import StepMonitor
 from sta_tsn.training.wandb_run import wandb_logger
 from sta_tsn.video.slurm import environment_plugins
+
+if PACKAGE == "lightning.pytorch":
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+else:
+    from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 MID_EPOCH = "hpc_ckpt_"  # what Lightning calls a checkpoint of a SLURM job that ends
 
@@ -73,6 +84,12 @@ class StageCLI(LightningCLI):
             default=0,
             help="of a process on a CPU; 0: one a core. Small networks are quicker with 1",
         )
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="of an earlier training of the same network, to go on from in a new run_dir",
+        )
         parser.link_arguments("data.classes", "model.init_args.classes", apply_on="instantiate")
         parser.link_arguments(
             "data.num_joints", "model.init_args.num_joints", apply_on="instantiate"
@@ -100,7 +117,7 @@ class StageCLI(LightningCLI):
             )
         kwargs.update(
             default_root_dir=str(folder.path),
-            logger=[csv_logger(folder), wandb_logger(folder)],
+            logger=[csv_logger(folder), wandb_logger(folder), *self._further_loggers()],
             callbacks=[
                 *(self.config_init.trainer.callbacks or []),
                 *checkpoint_callbacks(folder),
@@ -122,6 +139,17 @@ class StageCLI(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         warn_of_slow_precision(trainer)
         return trainer
+
+    def _further_loggers(self) -> list:
+        """Return those that the user configured, beside the suite's own."""
+        given = self.config_init.trainer.logger
+        if given in (None, True):
+            return []
+        if given is False:
+            raise ConfigError(
+                "trainer.logger=false: a run always writes its metrics.csv; leave it out."
+            )
+        return list(given) if isinstance(given, list) else [given]
 
     def save_config(self, path: Path) -> None:
         with atomic(path) as temporary:
@@ -169,7 +197,7 @@ def silence_noise() -> None:
     ):
         warnings.filterwarnings("ignore", message=message)
     # The list of devices, adverts.
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger(f"{PACKAGE}.utilities.rank_zero").setLevel(logging.WARNING)
     # "no CUDA runtime", where a CPU's code is compiled.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 

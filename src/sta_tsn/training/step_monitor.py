@@ -5,7 +5,8 @@ import time
 from collections import deque
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+
+from sta_tsn.lightning import Callback, LightningModule, Trainer
 
 
 class StepMonitor(Callback):

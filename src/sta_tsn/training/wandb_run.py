@@ -4,12 +4,11 @@ import os
 from pathlib import Path
 
 import numpy as np
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.loggers import WandbLogger
 
 from sta_tsn.configuration import read_yaml
 from sta_tsn.errors import UserError
 from sta_tsn.evaluation import ScoreTable, per_class_accuracy
+from sta_tsn.lightning import LightningModule, Trainer, WandbLogger
 from sta_tsn.runs.folder import RunFolder
 from sta_tsn.runs.layout import DatasetRuns, flat_settings, run_identity, run_name
 from sta_tsn.runs.run_videos import run_videos

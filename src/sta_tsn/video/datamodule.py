@@ -7,7 +7,6 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
-from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Sampler
 
 from sta_tsn.datasets import (
@@ -20,6 +19,7 @@ from sta_tsn.datasets import (
     read_manifest,
 )
 from sta_tsn.errors import ConfigError, UserError
+from sta_tsn.lightning import LightningDataModule, Trainer
 from sta_tsn.video.clips import ClipDataset, Crop, ViewStream
 from sta_tsn.video.crops import FLOW_SCALES, RGB_SCALES, TSN_FRAME
 from sta_tsn.video.flow.flow_store import FLOW_STACK, FlowStore, differing
@@ -301,6 +301,20 @@ class VideoDataModule(LightningDataModule):
         sampler = self.sampler(self.test_segments, self.val_frames_per_segment)
         return self.loader(self.videos.val, sampler, "center", self._pass_size)
 
+    def test_dataloader(self) -> DataLoader:
+        """Return the test videos as they are tested: all frames, ten crops, a video a batch."""
+        sampler = self.sampler(self.test_segments, self.test_frames_per_segment)
+        return self.loader(self.videos.test, sampler, "ten", batch_size=1)
+
+    def predict_dataloader(self) -> DataLoader:
+        """Return the test videos, see `test_dataloader`; `index` is of `test_videos`."""
+        return self.test_dataloader()
+
+    @property
+    def test_videos(self) -> list[dict]:
+        """Return id, labels and group of each test video, after `setup`."""
+        return [record.entry for record in self.videos.test]
+
     def frames_loader(self, records: list[VideoRecord], crop: Crop) -> DataLoader:
         """Return all test frames (3 x 10) of each video, one view of it a batch: for features."""
         sampler = self.sampler(self.test_segments, self.test_frames_per_segment)
@@ -351,11 +365,8 @@ class VideoDataModule(LightningDataModule):
         )
 
     def _order(self, clips: ClipDataset) -> SeededSampler:
-        trainer = self.trainer
-        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        epoch = next_epoch(trainer) if trainer else 0
         num_draws = len(clips) if clips.sampler.training else None
-        return SeededSampler(len(clips), self.seed, num_draws, rank, world_size, epoch)
+        return dealt_out(self.trainer, len(clips), self.seed, num_draws)
 
     def _loader(
         self, clips: ClipDataset, order: SeededSampler, batch_size: int, by_views: bool
@@ -411,6 +422,32 @@ def uneven_share(batch_size: int, world_size: int) -> str:
         f"data.batch_size={batch_size} cannot be shared evenly by {world_size} devices: a step has "
         f"{share * world_size} videos, {share} on each."
     )
+
+
+def dealt_out(
+    trainer: Trainer | None, size: int, seed: int, num_draws: int | None
+) -> SeededSampler:
+    """Return this process's share of the items.
+
+    Args:
+        trainer: whose processes share them; None: one process has all.
+        size: see `SeededSampler`.
+        seed: likewise.
+        num_draws: likewise.
+
+    Raises:
+        ConfigError: Lightning would deal each process's share out once more.
+    """
+    if trainer is None:
+        return SeededSampler(size, seed, num_draws)
+    world_size = trainer.world_size
+    if world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
+        raise ConfigError(
+            f"{world_size} processes share the videos, which the data module deals out itself: "
+            "give Trainer(use_distributed_sampler=False)."
+        )
+    epoch = next_epoch(trainer)
+    return SeededSampler(size, seed, num_draws, trainer.global_rank, world_size, epoch)
 
 
 def next_epoch(trainer: Trainer) -> int:

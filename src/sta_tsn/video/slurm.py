@@ -3,9 +3,9 @@
 import os
 
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 from sta_tsn.errors import UserError
+from sta_tsn.lightning import LightningEnvironment, SLURMEnvironment
 
 
 def environment_plugins(accelerator: str, devices: int | str | list, num_nodes: int) -> list:

@@ -5,14 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import TQDMProgressBar
-from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from sta_tsn.datasets import VideoRecord
 from sta_tsn.errors import UserError
+from sta_tsn.lightning import DDPStrategy, LightningModule, TQDMProgressBar, Trainer, rank_zero_only
 from sta_tsn.video.flow.flow_store import FlowStore
 from sta_tsn.video.flow.video_flow import FlowSettings, video_flow
 from sta_tsn.video.reader import VideoReader
