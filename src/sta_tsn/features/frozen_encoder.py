@@ -82,7 +82,10 @@ class FrozenEncoder:
     def encode(
         self, frames: np.ndarray, crops: int = 1, kept: Kept = "pooled"
     ) -> dict[str, Tensor]:
-        """Encode frames uint8 (n, H, W, 3).
+        """Encode frames uint8 (n, H, W, 3), resized to TSN's 340x256 whatever their proportions.
+
+        So the papers' datasets are shown, of which encoders and interference are studied; videos of
+        one's own keep their proportions in `VideoDataModule` and `predict`, where asked for.
 
         Args:
             frames: of one video.

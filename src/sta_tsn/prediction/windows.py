@@ -55,12 +55,10 @@ def clips_of_windows(
     Only crops are kept, each until the last window that looks at its frame is done.
     """
     waiting = deque(_sampled(window, sampler, stream.pair_distance) for window in windows)
+    looked_at = {index for one in waiting for index in one.indices.flatten().tolist()}
     kept: dict[int, np.ndarray] = {}
-    for number, frame in enumerate(reader.frames()):
-        if not waiting:
-            return
-        if _is_looked_at(number, waiting):
-            kept[number] = _views(frame, stream, ten)
+    for number, frame in reader.chosen(looked_at):
+        kept[number] = _views(frame, stream, ten)
         while waiting and number == int(waiting[0].indices.max()):
             window, indices = waiting.popleft()
             yield window, _assembled(kept, indices)
@@ -76,15 +74,6 @@ def _sampled(window: Window, sampler: SegmentSampler, pair_distance: int) -> _Sa
         return _Sampled(window, indices[..., None])
     later = (indices + pair_distance).clamp(max=window.end - 1)
     return _Sampled(window, torch.stack([indices, later], -1))
-
-
-def _is_looked_at(number: int, waiting: deque[_Sampled]) -> bool:
-    for window, indices in waiting:
-        if window.start > number:
-            return False
-        if (indices == number).any():
-            return True
-    return False
 
 
 def _views(frame: np.ndarray, stream: Stream, ten: bool) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Frames of one video by index, exact: PyAV, by presentation time. Imported on first use."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -88,6 +88,23 @@ class VideoReader:
             return
         for frame, size in self._decoded():
             yield as_picture(frame, size)
+
+    def chosen(self, indices: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield some frames with their indices, in order; the others are decoded, no more.
+
+        Args:
+            indices: of frames that are wanted; those beyond the end are left out.
+        """
+        last = max(indices, default=-1)
+        if Path(self.path).is_dir():
+            for index in sorted(indices):
+                yield index, _read_pictures(self.path, [index])[0]
+            return
+        for number, (frame, size) in enumerate(self._decoded()):
+            if number in indices:
+                yield number, as_picture(frame, size)
+            if number >= last:
+                return
 
     def _read(self, ascending: list[int]) -> Sequence[np.ndarray]:
         if Path(self.path).is_dir():
