@@ -173,6 +173,7 @@ def _resumed(scene: Scene, path: Path) -> list[str]:
     shutil.copy(path, checkpoint)
     stamp = stage_fingerprint(arguments[1:])
     about = {"fingerprint": stamp, "arguments": [], "seconds": {}, "wandb_id": "x"}
+    about["commit"] = "x"
     write_json(run / "run.json", about)
     return arguments
 

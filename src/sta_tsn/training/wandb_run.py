@@ -106,7 +106,7 @@ def log_settings(trainer: Trainer, folder: RunFolder) -> None:
     """Send the run's settings and what it is, as `load_runs` reads them from the folder."""
     settings = flat_settings(read_yaml(folder.config))
     _run(trainer).config.update(
-        {**run_identity(folder.path), "commit": folder.about["commit"], **settings},
+        {**run_identity(folder.path), "commit": folder.about.get("commit", "unknown"), **settings},
         allow_val_change=True,
     )
 
