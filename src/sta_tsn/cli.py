@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if arguments[:1] == ["fit"] and arguments[1:] not in ([], ["--help"], ["-h"]):
+            from sta_tsn.training.orphans import end_with_first_process
+
+            end_with_first_process()  # before what takes seconds to import
             from sta_tsn.training.stage import fit_and_test
 
             fit_and_test(arguments[1:])

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,7 +71,11 @@ def call_forked(function: Callable[[], int | None], limit_sec: float) -> Ended:
 def _exit_with(function: Callable[[], int | None], output) -> None:
     os.setsid()
     with all_output_to(output):
-        status = function()
+        try:
+            status = function()
+        except Exception:
+            traceback.print_exc()  # here, where it is counted
+            status = 1
     sys.exit(status or 0)
 
 

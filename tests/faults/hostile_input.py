@@ -376,7 +376,7 @@ def try_hostile_input(folder: Path, most: int | None = None) -> list[Tally]:
         cases = list(kind(scene))
         step = 1 if most is None else max(1, len(cases) // most)
         for case in cases[::step]:
-            tally = tallies.setdefault(case.kind, Tally("Hostile input", f"{case.kind}s"))
+            tally = tallies.setdefault(case.kind, Tally("Hostile input", case.kind))
             _try(case, scene, tally)
     if "sweep file" in tallies:
         tallies["sweep file"].remark = "its `command` is a program to run, as at W&B: not a case"

@@ -66,6 +66,15 @@ def test_a_worker_that_is_killed_names_the_file_it_read(data, monkeypatch):
         list(data.train_dataloader())
 
 
+def test_another_process_of_ddp_that_died_is_said(data, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    with (
+        pytest.raises(UserError, match="Another process of this training died"),
+        dead_workers_named(data),
+    ):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection reset by peer")
+
+
 def test_other_errors_are_left_as_they_are(data):
     with pytest.raises(RuntimeError, match="shapes"), dead_workers_named(data):
         raise RuntimeError("shapes do not fit")

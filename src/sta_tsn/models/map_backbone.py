@@ -364,7 +364,7 @@ def read_weights_header(path: str) -> dict:
     except SafetensorError as error:
         raise ConfigError(f"weights={path} is not a safetensors file: {error}") from error
     found: dict = {}
-    options = re.findall(r"(\w+)=('[^']*'|[\w.]+)", metadata.get("architecture", ""))
+    options = re.findall(r"\b(\w+)=('[^']*'|[\w.]+)", metadata.get("architecture", ""))
     for key, value in options:
         if key not in HEADER_OPTIONS:
             raise ConfigError(

@@ -33,12 +33,13 @@ from sta_tsn.training.command_line import as_assignments, only_shows
 from sta_tsn.training.dry_run import few_videos, limited_to, without_dry_run
 from sta_tsn.training.estimate import say_minutes
 from sta_tsn.training.metrics_file import mean_of_last_epoch
-from sta_tsn.training.orphans import end_with_first_process
 from sta_tsn.training.stage_cli import MID_EPOCH, StageCLI
 from sta_tsn.training.stage_clock import timed
 from sta_tsn.training.wandb_run import log_settings, log_test
 from sta_tsn.video import VideoDataModule
 from sta_tsn.video.workers import dead_worker
+
+TRANSPORTS = ("gloo", "NCCL")  # that name themselves in errors of DDP's connections
 
 
 def fit_and_test(arguments: list[str]) -> None:
@@ -58,7 +59,6 @@ def fit_and_test(arguments: list[str]) -> None:
     if only_shows(arguments):
         StageCLI(arguments)  # prints, and ends the program
         return
-    end_with_first_process()
     arguments = with_run_dir(arguments)
     check_arguments(arguments)
     folder = RunFolder(_value_of("--run_dir", arguments))
@@ -252,16 +252,23 @@ def plain_user_errors() -> Iterator[None]:
 def dead_workers_named(data) -> Iterator[None]:
     """Name the file where a process that reads videos is killed or crashes.
 
+    Also say it where another process of DDP died, which its partners see as a broken connection.
+
     Args:
         data: the data module whose loaders are at work.
 
     Raises:
-        UserError: a worker died.
+        UserError: a worker died, or a process of DDP.
     """
     try:
         yield
     except RuntimeError as error:
         dead_worker(error, getattr(data, "reading", []))
+        if torch.distributed.is_initialized() and any(name in str(error) for name in TRANSPORTS):
+            raise UserError(
+                "Another process of this training died; the lines above say why, or the system "
+                "killed it. The same command goes on from the last finished epoch."
+            ) from error
         raise
 
 
@@ -317,8 +324,10 @@ def _fit(trainer: Trainer, task, data, folder: RunFolder, first: str | None) -> 
         resume = str(folder.last)
     elif first:
         check_checkpoint(first)
-    if resume and trainer.is_global_zero:
-        print(f"Going on from {resume}", flush=True)
+    if resume:
+        load_checkpoint(resume, mmap=True)  # names one that holds more than weights and settings
+        if trainer.is_global_zero:
+            print(f"Going on from {resume}", flush=True)
     try:
         with timed(folder, "fit", trainer.is_global_zero):
             trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
