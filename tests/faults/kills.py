@@ -23,7 +23,7 @@ from tests_support import features_command, write_mini_experiments
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SECONDS_TO_VANISH = 30
 MOST_SECONDS = 1200  # of one command
-TIMES = ("time", "seconds", "step/", "date", "clips_per_sec")
+TIMES = ("time", "seconds", "minutes", "memory", "step/", "date", "clips_per_sec")
 # What a run holds beside results: times, memory, names drawn anew.
 OF_THE_MOMENT = {"wandb_id", "seconds", "peak_memory_gb", "arguments"}
 
