@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sta_tsn.errors import UserError
 from sta_tsn.pipeline.stage_process import (
     IMPORTED_BY_SERVER,
     forget_start_method,
@@ -83,6 +84,26 @@ def test_sigterm_while_a_process_is_being_started_ends_like_any_other(monkeypatc
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
+            run_command(["--version"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(("signalled", "said"), [(True, KeyboardInterrupt), (False, UserError)])
+def test_a_server_that_is_killed_while_it_forks_ends_without_a_traceback(
+    monkeypatch, signalled, said
+):
+    """SIGTERM to all processes ends the server, too; then nothing comes back from it."""
+
+    def nothing_comes(descriptor):
+        if signalled:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr("multiprocessing.forkserver.read_signed", nothing_comes)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(said):
             run_command(["--version"])
     finally:
         signal.signal(signal.SIGTERM, before)

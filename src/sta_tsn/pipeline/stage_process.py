@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
+from sta_tsn.errors import UserError
 from sta_tsn.training.orphans import end_with_parent
 
 HELD = [signal.SIGINT, signal.SIGTERM]  # while a process is being started
@@ -32,6 +33,7 @@ def run_command(arguments: list[str]) -> int:
 
     Raises:
         KeyboardInterrupt: on Ctrl-C and SIGTERM, once the process has ended.
+        UserError: the server was killed before the process was there.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED_BY_SERVER)
@@ -43,9 +45,15 @@ def run_command(arguments: list[str]) -> int:
         with _interrupts_held():
             process.start()
     except KeyboardInterrupt:  # it came before the process was there to get it, too
-        process.terminate()
-        process.join()
+        if process.pid is not None:
+            process.terminate()
+            process.join()
         raise
+    except EOFError as error:
+        raise UserError(
+            "The process that stages are forked from was killed. The same command goes on where "
+            "it stopped."
+        ) from error
     finally:
         for output in outputs:
             output.close()
@@ -80,14 +88,19 @@ def _interrupts_held() -> Iterator[None]:
     for number in HELD:
         before[number] = signal.signal(number, lambda number, frame: came.append(number))
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    server_ended = None
     try:
         yield
+    except EOFError as error:
+        server_ended = error
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
-        raise KeyboardInterrupt
+    if came:  # to all processes, where the server has ended, too
+        raise KeyboardInterrupt from server_ended
+    if server_ended:
+        raise server_ended
 
 
 def _run(arguments: list[str], environment: dict[str, str], outputs: list[Connection]) -> None:

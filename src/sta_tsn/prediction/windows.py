@@ -55,7 +55,9 @@ def clips_of_windows(
     Only crops are kept, each until the last window that looks at its frame is done.
     """
     waiting = deque(_sampled(window, sampler, stream.pair_distance) for window in windows)
-    looked_at = {index for one in waiting for index in one.indices.flatten().tolist()}
+    looked_at: set[int] = set()
+    for _, indices in waiting:
+        looked_at.update(indices.flatten().tolist())
     kept: dict[int, np.ndarray] = {}
     for number, frame in reader.chosen(looked_at):
         kept[number] = _views(frame, stream, ten)
