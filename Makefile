@@ -30,7 +30,6 @@ define VARIABLES
     EPOCHS=5 SET="model.lr=0.001 data.batch_size=32 trainer.precision=bf16-mixed" (any argument)
 endef
 export VARIABLES
-export SHARED_DATA
 
 experiments   = $(if $(EXPERIMENTS),--experiments "$(EXPERIMENTS)")
 one_dataset   = --dataset "$(DATASET)" $(if $(DATA),--data "$(DATA)") --runs "$(RUNS)" \
@@ -57,7 +56,7 @@ given         = $(filter command,$(origin $(1)))
 
 .DEFAULT_GOAL := help
 .PHONY: help train reproduce report test test-faults data flow features bench check-data evaluate
-.PHONY: fuse predict explain demo export sweep notebook lint format audit newest
+.PHONY: fuse predict explain demo export sweep notebook lint format audit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2} \
@@ -174,11 +173,11 @@ audit: $(BIN)/.installed ## known security holes of the installed packages, by O
 	fi; \
 	cat "$$said" >&2; exit $$status
 
-$(BIN)/.installed: setup.cfg pyproject.toml $(if $(LOCKED),.requirements.lock) $(if $(NEWEST),newest)
+$(BIN)/.installed: setup.cfg pyproject.toml $(if $(LOCKED),.requirements.lock) $(if $(NEWEST),FORCE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(patsubst %/bin,%,$(BIN))
 	$(if $(LOCKED),$(pip) --require-hashes --requirement .requirements.lock)
 	$(pip) $(if $(LOCKED),--no-deps --no-build-isolation --editable .,--editable '.[dev]') \
 	  $(if $(NEWEST),--upgrade --upgrade-strategy eager)
 	@touch $@
 
-newest: # looked for at each `make ... NEWEST=1`
+FORCE: # looked for at each `make ... NEWEST=1`

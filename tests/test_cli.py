@@ -106,7 +106,7 @@ def test_devices_on_a_machine_with_two_gpus(say, tmp_path, monkeypatch, devices,
         ("--model.frames=[6,5]", "model.frames follows from the data (data.frames)"),
         ("--data.frames=[30]", "data.frames=[30] does not fit"),
         ("--trainer.max_epochs=two", "trainer.max_epochs=two does not fit"),
-        ("--trainer.logger=false", "trainer.logger is set by the suite itself"),
+        ("--trainer.default_root_dir=x", "trainer.default_root_dir is set by the suite itself"),
     ],
 )
 def test_wrong_keys_and_values_are_named(say, tmp_path, override, complaint):

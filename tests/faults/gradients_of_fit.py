@@ -28,7 +28,6 @@ def log_and_keep(self, trainer, task, optimizer) -> None:
         torch.save(gradients, folder / f"step{trainer.global_step}.pt")
 
 
-StepMonitor.on_before_optimizer_step = log_and_keep
-
 if __name__ == "__main__":
+    StepMonitor.on_before_optimizer_step = log_and_keep
     sys.exit(main(sys.argv[1:]))

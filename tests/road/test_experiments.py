@@ -313,7 +313,7 @@ def test_every_file_says_what_it_is_and_is_covered():
     Those of clips among unrelated frames are in test_interference.py.
     """
     covered = {"datasets/demo/smnet.yaml", "datasets/folder/smnet.yaml", "datasets/sbu/lstm.yaml"}
-    covered |= {"datasets/jhmdb_joints/lstm.yaml"}
+    covered |= {"datasets/jhmdb_joints/lstm.yaml", "datasets/demo/sta_tsn.yaml"}
     covered |= {f"datasets/{name}/interference.yaml" for name in ("demo", "jhmdb")}
     covered |= {f"models/probe/{head.name}.yaml" for head in HEADS}  # tests/pipeline/test_probes.py
     for dataset in DATASETS:
