@@ -64,7 +64,7 @@ def test_a_command_ends_with_a_killed_caller(tmp_path):
     pipe = tmp_path / "scores.npz"
     os.mkfifo(pipe)
     caller = subprocess.Popen([sys.executable, "-c", CALLER.format(pipe=str(pipe))])
-    while not (commands := _children_of_server_of(caller.pid)):
+    while not (commands := [one for one in _children_of_server_of(caller.pid) if _reads(one)]):
         assert caller.poll() is None
         time.sleep(0.05)
     caller.kill()
@@ -119,14 +119,20 @@ def _reader_of(pipe: Path) -> int | None:
     """Return the process that waits in `open`: it was forked from this one's server."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if (
-                b"forkserver" in (folder / "cmdline").read_bytes()
-                and "wait_for_partner" in (folder / "wchan").read_text()
-            ):
-                return int(folder.name)
+            is_forked = b"forkserver" in (folder / "cmdline").read_bytes()
         except OSError:
             continue
+        if is_forked and _reads(int(folder.name)):
+            return int(folder.name)
     return None
+
+
+def _reads(process: int) -> bool:
+    """Return whether a process waits for somebody to write into the pipe that it has opened."""
+    try:
+        return "wait_for_partner" in Path(f"/proc/{process}/wchan").read_text()
+    except OSError:
+        return False
 
 
 def _children_of_server_of(caller: int) -> list[int]:

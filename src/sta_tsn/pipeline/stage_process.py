@@ -11,12 +11,12 @@ import os
 import runpy
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 from sta_tsn.errors import UserError
-from sta_tsn.training.orphans import end_with_parent
 
 HELD = [signal.SIGINT, signal.SIGTERM]  # while a process is being started
 IMPORTED_BY_SERVER = ["sta_tsn.training.stage", "torch._dynamo", "wandb.sdk.launch", "pandas"]
@@ -104,13 +104,8 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _run(arguments: list[str], environment: dict[str, str], outputs: list[Connection]) -> None:
-    """Be the process of `sta-tsn arguments`, as if it had been started by hand.
-
-    It ends with the server, which ends with the caller.
-    """
-    end_with_parent(os.getppid())
-    if not multiprocessing.parent_process().is_alive():
-        sys.exit(1)
+    """Be the process of `sta-tsn arguments`, as if it had been started by hand."""
+    threading.Thread(target=_end_with_caller, daemon=True).start()
     for stream, output in enumerate(outputs, 1):
         os.dup2(output.fileno(), stream)
         output.close()
@@ -124,6 +119,15 @@ def _run(arguments: list[str], environment: dict[str, str], outputs: list[Connec
         runpy.run_module("sta_tsn", run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()  # multiprocessing leaves them out; W&B sends the rest there
+
+
+def _end_with_caller() -> None:
+    """Kill this process when the one that called `run_command` is gone, whatever killed it.
+
+    The server cannot be waited for: it lives as long as one of its processes does.
+    """
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def forget_start_method() -> None:
