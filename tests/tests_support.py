@@ -116,10 +116,16 @@ def features_command(experiments: Path, runs: Path, *options: str) -> list[str]:
 
 def train_heads(task, data, folder: Path, epochs: int = 1):
     """Train a grid of heads, a `ProbeGrid`, on a `FrozenFeatureDataModule`; return the trainer."""
+    trainer = bare_trainer(max_epochs=epochs, default_root_dir=str(folder))
+    trainer.fit(task, datamodule=data)
+    return trainer
+
+
+def bare_trainer(**settings):
+    """Return a Trainer on the CPU that writes and prints nothing, with the settings given."""
     from pytorch_lightning import Trainer
 
-    trainer = Trainer(
-        max_epochs=epochs,
+    return Trainer(
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -127,10 +133,8 @@ def train_heads(task, data, folder: Path, epochs: int = 1):
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        default_root_dir=str(folder),
+        **settings,
     )
-    trainer.fit(task, datamodule=data)
-    return trainer
 
 
 def save_checkpoint(path: Path, task, **shown) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
+from tests_support import bare_trainer
 from torch import Tensor
 
 from sta_tsn.artefacts import write_json
@@ -124,17 +125,7 @@ def attention_on_false_frames(store: FeatureStore, regularized: bool) -> float:
     data = FeatureDataModule(
         str(store.folder), batch_size=10, iterations_per_epoch=20, num_workers=0
     )
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-    )
+    trainer = bare_trainer(max_epochs=1, limit_val_batches=0)
     trainer.fit(task, data)
     videos = store.about["videos"]["train"]
     features = torch.cat([store.read(video["id"])["features"] for video in videos]).float()

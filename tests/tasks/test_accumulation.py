@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import seed_everything
+from tests_support import bare_trainer
 
 from sta_tsn.datasets import UCF101
 from sta_tsn.tasks import SpatialAttentionBackbone
@@ -31,17 +32,7 @@ def weights_after_an_epoch(root, manifest, batch_size, videos_per_pass) -> torch
         lr=0.05,
         input_px=64,
     )
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-    )
+    trainer = bare_trainer(max_epochs=1, limit_val_batches=0)
     trainer.fit(task, data)
     assert len(data.videos.train) == 12
     assert trainer.global_step == 2
